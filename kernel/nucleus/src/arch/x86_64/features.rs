@@ -1,0 +1,145 @@
+//! What the processor can do, and switching on what protects (SDM vol. 3A, 2.5).
+//!
+//! Every protection that the processor has is on from here: no-execute pages,
+//! write protection in the kernel, no execution (SMEP) and no accidental access
+//! (SMAP) of user pages by the kernel, no descriptor-table reads by ring 3
+//! (UMIP). The control registers are set to computed values and not merely
+//! updated, so that nothing depends on what the firmware or the loader left.
+
+use core::fmt;
+
+use spin::Once;
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
+use x86_64::registers::model_specific::Msr;
+
+/// The features that the nucleus asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// 1 GiB pages.
+    pub(crate) huge_1g: bool,
+    /// Global pages.
+    pub(crate) global_pages: bool,
+    /// Supervisor-mode execution prevention.
+    pub(crate) smep: bool,
+    /// Supervisor-mode access prevention.
+    pub(crate) smap: bool,
+    /// User-mode instruction prevention.
+    pub(crate) umip: bool,
+    /// The page-attribute table.
+    pub(crate) pat: bool,
+    /// `RDRAND`.
+    pub(crate) rdrand: bool,
+}
+
+static FEATURES: Once<Features> = Once::new();
+
+/// Page-attribute table, lowest byte first: write-back, write-through, write-
+/// combining, uncacheable, write-protected, and entries 1 to 3 once more.
+/// `arch::paging` encodes cache policies by these indices.
+const PAT: u64 = 0x0001_0405_0001_0406;
+const IA32_PAT: u32 = 0x277;
+
+/// Returns the features found by [`init`]; none of them before that.
+pub(crate) fn get() -> Features {
+    FEATURES.get().copied().unwrap_or_default()
+}
+
+/// Finds the features of the processor, and switches on those that the kernel's
+/// page tables use: no-execute pages and the page-attribute table.
+///
+/// # Panics
+///
+/// Panics on a processor without no-execute pages, which no 64-bit processor of
+/// the last twenty years is.
+pub(crate) fn init() {
+    let features = detect();
+    FEATURES.call_once(|| features);
+    // SAFETY: The loader's tables use the bit already, or do not set it.
+    unsafe { Efer::update(|efer| efer.insert(EferFlags::NO_EXECUTE_ENABLE)) };
+    if features.pat {
+        // SAFETY: The register exists; index 0, the only one that live entries
+        // use, keeps its meaning of write-back.
+        unsafe { Msr::new(IA32_PAT).write(PAT) };
+    }
+}
+
+/// Switches the protections on, once the kernel's own tables are active.
+pub(crate) fn protect() {
+    let features = get();
+    let mut cr0 = Cr0Flags::PROTECTED_MODE_ENABLE | Cr0Flags::PAGING;
+    cr0 |= Cr0Flags::WRITE_PROTECT | Cr0Flags::NUMERIC_ERROR;
+    cr0 |= Cr0Flags::MONITOR_COPROCESSOR | Cr0Flags::EXTENSION_TYPE;
+    // SAFETY: Protected mode and paging stay on; write protection only refuses
+    // what the kernel never does; the rest lets ring 3 use SSE.
+    unsafe { Cr0::write(cr0) };
+
+    let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | Cr4Flags::OSFXSR;
+    cr4 |= Cr4Flags::OSXMMEXCPT_ENABLE | Cr4Flags::MACHINE_CHECK_EXCEPTION;
+    cr4.set(Cr4Flags::PAGE_GLOBAL, features.global_pages);
+    cr4.set(
+        Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION,
+        features.smep,
+    );
+    cr4.set(
+        Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION,
+        features.smap,
+    );
+    cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.umip);
+    // SAFETY: Physical-address extension stays on, as long mode demands; each
+    // other bit was found to exist or exists wherever long mode does.
+    unsafe { Cr4::write(cr4) };
+}
+
+/// Asks `cpuid` (SDM vol. 2A).
+fn detect() -> Features {
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
+    let max_basic = __cpuid(0).eax;
+    let max_extended = __cpuid(0x8000_0000).eax;
+    let basic = __cpuid(1);
+    let (leaf_7_ebx, leaf_7_ecx) = if max_basic >= 7 {
+        let structured = __cpuid_count(7, 0);
+        (structured.ebx, structured.ecx)
+    } else {
+        (0, 0)
+    };
+    let extended_edx = if max_extended >= 0x8000_0001 {
+        __cpuid(0x8000_0001).edx
+    } else {
+        0
+    };
+    assert!(bit(extended_edx, 20), "the processor has no no-execute pages");
+    Features {
+        huge_1g: bit(extended_edx, 26),
+        global_pages: bit(basic.edx, 13),
+        smep: bit(leaf_7_ebx, 7),
+        smap: bit(leaf_7_ebx, 20),
+        umip: bit(leaf_7_ecx, 2),
+        pat: bit(basic.edx, 16),
+        rdrand: bit(basic.ecx, 30),
+    }
+}
+
+const fn bit(word: u32, index: u32) -> bool {
+    word >> index & 1 == 1
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [
+            (true, "nx wp"),
+            (self.smep, "smep"),
+            (self.smap, "smap"),
+            (self.umip, "umip"),
+            (self.global_pages, "global-pages"),
+            (self.huge_1g, "1g-pages"),
+            (self.pat, "pat"),
+            (self.rdrand, "rdrand"),
+        ];
+        let mut first = true;
+        for (_, name) in named.into_iter().filter(|(present, _)| *present) {
+            write!(f, "{}{name}", if first { "" } else { " " })?;
+            first = false;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Segments and stacks that the hardware switches to (SDM vol. 3A, 3.5 and 7.7).
+//!
+//! ```text
+//!  0x08 kernel code   0x10 kernel data   0x18 user data   0x20 user code   0x28 TSS
+//! ```
+//!
+//! `sysret` takes the user selectors as `STAR + 8` and `STAR + 16`, which fixes
+//! the order of the two user segments.
+//!
+//! Four exceptions run on stacks of their own, because they can strike when the
+//! current stack is not to be trusted: see [`Ist`].
+
+use x86_64::VirtAddr;
+use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
+use x86_64::instructions::tables::load_tss;
+use x86_64::registers::segmentation::SegmentSelector;
+use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
+
+use super::local;
+use crate::mm::Vaddr;
+use crate::sync::SpinLock;
+
+/// Selector of the kernel's code segment.
+pub(crate) const KERNEL_CODE: u16 = 0x08;
+/// Selector of the kernel's data segment.
+pub(crate) const KERNEL_DATA: u16 = 0x10;
+/// Selector of ring 3's data segment, privilege bits included.
+pub(crate) const USER_DATA: u16 = 0x18 | 3;
+/// Selector of ring 3's code segment, privilege bits included.
+pub(crate) const USER_CODE: u16 = 0x20 | 3;
+
+/// The exceptions with a stack of their own, by slot of the interrupt stack table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Ist {
+    /// A fault while delivering a fault; a kernel stack that overflowed.
+    DoubleFault = 0,
+    /// May strike on the first instruction of the system-call entry.
+    NonMaskable = 1,
+    /// May strike anywhere.
+    MachineCheck = 2,
+    /// May strike on the first instruction of the system-call entry.
+    Debug = 3,
+}
+
+impl Ist {
+    /// All of them, in the order of their slots.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::DoubleFault,
+        Self::NonMaskable,
+        Self::MachineCheck,
+        Self::Debug,
+    ];
+}
+
+/// Bytes of each stack that serves until the guarded ones exist.
+const EARLY_STACK_SIZE: usize = 16 * 1024;
+
+#[repr(C, align(16))]
+struct EarlyStacks([[u8; EARLY_STACK_SIZE]; Ist::ALL.len()]);
+
+/// Owned by the hardware: no code reads or writes it by name.
+static mut EARLY_STACKS: EarlyStacks = EarlyStacks([[0; EARLY_STACK_SIZE]; Ist::ALL.len()]);
+
+static GDT: SpinLock<GlobalDescriptorTable> = SpinLock::new(GlobalDescriptorTable::empty());
+
+/// Loads segments and a TSS with early stacks on the boot processor.
+///
+/// Must run once, after [`local::init_boot_cpu`].
+pub(crate) fn init() {
+    let stacks = &raw const EARLY_STACKS as usize;
+    for (slot, ist) in Ist::ALL.into_iter().enumerate() {
+        set_stack(ist, stacks + (slot + 1) * EARLY_STACK_SIZE);
+    }
+
+    let mut gdt = GDT.lock();
+    gdt.append(Descriptor::kernel_code_segment());
+    gdt.append(Descriptor::kernel_data_segment());
+    gdt.append(Descriptor::user_data_segment());
+    gdt.append(Descriptor::user_code_segment());
+    // SAFETY: The TSS is part of a static, so it outlives the table.
+    let tss = unsafe { Descriptor::tss_segment_unchecked(local::current().tss.get()) };
+    let tss = gdt.append(tss);
+
+    // SAFETY: The table is a static that nobody changes after this function.
+    unsafe { gdt.load_unsafe() };
+    // SAFETY: The selectors name the segments that were appended above.
+    unsafe {
+        CS::set_reg(SegmentSelector(KERNEL_CODE));
+        SS::set_reg(SegmentSelector(KERNEL_DATA));
+        DS::set_reg(SegmentSelector(0));
+        ES::set_reg(SegmentSelector(0));
+        load_tss(tss);
+    }
+}
+
+/// Makes an exception use the stack that ends at `top` from now on.
+///
+/// The caller must own the memory below `top` and leave it alone for ever.
+pub(crate) fn set_stack(ist: Ist, top: Vaddr) {
+    let tss = local::current().tss.get();
+    // SAFETY: The TSS is this processor's own; the hardware reads it only while
+    // it delivers a trap, and none of these exceptions is due here.
+    unsafe { (*tss).interrupt_stack_table[ist as usize] = VirtAddr::new(top as u64) };
+}

@@ -1,0 +1,28 @@
+//! The bare x86-64 machine, in the order in which start-up brings it up.
+//!
+//! 1. [`serial`]: the first sign of life.
+//! 2. [`local`], [`gdt`], [`idt`]: from here a fault is reported, not a reset.
+//! 3. [`features`]: the protections that the processor has are switched on.
+//! 4. [`mmu`]: control registers and TLB of paging.
+//! 5. [`pic`], [`timer`]: interrupts.
+//! 6. [`user_entry`]: ring 3.
+
+pub(crate) mod context;
+pub(crate) mod features;
+pub(crate) mod fpu;
+pub(crate) mod gdt;
+pub(crate) mod idt;
+pub(crate) mod irq;
+pub(crate) mod local;
+pub(crate) mod memory;
+pub(crate) mod mmu;
+pub(crate) mod pic;
+pub(crate) mod power;
+pub(crate) mod random;
+pub(crate) mod serial;
+pub(crate) mod timer;
+pub(crate) mod trap;
+pub(crate) mod trap_entry;
+pub(crate) mod trap_report;
+pub(crate) mod uaccess;
+pub(crate) mod user_entry;

@@ -1,0 +1,86 @@
+//! The first serial port, COM1, by `uart_16550` (16550 data sheet).
+//!
+//! A machine without a UART reads all ones there. The port is probed by its
+//! scratch register and its loop-back mode, every wait is bounded, and a port
+//! that does not answer is never touched again.
+
+use uart_16550::backend::PioBackend;
+use uart_16550::spec::registers::LSR;
+use uart_16550::{BaudRate, Config, Uart16550};
+
+use crate::sync::SpinLock;
+
+const COM1: u16 = 0x3f8;
+
+/// Polls of a port that makes no progress before it is given up: a full buffer
+/// of 16 bytes takes 1.4 ms at 115200 baud, and a poll takes most of a
+/// microsecond on a real machine.
+const MAX_POLLS: u32 = 100_000;
+
+static PORT: SpinLock<Option<Uart16550<PioBackend>>> = SpinLock::new(None);
+
+/// Probes the port and sets it to 115200 baud, 8N1; returns whether it is there.
+pub(crate) fn init() -> bool {
+    // SAFETY: COM1's ports belong to this driver alone.
+    let Ok(mut uart) = (unsafe { Uart16550::new_port(COM1) }) else {
+        return false;
+    };
+    // The driver's own set-up waits for an empty transmitter without a bound,
+    // so a port whose transmitter never empties is turned away before.
+    let present = uart.check_present() && drain_port(&mut uart);
+    let config = Config {
+        baud_rate: BaudRate::Baud115200,
+        ..Config::DEFAULT
+    };
+    if !present || uart.init(config).is_err() {
+        return false;
+    }
+    *PORT.lock() = Some(uart);
+    true
+}
+
+/// Sends bytes; a port that stops taking them is given up.
+pub(crate) fn write(mut bytes: &[u8]) {
+    let mut port = PORT.lock();
+    let Some(uart) = port.as_mut() else { return };
+    let mut polls = 0;
+    while !bytes.is_empty() {
+        let sent = uart.send_bytes(bytes);
+        bytes = &bytes[sent..];
+        polls = if sent == 0 { polls + 1 } else { 0 };
+        if polls == MAX_POLLS {
+            *port = None;
+            return;
+        }
+    }
+}
+
+/// Reads what has arrived, without waiting; returns how many bytes.
+pub(crate) fn read(buffer: &mut [u8]) -> usize {
+    match PORT.lock().as_mut() {
+        Some(uart) => uart.receive_bytes(buffer),
+        None => 0,
+    }
+}
+
+/// Waits, for a bounded time, until the last byte has left the port.
+pub(crate) fn drain() {
+    if let Some(uart) = PORT.lock().as_mut() {
+        drain_port(uart);
+    }
+}
+
+/// Polls until the transmitter is empty; returns whether it is.
+fn drain_port(uart: &mut Uart16550<PioBackend>) -> bool {
+    (0..MAX_POLLS).any(|_| uart.lsr().contains(LSR::TRANSMITTER_EMPTY))
+}
+
+/// Makes the port usable for a panic report, whoever held it.
+///
+/// # Safety
+///
+/// Whoever holds the port's lock never runs again.
+pub(crate) unsafe fn force_unlock() {
+    // SAFETY: As the caller promises.
+    unsafe { PORT.force_unlock() };
+}

@@ -1,0 +1,113 @@
+//! Time: the interval timer's tick, and the time-stamp counter calibrated by it
+//! (Intel 8254 data sheet; SDM vol. 3B, 18.17).
+//!
+//! Channel 0 interrupts [`TICKS_PER_SECOND`] times a second. Channel 2, whose
+//! output can be read, times the counter once at start-up. Each wait has a
+//! bound, so a machine without the timer boots, only without a clock: its
+//! [`uptime`] then counts ticks.
+
+use core::arch::x86_64::_rdtsc;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+
+use x86_64::instructions::port::Port;
+
+use super::pic;
+
+/// Frequency of channel 0.
+pub(crate) const TICKS_PER_SECOND: u32 = 100;
+
+/// The timer's input clock in Hz.
+const INPUT_HZ: u32 = 1_193_182;
+/// Input clocks that a calibration takes: 10 ms.
+const CALIBRATION_CLOCKS: u16 = (INPUT_HZ / 100) as u16;
+/// Polls before the calibration gives up; 10 ms take some 10 000 on a machine.
+const CALIBRATION_POLLS: u32 = 2_000_000;
+/// No processor for this kernel is slower or faster than that.
+const PLAUSIBLE_HZ: core::ops::RangeInclusive<u64> = 1_000_000..=20_000_000_000;
+
+static TICKS: AtomicU64 = AtomicU64::new(0);
+static TSC_AT_START: AtomicU64 = AtomicU64::new(0);
+/// Frequency of the time-stamp counter, or zero when it is not known.
+static TSC_HZ: AtomicU64 = AtomicU64::new(0);
+
+/// Calibrates the time-stamp counter; returns its frequency in Hz if it could.
+pub(crate) fn init_clock() -> Option<u64> {
+    // Relaxed, here and below: each is one word that stands alone, written at
+    // start-up by the only processor.
+    TSC_AT_START.store(read_tsc(), Ordering::Relaxed);
+    let frequency = measure_tsc().filter(|hz| PLAUSIBLE_HZ.contains(hz));
+    TSC_HZ.store(frequency.unwrap_or(0), Ordering::Relaxed);
+    frequency
+}
+
+/// Starts the tick.
+pub(crate) fn init_tick() {
+    let divisor = (INPUT_HZ / TICKS_PER_SECOND) as u16;
+    // Channel 0, both bytes, mode 2 (rate generator).
+    program(0x34, 0x40, divisor);
+    pic::unmask(pic::TIMER_LINE);
+}
+
+/// Counts a tick; called with interrupts off.
+pub(crate) fn tick() {
+    // Relaxed: a count that orders nothing.
+    TICKS.fetch_add(1, Ordering::Relaxed);
+    crate::task::on_tick();
+}
+
+/// Returns the time since [`init_clock`].
+pub fn uptime() -> Duration {
+    let hz = TSC_HZ.load(Ordering::Relaxed);
+    if hz == 0 {
+        return Duration::from_secs(TICKS.load(Ordering::Relaxed)) / TICKS_PER_SECOND;
+    }
+    let elapsed = read_tsc().saturating_sub(TSC_AT_START.load(Ordering::Relaxed));
+    let nanos = u128::from(elapsed) * 1_000_000_000 / u128::from(hz);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// Returns the number of ticks so far.
+#[cfg(ktest)]
+pub(crate) fn ticks() -> u64 {
+    TICKS.load(Ordering::Relaxed)
+}
+
+/// Times the counter against channel 2 in mode 0, whose output rises at zero.
+fn measure_tsc() -> Option<u64> {
+    const GATE: u8 = 1 << 0;
+    const SPEAKER: u8 = 1 << 1;
+    const OUTPUT: u8 = 1 << 5;
+    let mut control = Port::<u8>::new(0x61);
+    // SAFETY: System control port B: the gate of channel 2 and the speaker.
+    let old = unsafe { control.read() };
+    // SAFETY: Opens the gate, with the speaker off.
+    unsafe { control.write(old & !SPEAKER | GATE) };
+    program(0xb0, 0x42, CALIBRATION_CLOCKS);
+    let start = read_tsc();
+    let expired = (0..CALIBRATION_POLLS).any(|_| {
+        // SAFETY: Reads the output of channel 2.
+        unsafe { control.read() & OUTPUT != 0 }
+    });
+    let clocks = read_tsc().checked_sub(start)?;
+    // SAFETY: As it was.
+    unsafe { control.write(old) };
+    expired.then(|| clocks * u64::from(INPUT_HZ) / u64::from(CALIBRATION_CLOCKS))
+}
+
+/// Sets a channel's mode and its 16-bit count.
+fn program(mode: u8, data_port: u16, count: u16) {
+    let mut command = Port::<u8>::new(0x43);
+    let mut data = Port::<u8>::new(data_port);
+    // SAFETY: The interval timer belongs to this module.
+    unsafe { command.write(mode) };
+    for byte in count.to_le_bytes() {
+        // SAFETY: As above; low byte first, as the mode says.
+        unsafe { data.write(byte) };
+    }
+}
+
+fn read_tsc() -> u64 {
+    // SAFETY: Every 64-bit processor has the counter.
+    unsafe { _rdtsc() }
+}

@@ -1,0 +1,86 @@
+//! Traps: the frame that they leave, and what becomes of those from the kernel.
+//!
+//! A trap from ring 3 never comes here; it ends
+//! [`UserMode::execute`](crate::user::UserMode::execute), which sorts it out.
+
+use super::idt::vector;
+pub(crate) use super::idt::vector::PAGE_FAULT;
+use super::{pic, timer, trap_report, uaccess};
+use crate::mm::Vaddr;
+
+/// The registers of interrupted code, as the entry code and the hardware leave
+/// them on the stack, lowest address first.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TrapFrame {
+    pub(crate) r15: u64,
+    pub(crate) r14: u64,
+    pub(crate) r13: u64,
+    pub(crate) r12: u64,
+    pub(crate) r11: u64,
+    pub(crate) r10: u64,
+    pub(crate) r9: u64,
+    pub(crate) r8: u64,
+    pub(crate) rbp: u64,
+    pub(crate) rdi: u64,
+    pub(crate) rsi: u64,
+    pub(crate) rdx: u64,
+    pub(crate) rcx: u64,
+    pub(crate) rbx: u64,
+    pub(crate) rax: u64,
+    /// Which of the 256 vectors, or [`SYSCALL_VECTOR`].
+    pub(crate) vector: u64,
+    /// The error code, or zero for vectors that have none.
+    pub(crate) error_code: u64,
+    pub(crate) rip: u64,
+    pub(crate) cs: u64,
+    pub(crate) rflags: u64,
+    pub(crate) rsp: u64,
+    pub(crate) ss: u64,
+}
+
+/// Bytes of a [`TrapFrame`]; its end is aligned as the hardware wants a stack.
+pub(super) const FRAME_SIZE: usize = size_of::<TrapFrame>();
+const _: () = assert!(FRAME_SIZE == 22 * 8 && FRAME_SIZE.is_multiple_of(16));
+
+/// What [`TrapFrame::vector`] holds after a system call: not a vector.
+pub(crate) const SYSCALL_VECTOR: u64 = 0x100;
+
+/// Called by the entry code for each trap that interrupted the kernel.
+pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
+    if handle_interrupt(frame.vector) {
+        return;
+    }
+    let number = frame.vector as u8;
+    let fault_address = (number == vector::PAGE_FAULT).then(page_fault_address);
+    match number {
+        vector::BREAKPOINT => {
+            log::info!("breakpoint at {:#x}", frame.rip);
+        }
+        vector::PAGE_FAULT if let Some(resume) = uaccess::fixup(frame.rip as Vaddr) => {
+            frame.rip = resume as u64;
+        }
+        _ => trap_report::die(frame, fault_address),
+    }
+}
+
+/// Handles the vectors that are nobody's fault, wherever they interrupted.
+/// Returns whether the vector was one of them.
+pub(crate) fn handle_interrupt(vector: u64) -> bool {
+    match u8::try_from(vector) {
+        Ok(vector::NON_MASKABLE) => {
+            log::warn!("non-maskable interrupt");
+            true
+        }
+        Ok(number) if let Some(line) = pic::line_of(number) => {
+            pic::handle(line, timer::tick);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Returns the address of the page fault that was delivered last (CR2).
+pub(crate) fn page_fault_address() -> Vaddr {
+    x86_64::registers::control::Cr2::read_raw() as Vaddr
+}

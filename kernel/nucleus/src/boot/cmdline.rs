@@ -1,0 +1,195 @@
+//! The kernel's command line: the file `boot/cmdline` of the initramfs.
+//!
+//! Words are separated by white space; `"…"` and `'…'` keep white space in a
+//! word.
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `log=off\|error\|warn\|info\|debug\|trace` | how much is logged; `info` unless given |
+//! | `debug-exit` | end QEMU through its debug-exit device at port 0xf4 |
+//! | `no-acpi` | do not read ACPI's tables |
+//! | `ktest`, `ktest=FILTER` | run the in-kernel tests whose names contain FILTER |
+//! | `ktest.from=N` | start with the N-th of them, counted from 1 |
+//! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
+//! | `crash=null\|panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
+//!
+//! Parsing allocates nothing, so that it works before the heap does. What it
+//! does not understand is kept, to be warned of, and changes nothing.
+
+use ::log::LevelFilter;
+
+/// A way to die on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// Read from address zero.
+    Null,
+    /// Panic.
+    Panic,
+    /// Recurse without end.
+    StackOverflow,
+    /// Fault without a usable stack.
+    DoubleFault,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine<'a> {
+    text: &'a str,
+    /// How much is logged.
+    pub log: LevelFilter,
+    /// QEMU's debug-exit device is there.
+    pub debug_exit: bool,
+    /// ACPI's tables are not to be read.
+    pub no_acpi: bool,
+    /// The filter of the tests to run, if tests are to run.
+    pub ktest: Option<&'a str>,
+    /// The first of the selected tests to run, counted from 1.
+    pub ktest_from: usize,
+    /// Seconds that a test may take.
+    pub ktest_timeout_s: u32,
+    /// A way to die after start-up.
+    pub crash: Option<Crash>,
+}
+
+impl<'a> CommandLine<'a> {
+    /// Parses a command line. Whatever the text, there is a result.
+    pub fn parse(text: &'a str) -> Self {
+        let mut line = Self {
+            text,
+            log: LevelFilter::Info,
+            debug_exit: false,
+            no_acpi: false,
+            ktest: None,
+            ktest_from: 1,
+            ktest_timeout_s: 20,
+            crash: None,
+        };
+        for word in line.options() {
+            line.apply(word);
+        }
+        line
+    }
+
+    /// Returns the options that are not understood, or whose values are not.
+    pub fn unknown(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let mut scratch = Self::parse("");
+        self.options().filter(move |word| !scratch.apply(word))
+    }
+
+    /// Returns the program to run and its arguments, the program being first.
+    pub fn program(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        words(self.text).skip_while(|word| *word != "--").skip(1)
+    }
+
+    fn options(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        words(self.text).take_while(|word| *word != "--")
+    }
+
+    /// Takes one option into account; returns whether it was understood.
+    fn apply(&mut self, word: &'a str) -> bool {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (word, None),
+        };
+        match (name, value) {
+            ("log", Some(value)) => set(&mut self.log, value.parse().ok()),
+            ("debug-exit", None) => set(&mut self.debug_exit, Some(true)),
+            ("no-acpi", None) => set(&mut self.no_acpi, Some(true)),
+            ("ktest", filter) => set(&mut self.ktest, Some(Some(filter.unwrap_or("")))),
+            ("ktest.from", Some(value)) => {
+                let number = value.parse().ok().filter(|number| *number > 0);
+                set(&mut self.ktest_from, number)
+            }
+            ("ktest.timeout", Some(value)) => {
+                let seconds = value.parse().ok().filter(|seconds| *seconds > 0);
+                set(&mut self.ktest_timeout_s, seconds)
+            }
+            ("crash", Some(value)) => {
+                let crash = match value {
+                    "null" => Crash::Null,
+                    "panic" => Crash::Panic,
+                    "stack-overflow" => Crash::StackOverflow,
+                    "double-fault" => Crash::DoubleFault,
+                    _ => return false,
+                };
+                set(&mut self.crash, Some(Some(crash)))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn set<T>(field: &mut T, value: Option<T>) -> bool {
+    let understood = value.is_some();
+    if let Some(value) = value {
+        *field = value;
+    }
+    understood
+}
+
+/// Splits a line into words. A quote is recognised at the start of a word only,
+/// and one that is never closed ends with the line.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    core::iter::from_fn(move || {
+        rest = rest.trim_start();
+        let quote = rest.chars().next()?;
+        let (word, after) = if quote == '"' || quote == '\'' {
+            let body = &rest[1..];
+            let end = body.find(quote).unwrap_or(body.len());
+            (&body[..end], body.get(end + 1..).unwrap_or(""))
+        } else {
+            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            rest.split_at(end)
+        };
+        rest = after;
+        Some(word)
+    })
+}
+
+#[cfg(any(test, ktest))]
+mod tests {
+    use ::log::LevelFilter;
+
+    use super::{CommandLine, Crash};
+    use crate::prelude::*;
+
+    #[ktest]
+    fn empty_line_means_the_defaults() {
+        let line = CommandLine::parse(" \n");
+        assert_eq!((line.log, line.ktest, line.ktest_from), (LevelFilter::Info, None, 1));
+        assert_eq!(line.program().count(), 0);
+    }
+
+    #[ktest]
+    fn options_are_understood() {
+        let line = CommandLine::parse("log=debug debug-exit ktest=mm:: ktest.from=7 crash=null");
+        assert_eq!((line.log, line.debug_exit), (LevelFilter::Debug, true));
+        assert_eq!((line.ktest, line.ktest_from), (Some("mm::"), 7));
+        assert_eq!(line.crash, Some(Crash::Null));
+        assert_eq!(line.unknown().count(), 0);
+    }
+
+    #[ktest]
+    fn bad_values_are_named_and_change_nothing() {
+        let text = "log=loud ktest.from=0 ktest.timeout=soon crash=gently colour debug-exit=1";
+        let line = CommandLine::parse(text);
+        assert!(line.unknown().eq(text.split(' ')));
+        assert_eq!(line, CommandLine { text, ..CommandLine::parse("") });
+    }
+
+    #[ktest]
+    fn program_and_arguments_keep_their_quoted_spaces() {
+        let line = CommandLine::parse("log=off -- /bin/args 'a b' \"c 'd\" log=trace -- ''");
+        let expected = ["/bin/args", "a b", "c 'd", "log=trace", "--", ""];
+        assert!(line.program().eq(expected));
+        assert_eq!(line.log, LevelFilter::Off);
+    }
+
+    #[ktest]
+    fn quote_without_an_end_takes_the_rest() {
+        assert!(CommandLine::parse("-- a \"b c").program().eq(["a", "b c"]));
+        assert!(CommandLine::parse("-- \"").program().eq([""]));
+    }
+}

@@ -1,0 +1,44 @@
+//! Dying on purpose, to show and to test the reports: the option `crash=`.
+
+use core::hint::black_box;
+use core::ptr;
+
+use super::cmdline::Crash;
+
+/// Dies in the way that was asked for.
+pub(super) fn die(way: Crash) -> ! {
+    log::warn!("dying on purpose: {way:?}");
+    match way {
+        Crash::Null => read_null(),
+        Crash::Panic => panic!("the command line asked for it"),
+        Crash::StackOverflow => {
+            recurse_for_ever(0);
+        }
+        Crash::DoubleFault => fault_without_a_stack(),
+    }
+    unreachable!("the crash did not happen")
+}
+
+#[inline(never)]
+fn read_null() {
+    let null = black_box(ptr::null::<u64>());
+    // SAFETY: Not sound at all, which is the point: page 0 is never mapped, so
+    // that the processor refuses, and the kernel dies with a report.
+    black_box(unsafe { ptr::read_volatile(null) });
+}
+
+#[expect(unconditional_recursion, reason = "it is to overflow the stack")]
+#[inline(never)]
+fn recurse_for_ever(depth: u64) -> u64 {
+    let padding = black_box([depth; 64]);
+    recurse_for_ever(depth + 1) + padding[0]
+}
+
+/// Faults with a stack on which the fault cannot be delivered.
+#[inline(never)]
+fn fault_without_a_stack() {
+    // SAFETY: Nothing is pushed, since page 0 is never mapped; the page fault
+    // and the fault of its delivery make a double fault, which has a stack of
+    // its own and ends the kernel.
+    unsafe { core::arch::asm!("mov esp, 0x1000", "push rax", options(noreturn)) };
+}

@@ -1,0 +1,26 @@
+//! Start-up, from the loader's jump to the kernel's `main`.
+//!
+//! There are two halves, because the stack changes in between: the first runs on
+//! the loader's stack and tables, the second on the kernel's own. Each step
+//! says on serial and screen what it found, so that a machine that stops shows
+//! where.
+
+pub mod cmdline;
+pub(crate) mod early_alloc;
+pub mod memory_map;
+
+#[cfg(target_os = "none")]
+mod acpi;
+#[cfg(target_os = "none")]
+mod crash;
+#[cfg(target_os = "none")]
+pub(crate) mod image;
+#[cfg(target_os = "none")]
+mod initramfs;
+#[cfg(target_os = "none")]
+mod loader;
+#[cfg(target_os = "none")]
+mod start;
+
+#[cfg(target_os = "none")]
+pub use self::start::{command_line, initramfs};

@@ -1,0 +1,290 @@
+//! The steps of start-up, in order.
+
+use core::ops::Range;
+use core::slice;
+
+use bootloader_api::BootInfo;
+use spin::Once;
+
+use super::cmdline::CommandLine;
+use super::early_alloc::EarlyAllocator;
+use super::memory_map::{MemoryMap, RegionKind};
+use super::{acpi, crash, image, initramfs as archive, loader};
+use crate::arch::x86_64::gdt::{self, Ist};
+use crate::arch::x86_64::{
+    context, features, idt, irq, local, mmu, pic, serial, timer, user_entry,
+};
+use crate::console::framebuffer::Framebuffer;
+use crate::console::marks::Stage;
+use crate::console::{self, FramebufferInfo};
+use crate::mm::frame::{allocator, frame_counts, meta_map};
+use crate::mm::kspace::{self, BootSpace, Extras, KernelStack};
+use crate::mm::{PAGE_SIZE, Vaddr, heap};
+use crate::sync::SpinLock;
+use crate::{log as kernel_log, power};
+
+bootloader_api::entry_point!(start, config = &loader::CONFIG);
+
+const MIB: u64 = 1 << 20;
+
+static INITRAMFS: Once<&'static [u8]> = Once::new();
+static COMMAND_LINE: Once<CommandLine<'static>> = Once::new();
+
+/// What the first half of start-up leaves for the second.
+struct Handover {
+    map: MemoryMap,
+    space: BootSpace,
+    framebuffer: Option<FramebufferInfo>,
+}
+
+static HANDOVER: SpinLock<Option<Handover>> = SpinLock::new(None);
+
+unsafe extern "Rust" {
+    /// The kernel's `main`, exported by `#[main]`.
+    safe fn __vostok_main() -> !;
+}
+
+/// Returns the archive of files that the machine was booted with.
+pub fn initramfs() -> &'static [u8] {
+    INITRAMFS.get().copied().unwrap_or_default()
+}
+
+/// Returns the kernel's command line.
+///
+/// # Panics
+///
+/// Panics during start-up.
+pub fn command_line() -> &'static CommandLine<'static> {
+    COMMAND_LINE.get().expect("start-up reads the command line")
+}
+
+/// The first half: on the loader's stack, in the loader's address space.
+fn start(info: &'static mut BootInfo) -> ! {
+    local::init_boot_cpu();
+    gdt::init();
+    idt::init();
+    let has_serial = serial::init();
+    let tsc_hz = timer::init_clock();
+
+    let archive_range = loader::initramfs(info);
+    apply_early_options(archive_range.clone());
+    log::info!("Vostok {} (image base {:#x})", env!("CARGO_PKG_VERSION"), image::base());
+    let framebuffer = loader::framebuffer(info);
+    if let Some(framebuffer) = &framebuffer {
+        // SAFETY: The loader mapped the framebuffer, for as long as its tables
+        // are active; the screen is removed before they are not.
+        unsafe { show_screen(framebuffer.vaddr, framebuffer.info) };
+    }
+    features::init();
+    say_what_the_machine_is(has_serial, tsc_hz, framebuffer.as_ref().map(|f| f.info));
+    console::mark(Stage::Traps);
+
+    if let Some(root) = loader::rsdp(info) {
+        acpi::find_power_off(root);
+    }
+    let frames = framebuffer.as_ref().map(|f| f.frames.clone());
+    let map = loader::memory_map(info, frames.as_ref());
+    say_what_memory_there_is(&map);
+    console::mark(Stage::MemoryMap);
+
+    let extras = Extras {
+        framebuffer: frames,
+        initramfs: archive_range,
+    };
+    let mut early = EarlyAllocator::new(&map);
+    let space = kspace::build(&map, &mut early, loader::tree(), &extras)
+        .expect("the machine has too little memory for the kernel's tables");
+    say_what_was_built(&map, &space, &early);
+    console::mark(Stage::PageTable);
+
+    // The allocator's rest is carved from the map by taking what it used.
+    let map = early.into_map();
+    console::remove_screen();
+    let (tree, stack_top) = (space.tree, space.stack_top);
+    *HANDOVER.lock() = Some(Handover {
+        map,
+        space,
+        framebuffer: framebuffer.map(|f| f.info),
+    });
+    kspace::adopt(tree);
+    // SAFETY:
+    // 1. The tree maps the image page by page where the loader put it, and is
+    //    never taken down.
+    // 2. It maps the stack, which was made for this, up to a page's border.
+    unsafe { context::enter_space(tree.root_paddr(), stack_top, go_on) }
+}
+
+/// The second half: on the kernel's own stack, in its own address space.
+extern "C" fn go_on() -> ! {
+    let handover = HANDOVER.lock().take().expect("the first half left it");
+    features::protect();
+    if let (Some(vaddr), Some(info)) = (handover.space.framebuffer, handover.framebuffer) {
+        // SAFETY: The kernel's tree maps the framebuffer there for ever.
+        unsafe { show_screen(vaddr, info) };
+    }
+    console::mark(Stage::OwnSpace);
+
+    meta_map::publish(&handover.map);
+    give_memory_to_the_allocator(&handover.map);
+    heap::init().expect("the machine has too little memory for the heap");
+    install_guarded_stacks();
+    open_initramfs(handover.space.initramfs);
+    console::mark(Stage::Memory);
+
+    pic::init();
+    timer::init_tick();
+    user_entry::init();
+    irq::enable();
+    console::mark(Stage::Interrupts);
+
+    warn_of_unknown_options();
+    if let Some(way) = command_line().crash {
+        crash::die(way);
+    }
+    console::mark(Stage::Main);
+    __vostok_main()
+}
+
+/// Reads the options that matter before the command line proper is there.
+fn apply_early_options(archive_range: Range<Vaddr>) {
+    // SAFETY: The loader mapped the archive, for as long as its tables are
+    // active, and nobody changes it.
+    let bytes = unsafe { bytes_at(archive_range) };
+    let line = CommandLine::parse(archive::command_line(bytes));
+    kernel_log::init(line.log);
+    if line.debug_exit {
+        power::use_debug_exit();
+    }
+    if line.no_acpi {
+        acpi::disable();
+    }
+}
+
+/// Shows the console on a framebuffer.
+///
+/// # Safety
+///
+/// The framebuffer is mapped there until the screen is removed, and belongs to
+/// the console.
+unsafe fn show_screen(vaddr: Vaddr, info: FramebufferInfo) {
+    // SAFETY: As the caller promises.
+    let bytes = unsafe { slice::from_raw_parts_mut(vaddr as *mut u8, info.byte_len) };
+    match Framebuffer::new(bytes, info) {
+        Some(screen) => console::set_screen(screen),
+        None => log::warn!("the framebuffer's shape makes no sense: {info:?}"),
+    }
+}
+
+fn say_what_the_machine_is(serial: bool, tsc_hz: Option<u64>, screen: Option<FramebufferInfo>) {
+    log::info!("processor: {}", features::get());
+    match tsc_hz {
+        Some(hz) => log::info!("clock: time-stamp counter at {} MHz", hz / 1_000_000),
+        None => log::warn!("clock: cannot calibrate the time-stamp counter; counting ticks"),
+    }
+    if !serial {
+        log::warn!("serial: no port answers at COM1");
+    }
+    match screen {
+        Some(info) => log::info!("screen: {} x {}, {:?}", info.width, info.height, info.pixel_format),
+        None => log::info!("screen: none"),
+    }
+}
+
+fn say_what_memory_there_is(map: &MemoryMap) {
+    let kib = |kind| map.bytes_of(kind) / 1024;
+    log::info!(
+        "memory: {} KiB usable, {} KiB the loader's, {} KiB image, {} KiB initramfs, {} KiB reserved",
+        kib(RegionKind::Usable),
+        kib(RegionKind::Reclaimable),
+        kib(RegionKind::Kernel),
+        kib(RegionKind::Initramfs),
+        kib(RegionKind::Reserved)
+    );
+    for region in map.regions() {
+        log::debug!("{:#014x}..{:#014x} {:?}", region.start, region.end, region.kind);
+    }
+    if map.lost_bytes() > 0 {
+        log::warn!("memory: {} KiB given up, the map is full", map.lost_bytes() / 1024);
+    }
+}
+
+fn say_what_was_built(map: &MemoryMap, space: &BootSpace, early: &EarlyAllocator<'_>) {
+    let ram: u64 = map.ram_regions().map(|range| range.end - range.start).sum();
+    let metadata = space.metadata_bytes as u64;
+    // In hundredths of a per cent, since there are no floats in the kernel.
+    let share = metadata * 10_000 / ram.max(1);
+    log::info!(
+        "metadata: {} KiB for {} MiB of RAM ({}.{:02} %)",
+        metadata / 1024,
+        ram / MIB,
+        share / 100,
+        share % 100
+    );
+    log::info!(
+        "page table: pages up to level {}, {} KiB taken for all of start-up",
+        mmu::highest_leaf_level(),
+        early.allocated_bytes() / 1024
+    );
+}
+
+fn give_memory_to_the_allocator(map: &MemoryMap) {
+    let mut loader_bytes = 0;
+    for region in map.regions() {
+        let range = region.start as usize..region.end as usize;
+        let given_back = region.kind == RegionKind::Reclaimable;
+        if !given_back && region.kind != RegionKind::Usable {
+            continue;
+        }
+        // SAFETY: Usable memory that the early allocator took has another kind
+        // by now. The loader's memory held its tables, stack and information,
+        // none of which is used any more; what the kernel keeps of it, image
+        // and initramfs, has another kind as well.
+        let frames = unsafe { allocator::add_memory(range) };
+        if given_back {
+            loader_bytes += frames * PAGE_SIZE;
+        }
+    }
+    let counts = frame_counts();
+    log::info!(
+        "frames: {} free ({} MiB), {} KiB given back by the loader",
+        counts.free,
+        counts.free as u64 * PAGE_SIZE as u64 / MIB,
+        loader_bytes / 1024
+    );
+}
+
+/// Replaces the early stacks of exceptions by ones with guard pages.
+fn install_guarded_stacks() {
+    for ist in Ist::ALL {
+        let stack = KernelStack::new(KernelStack::DEFAULT_SIZE);
+        let stack = stack.expect("the machine has too little memory for its stacks");
+        gdt::set_stack(ist, stack.top());
+    }
+}
+
+fn open_initramfs(range: Range<Vaddr>) {
+    // SAFETY: The kernel's tree maps the archive there for ever, read-only.
+    let bytes = unsafe { bytes_at(range) };
+    INITRAMFS.call_once(|| bytes);
+    COMMAND_LINE.call_once(|| CommandLine::parse(archive::command_line(bytes)));
+}
+
+fn warn_of_unknown_options() {
+    for option in command_line().unknown() {
+        log::warn!("command line: `{option}` is not understood");
+    }
+}
+
+/// Returns memory as bytes.
+///
+/// # Safety
+///
+/// The range is mapped, and not written, for as long as the bytes are used.
+unsafe fn bytes_at(range: Range<Vaddr>) -> &'static [u8] {
+    if range.is_empty() {
+        return &[];
+    }
+    // SAFETY: As the caller promises.
+    unsafe { slice::from_raw_parts(range.start as *const u8, range.len()) }
+}
+

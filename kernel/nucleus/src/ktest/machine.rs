@@ -1,0 +1,89 @@
+//! Running the tests on the machine: each as a task that can be abandoned.
+
+use core::fmt;
+use core::slice;
+use core::time::Duration;
+
+use super::KtestItem;
+use super::runner::{Ending, Isolation, Resources, Selection, run_all};
+use crate::mm::frame::{allocator, frame_counts};
+use crate::mm::{heap, kspace};
+use crate::power::{self, ExitCode};
+use crate::{boot, console, task};
+
+unsafe extern "C" {
+    static __start_ktests: KtestItem;
+    static __stop_ktests: KtestItem;
+}
+
+/// Returns the registered tests.
+fn registered() -> &'static [KtestItem] {
+    let start = &raw const __start_ktests;
+    let bytes = &raw const __stop_ktests as usize - start as usize;
+    // SAFETY: The linker bounds the section by these two symbols, and `#[ktest]`
+    // puts nothing into it but items of this type.
+    unsafe { slice::from_raw_parts(start, bytes / size_of::<KtestItem>()) }
+}
+
+pub(super) fn run_if_requested() {
+    let command_line = boot::command_line();
+    let Some(filter) = command_line.ktest else {
+        return;
+    };
+    let selection = Selection {
+        filter,
+        from: command_line.ktest_from,
+    };
+    let mut isolation = Tasks {
+        timeout: Duration::from_secs(u64::from(command_line.ktest_timeout_s)),
+    };
+    let result = run_all(registered(), selection, &mut isolation, &mut Report);
+    let code = match result {
+        Ok(summary) if summary.failed == 0 => ExitCode::Success,
+        _ => ExitCode::Failure,
+    };
+    power::exit(code)
+}
+
+/// Ends the current test: it does not apply, for this reason.
+///
+/// # Panics
+///
+/// Panics outside of a test.
+pub fn skip(reason: &'static str) -> ! {
+    task::end_test(Ending::Skipped(reason))
+}
+
+struct Report;
+
+impl fmt::Write for Report {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        console::write_str(text);
+        Ok(())
+    }
+}
+
+struct Tasks {
+    timeout: Duration,
+}
+
+impl Isolation for Tasks {
+    fn run(&mut self, test: fn()) -> Ending {
+        task::run_test(test, self.timeout)
+    }
+
+    fn is_stuck(&self) -> bool {
+        heap::is_locked()
+            || allocator::is_locked()
+            || kspace::is_locked()
+            || crate::mm::vm_space::is_active_locked()
+            || console::is_locked()
+    }
+
+    fn resources(&self) -> Resources {
+        Resources {
+            free_frames: frame_counts().free,
+            heap_bytes: heap::used_bytes(),
+        }
+    }
+}

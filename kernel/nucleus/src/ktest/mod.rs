@@ -1,0 +1,48 @@
+//! In-kernel tests: registration, selection, and the report in KTAP.
+//!
+//! A function with `#[ktest]` puts a [`KtestItem`] into the section `ktests` of
+//! the image; the linker makes an array of them. Each test runs as a task of its
+//! own, under a time-out, so that one which panics, faults or hangs is reported
+//! by name and the rest still run: see [`runner`]. A test that finds the machine
+//! unfit calls [`skip`].
+
+pub mod runner;
+
+#[cfg(ktest)]
+mod machine;
+#[cfg(ktest)]
+pub use self::machine::skip;
+
+/// A registered test.
+#[derive(Debug)]
+pub struct KtestItem {
+    /// Its path in the source.
+    pub name: &'static str,
+    /// The test itself.
+    pub run: fn(),
+    /// Whether it passes by a panic.
+    pub should_panic: ShouldPanic,
+}
+
+/// Whether, and how, a test has to panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShouldPanic {
+    /// A panic fails the test.
+    No,
+    /// Any panic passes the test.
+    Yes,
+    /// A panic passes the test if its message contains this.
+    With(&'static str),
+}
+
+/// Runs the tests if the command line asks for them, and then ends the machine;
+/// returns otherwise, or when the kernel was built without tests.
+#[cfg(target_os = "none")]
+pub fn run_if_requested() {
+    #[cfg(ktest)]
+    machine::run_if_requested();
+    #[cfg(not(ktest))]
+    if crate::boot::command_line().ktest.is_some() {
+        ::log::error!("this kernel was built without tests");
+    }
+}

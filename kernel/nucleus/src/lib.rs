@@ -1,0 +1,49 @@
+//! The nucleus of Vostok: the mechanism of a kernel, behind a safe API.
+//!
+//! Everything that is `unsafe` about running a machine is in this crate, and
+//! **safe code outside of it cannot break memory safety**, whatever it does.
+//! What it offers follows the public names of OSTD.
+//!
+//! Reading order: [`boot`] is start-up on one screen; [`mm`] is what the project
+//! is for; [`arch`] is the machine; [`user`] runs programs; [`ktest`] runs tests.
+//!
+//! The modules above the line build for the bare machine and for a host, where
+//! their tests run natively; those below it are the machine's.
+
+#![no_std]
+#![warn(missing_docs)]
+
+// Macros of `nucleus-macros` name this crate from inside and from outside alike.
+extern crate self as nucleus;
+
+pub mod arch;
+pub mod boot;
+pub mod console;
+pub mod error;
+pub mod irq;
+pub mod ktest;
+pub mod log;
+pub mod mm;
+pub mod prelude;
+pub mod sync;
+pub mod time;
+pub mod trap_decode;
+
+pub use self::error::{Error, Result};
+pub use nucleus_macros::{ktest, main};
+
+// ---- The line: from here on, the bare machine alone. ----
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+mod panic;
+#[cfg(target_os = "none")]
+pub mod power;
+#[cfg(target_os = "none")]
+pub mod random;
+#[cfg(target_os = "none")]
+mod task;
+#[cfg(target_os = "none")]
+pub mod user;

@@ -1,0 +1,151 @@
+//! Making the kernel's tree at start-up, from the early allocator's memory.
+
+use core::ops::Range;
+
+use super::kvirt;
+use super::layout::{KERNEL_ROOT_INDEX, LINEAR_MAP_BASE};
+use crate::arch::paging::PageTableEntry;
+use crate::arch::x86_64::mmu;
+use crate::boot::early_alloc::EarlyAllocator;
+use crate::boot::image::{self, Segment};
+use crate::boot::memory_map::MemoryMap;
+use crate::error::{Error, Result};
+use crate::mm::frame::meta_map;
+use crate::mm::page_table::{NodeSource, Tree};
+use crate::mm::prop::{CachePolicy, PageFlags, PageProperty};
+use crate::mm::{NR_ENTRIES, NR_LEVELS, PAGE_SIZE, Paddr, Vaddr};
+
+/// Bytes of the stack on which start-up goes on.
+const BOOT_STACK_SIZE: usize = 128 * 1024;
+
+/// What must be mapped besides RAM and the image.
+#[derive(Clone, Debug)]
+pub(crate) struct Extras {
+    /// Where the framebuffer is.
+    pub(crate) framebuffer: Option<Range<Paddr>>,
+    /// Where the loader put the initramfs in *its* address space.
+    pub(crate) initramfs: Range<Vaddr>,
+}
+
+/// The kernel's tree, not active yet, and what start-up needs to go on in it.
+#[derive(Debug)]
+pub(crate) struct BootSpace {
+    pub(crate) tree: Tree,
+    /// End of the stack to go on.
+    pub(crate) stack_top: Vaddr,
+    pub(crate) framebuffer: Option<Vaddr>,
+    pub(crate) initramfs: Range<Vaddr>,
+    /// Bytes of metadata slots.
+    pub(crate) metadata_bytes: usize,
+}
+
+/// Makes the kernel's tree: linear map, metadata, image, a stack, and `extras`.
+///
+/// `loader` is the loader's tree, which tells where the image's pages lie.
+///
+/// # Errors
+///
+/// [`Error::NoMemory`] on a machine with too little memory.
+pub(crate) fn build(
+    map: &MemoryMap,
+    early: &mut EarlyAllocator<'_>,
+    loader: Tree,
+    extras: &Extras,
+) -> Result<BootSpace> {
+    let root = early.new_node()?;
+    // SAFETY: The frame was just made a node, and is never taken down.
+    let tree = unsafe { Tree::from_root(root) };
+    for index in KERNEL_ROOT_INDEX..NR_ENTRIES {
+        let child = early.new_node()?;
+        tree.root().write(index, PageTableEntry::new_table(child, false));
+    }
+    map_ram(tree, map, early)?;
+    let metadata_bytes = meta_map::build(tree, map, early)?;
+    for segment in image::segments() {
+        map_segment(tree, &segment, loader, early)?;
+    }
+    let stack = kvirt::reserve(BOOT_STACK_SIZE)?;
+    for vaddr in (stack..stack + BOOT_STACK_SIZE).step_by(PAGE_SIZE) {
+        let frame = early.new_node()?;
+        map_page(tree, vaddr, frame, PageFlags::RW, early)?;
+    }
+    Ok(BootSpace {
+        tree,
+        stack_top: stack + BOOT_STACK_SIZE,
+        framebuffer: map_framebuffer(tree, extras.framebuffer.clone(), early)?,
+        initramfs: map_initramfs(tree, &extras.initramfs, loader, early)?,
+        metadata_bytes,
+    })
+}
+
+/// Maps RAM, and only RAM: device memory must not be cached by accident.
+fn map_ram(tree: Tree, map: &MemoryMap, early: &mut EarlyAllocator<'_>) -> Result<()> {
+    let prop = PageProperty::new_kernel(PageFlags::RW, CachePolicy::Writeback);
+    let highest = mmu::highest_leaf_level();
+    for ram in map.ram_regions() {
+        let start = ram.start as Paddr;
+        let len = (ram.end - ram.start) as usize;
+        tree.map_range(LINEAR_MAP_BASE + start, start, len, (prop, highest), early)?;
+    }
+    Ok(())
+}
+
+fn map_segment(
+    tree: Tree,
+    segment: &Segment,
+    loader: Tree,
+    early: &mut EarlyAllocator<'_>,
+) -> Result<()> {
+    for vaddr in segment.pages.clone().step_by(PAGE_SIZE) {
+        let frame = loader.translate(vaddr).ok_or(Error::InvalidArgs)?;
+        map_page(tree, vaddr, frame, segment.flags, early)?;
+    }
+    Ok(())
+}
+
+fn map_initramfs(
+    tree: Tree,
+    source: &Range<Vaddr>,
+    loader: Tree,
+    early: &mut EarlyAllocator<'_>,
+) -> Result<Range<Vaddr>> {
+    let offset = source.start % PAGE_SIZE;
+    let len = (offset + source.len()).next_multiple_of(PAGE_SIZE);
+    let area = kvirt::reserve(len)?;
+    for done in (0..len).step_by(PAGE_SIZE) {
+        let from = source.start - offset + done;
+        let frame = loader.translate(from).ok_or(Error::InvalidArgs)?;
+        map_page(tree, area + done, frame, PageFlags::R, early)?;
+    }
+    Ok(area + offset..area + offset + source.len())
+}
+
+fn map_framebuffer(
+    tree: Tree,
+    framebuffer: Option<Range<Paddr>>,
+    early: &mut EarlyAllocator<'_>,
+) -> Result<Option<Vaddr>> {
+    let Some(range) = framebuffer else {
+        return Ok(None);
+    };
+    let offset = range.start % PAGE_SIZE;
+    let start = range.start - offset;
+    let len = (range.end - start).next_multiple_of(PAGE_SIZE);
+    let area = kvirt::reserve(len)?;
+    let prop = PageProperty::new_kernel(PageFlags::RW, CachePolicy::WriteCombining);
+    tree.map_range(area, start, len, (prop, 1), early)?;
+    Ok(Some(area + offset))
+}
+
+fn map_page(
+    tree: Tree,
+    vaddr: Vaddr,
+    frame: Paddr,
+    flags: PageFlags,
+    early: &mut EarlyAllocator<'_>,
+) -> Result<()> {
+    let prop = PageProperty::new_kernel(flags, CachePolicy::Writeback);
+    tree.map_range(vaddr, frame, PAGE_SIZE, (prop, 1), early)
+}
+
+const _: () = assert!(NR_LEVELS == 4, "the root's children are the nodes of 512 GiB each");

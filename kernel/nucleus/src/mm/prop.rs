@@ -1,0 +1,83 @@
+//! What a mapping allows, and how accesses through it are cached.
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// What may be done through a mapping, and what has been done.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct PageFlags: u8 {
+        /// Reads are allowed.
+        const R = 1 << 0;
+        /// Writes are allowed.
+        const W = 1 << 1;
+        /// Instructions may be fetched.
+        const X = 1 << 2;
+        /// The hardware has used the mapping.
+        const ACCESSED = 1 << 3;
+        /// The hardware has written through the mapping.
+        const DIRTY = 1 << 4;
+        /// Reads and writes.
+        const RW = Self::R.bits() | Self::W.bits();
+        /// Reads and instruction fetches.
+        const RX = Self::R.bits() | Self::X.bits();
+        /// Everything.
+        const RWX = Self::RW.bits() | Self::X.bits();
+    }
+}
+
+bitflags! {
+    /// What the kernel alone decides about a mapping.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct PrivilegedPageFlags: u8 {
+        /// Ring 3 may use the mapping.
+        const USER = 1 << 0;
+        /// The translation stays in the TLB when the address space changes.
+        const GLOBAL = 1 << 1;
+    }
+}
+
+/// How accesses through a mapping are cached (SDM vol. 3A, 12.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CachePolicy {
+    /// Not at all, in program order: device registers.
+    Uncacheable,
+    /// Not at all, but writes may be gathered: framebuffers.
+    WriteCombining,
+    /// Reads are cached, writes go to memory and drop the line.
+    WriteProtected,
+    /// Reads are cached, writes go to memory as well.
+    Writethrough,
+    /// Reads and writes are cached: ordinary memory.
+    Writeback,
+}
+
+/// All that a page-table entry says about a mapping but its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PageProperty {
+    /// What may be done through the mapping.
+    pub flags: PageFlags,
+    /// How accesses are cached.
+    pub cache: CachePolicy,
+    /// What the kernel alone decides.
+    pub priv_flags: PrivilegedPageFlags,
+}
+
+impl PageProperty {
+    /// Returns the property of a mapping for ring 3.
+    pub const fn new_user(flags: PageFlags, cache: CachePolicy) -> Self {
+        Self {
+            flags,
+            cache,
+            priv_flags: PrivilegedPageFlags::USER,
+        }
+    }
+
+    /// Returns the property of a mapping of the kernel, the same in every space.
+    pub const fn new_kernel(flags: PageFlags, cache: CachePolicy) -> Self {
+        Self {
+            flags,
+            cache,
+            priv_flags: PrivilegedPageFlags::GLOBAL,
+        }
+    }
+}

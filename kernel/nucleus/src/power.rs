@@ -1,0 +1,42 @@
+//! Ending the machine.
+//!
+//! Under QEMU a device made for this takes a code at a port and ends the
+//! emulator with it; the command-line option `debug-exit` says that it is
+//! there. Everything else is powered off by ACPI, and halted if that fails.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::arch::x86_64::{irq, power, serial};
+
+/// How a run of the kernel ended, as `xtask` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ExitCode {
+    /// The program returned 0, or no test failed.
+    Success = 0x10,
+    /// The program returned something else, or a test failed.
+    Failure = 0x11,
+    /// The kernel panicked.
+    Panic = 0x12,
+    /// The kernel got a double fault.
+    DoubleFault = 0x13,
+}
+
+static DEBUG_EXIT: AtomicBool = AtomicBool::new(false);
+
+/// Says that QEMU's debug-exit device is there; from the command line.
+pub(crate) fn use_debug_exit() {
+    // Relaxed: one flag, written at start-up by the only processor.
+    DEBUG_EXIT.store(true, Ordering::Relaxed);
+}
+
+/// Ends the machine with a code. Callable in any context.
+pub fn exit(code: ExitCode) -> ! {
+    irq::disable();
+    serial::drain();
+    if DEBUG_EXIT.load(Ordering::Relaxed) {
+        power::debug_exit(code as u32);
+    }
+    power::acpi_power_off();
+    power::halt()
+}

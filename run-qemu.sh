@@ -1,0 +1,2 @@
+#!/usr/bin/env bash
+cd "$(dirname "${BASH_SOURCE[0]}")" && exec cargo xtask run "$@"

@@ -1,0 +1,238 @@
+//! What is built: kernel, programs, disk images, each only when it has to be.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::Hasher;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+use crate::toolchain::Toolchain;
+
+/// Which kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KernelKind {
+    /// The one that is shipped.
+    Release,
+    /// The one with its tests, and with every assertion.
+    Tests,
+}
+
+impl KernelKind {
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Tests => "ktest",
+        }
+    }
+}
+
+/// A kernel that was built.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    /// With symbols, for people and tools.
+    pub(crate) symbols: PathBuf,
+    /// Without, for the image.
+    pub(crate) stripped: PathBuf,
+}
+
+/// What a disk image is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageSpec<'a> {
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) cmdline: String,
+    /// Names in the initramfs, and where their contents are.
+    pub(crate) files: Vec<(String, PathBuf)>,
+    pub(crate) rootfs: Option<PathBuf>,
+    pub(crate) uefi: bool,
+}
+
+/// Returns the directory that everything is built in.
+pub(crate) fn target() -> PathBuf {
+    shell::root().join("target/vostok")
+}
+
+/// Options that build for the bare target.
+pub(crate) const BARE_TARGET: [&str; 4] = [
+    "--target=x86_64-unknown-none",
+    "-Zbuild-std=core,alloc,compiler_builtins",
+    "-Zbuild-std-features=compiler-builtins-mem",
+    "--package=kernel",
+];
+
+/// Returns the compiler's flags for a kernel: backtraces need frame pointers.
+pub(crate) fn kernel_rustflags(kind: KernelKind) -> &'static str {
+    match kind {
+        KernelKind::Release => "-Cforce-frame-pointers=yes",
+        KernelKind::Tests => "-Cforce-frame-pointers=yes --cfg=ktest",
+    }
+}
+
+/// The variable that holds flags for the bare target alone.
+pub(crate) const RUSTFLAGS_VARIABLE: &str = "CARGO_TARGET_X86_64_UNKNOWN_NONE_RUSTFLAGS";
+
+/// Builds a kernel.
+pub(crate) fn kernel(toolchain: &Toolchain, kind: KernelKind) -> Result<Kernel> {
+    let directory = target().join("kernel");
+    let mut cargo = toolchain.cargo();
+    cargo.arg("build").args(BARE_TARGET).arg(format!("--profile={}", kind.profile()));
+    cargo.arg("--target-dir").arg(&directory);
+    cargo.env(RUSTFLAGS_VARIABLE, kernel_rustflags(kind));
+    shell::step(&format!("building the kernel ({})", kind.profile()), &mut cargo)?;
+
+    let symbols = directory.join("x86_64-unknown-none").join(kind.profile()).join("kernel");
+    let stripped = target().join(format!("kernel-{}.stripped", kind.profile()));
+    let mut strip = toolchain.llvm_tool("llvm-objcopy");
+    strip.arg("--strip-all").arg(&symbols).arg(&stripped);
+    shell::step("stripping the kernel", &mut strip)?;
+    Ok(Kernel { symbols, stripped })
+}
+
+/// Builds the programs in `user/`; returns them by name.
+pub(crate) fn programs() -> Result<Vec<(String, PathBuf)>> {
+    let directory = target().join("user");
+    let mut cargo = host_cargo();
+    cargo.args(["build", "--release", "--package=user", "--target=x86_64-unknown-linux-gnu"]);
+    cargo.arg("--target-dir").arg(&directory);
+    let flags = "-Ctarget-feature=+crt-static -Crelocation-model=static -Cstrip=symbols";
+    cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
+    shell::step("building the programs", &mut cargo)?;
+
+    let built = directory.join("x86_64-unknown-linux-gnu/release");
+    let mut programs = Vec::new();
+    for source in fs::read_dir(shell::root().join("user/src/bin"))? {
+        let path = source?.path();
+        if let Some(name) = path.file_stem().and_then(|name| name.to_str()) {
+            programs.push((name.to_owned(), built.join(name)));
+        }
+    }
+    programs.sort();
+    Ok(programs)
+}
+
+/// Returns the programs as files of the initramfs.
+pub(crate) fn as_files(programs: &[(String, PathBuf)]) -> Vec<(String, PathBuf)> {
+    let named = programs.iter();
+    named.map(|(name, path)| (format!("bin/{name}"), path.clone())).collect()
+}
+
+/// Returns the cargo of the user's own toolchain.
+pub(crate) fn host_cargo() -> std::process::Command {
+    let mut cargo = std::process::Command::new("cargo");
+    cargo.current_dir(shell::root());
+    cargo
+}
+
+/// Makes a disk image, unless one of the same inputs is there; returns where.
+pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathBuf> {
+    if let Some(rootfs) = &spec.rootfs
+        && !rootfs.is_dir()
+    {
+        bail!("--rootfs: there is no directory {}", rootfs.display());
+    }
+    let boot = boot_program(toolchain)?;
+    let fingerprint = format!("{:016x}", fingerprint(spec, &boot)?);
+    let name = if spec.uefi { "uefi" } else { "bios" };
+    let image = target().join(format!("{name}.img"));
+    let stamp = target().join(format!("{name}.stamp"));
+    let is_current = fs::read_to_string(&stamp).is_ok_and(|old| old == fingerprint);
+    if is_current && image.exists() {
+        return Ok(image);
+    }
+
+    let _ = fs::remove_file(&stamp);
+    let mut command = std::process::Command::new(boot);
+    command.arg("--kernel").arg(&spec.kernel.stripped);
+    command.arg("--cmdline").arg(&spec.cmdline);
+    command.arg(format!("--{name}")).arg(&image);
+    command.arg("--initramfs").arg(target().join("initramfs.cpio"));
+    for (name, path) in &spec.files {
+        command.arg("--file").arg(format!("{name}={}", path.display()));
+    }
+    if let Some(rootfs) = &spec.rootfs {
+        command.arg("--rootfs").arg(rootfs);
+    }
+    shell::step("making the disk image", &mut command)?;
+    fs::write(&stamp, fingerprint).context("cannot note what the image was made of")?;
+    Ok(image)
+}
+
+/// Builds the program that makes images, with the loader in it.
+fn boot_program(toolchain: &Toolchain) -> Result<PathBuf> {
+    let directory = target().join("boot");
+    let mut cargo = toolchain.cargo();
+    cargo.args(["build", "--release", "--package=boot", "--target-dir"]).arg(&directory);
+    shell::step("building the loader", &mut cargo)?;
+    Ok(directory.join("release/boot"))
+}
+
+/// Digests everything that an image depends on.
+fn fingerprint(spec: &ImageSpec<'_>, boot: &Path) -> Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(spec.cmdline.as_bytes());
+    for file in [boot, &spec.kernel.stripped] {
+        hash_file(&mut hasher, file)?;
+    }
+    for (name, path) in &spec.files {
+        hasher.write(name.as_bytes());
+        hash_file(&mut hasher, path)?;
+    }
+    if let Some(rootfs) = &spec.rootfs {
+        hash_tree(&mut hasher, rootfs)?;
+    }
+    Ok(hasher.finish())
+}
+
+fn hash_file(hasher: &mut DefaultHasher, path: &Path) -> Result<()> {
+    let contents = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    hasher.write_usize(contents.len());
+    hasher.write(&contents);
+    Ok(())
+}
+
+fn hash_tree(hasher: &mut DefaultHasher, directory: &Path) -> Result<()> {
+    let mut children = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
+    children.sort_by_key(fs::DirEntry::file_name);
+    for child in children {
+        let path = child.path();
+        hasher.write(path.as_os_str().as_encoded_bytes());
+        let kind = child.file_type()?;
+        if kind.is_dir() {
+            hash_tree(hasher, &path)?;
+        } else if kind.is_symlink() {
+            hasher.write(fs::read_link(&path)?.as_os_str().as_encoded_bytes());
+        } else {
+            hash_file(hasher, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Quotes a word for the kernel's command line.
+pub(crate) fn quote(word: &str) -> Result<String> {
+    let is_plain = !word.is_empty()
+        && !word.contains(char::is_whitespace)
+        && !word.starts_with(['"', '\'']);
+    if is_plain {
+        return Ok(word.to_owned());
+    }
+    let quotes = ['"', '\''];
+    let quote = quotes.into_iter().find(|quote| !word.contains(*quote));
+    let quote = quote.with_context(|| format!("`{word}` has quotes of both kinds"))?;
+    Ok(format!("{quote}{word}{quote}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn words_are_quoted_when_they_must_be() {
+        assert_eq!(quote("a=b").unwrap(), "a=b");
+        assert_eq!(quote("a b").unwrap(), "\"a b\"");
+        assert_eq!(quote("say \"a\"").unwrap(), "'say \"a\"'");
+        assert_eq!(quote("").unwrap(), "\"\"");
+        assert!(quote("'\" ").is_err());
+    }
+}

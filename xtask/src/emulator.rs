@@ -1,0 +1,159 @@
+//! The command lines of the emulators.
+//!
+//! Each emulator is a child that dies with `xtask`, whatever ends `xtask`:
+//! `setpriv`, part of Debian's base system, asks the kernel for that.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::artifacts;
+use crate::flags::{EmulatorKind, MachineOptions};
+use crate::{shell, toolchain};
+
+/// What a boot needs besides the machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Boot {
+    pub(crate) image: PathBuf,
+    /// A window, if there is a display.
+    pub(crate) window: bool,
+    /// The guest's serial input is this process's standard input.
+    pub(crate) interactive: bool,
+    /// Time is the count of instructions.
+    pub(crate) icount: bool,
+    /// More arguments for QEMU.
+    pub(crate) extra: Vec<String>,
+}
+
+/// A prepared emulator.
+#[derive(Debug)]
+pub(crate) struct Emulator {
+    pub(crate) command: Command,
+    /// The file that the guest's serial output goes to, if it is not standard
+    /// output.
+    pub(crate) serial_file: Option<PathBuf>,
+}
+
+/// Returns the option that tells the kernel how this emulator is ended.
+pub(crate) fn kernel_options(kind: EmulatorKind) -> &'static str {
+    match kind {
+        EmulatorKind::Qemu => "debug-exit",
+        EmulatorKind::Bochs => "",
+    }
+}
+
+/// Prepares an emulator, and installs it if it can.
+pub(crate) fn prepare(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
+    match machine.emulator {
+        EmulatorKind::Qemu => qemu(machine, boot),
+        EmulatorKind::Bochs => bochs(machine, boot),
+    }
+}
+
+fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
+    toolchain::need_qemu(machine.uefi)?;
+    let mut command = dying_with_us("qemu-system-x86_64");
+    command.args(["-cpu", "max", "-no-reboot", "-net", "none"]);
+    command.args(["-m", &machine.memory, "-smp", &machine.smp.to_string()]);
+    command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+    command.args(if boot.icount {
+        ["-accel", "tcg,thread=single", "-icount", "shift=0"]
+    } else {
+        ["-accel", "tcg,thread=multi", "-boot", "order=c"]
+    });
+    let drive = format!("format=raw,snapshot=on,file={}", boot.image.display());
+    command.args(["-drive", &drive]);
+    if machine.uefi {
+        let firmware = toolchain::ovmf_firmware().context("there is no UEFI firmware")?;
+        command.arg("-bios").arg(firmware);
+    }
+    if !boot.window {
+        command.args(["-display", "none"]);
+    }
+    // The monitor shares the terminal: Ctrl-A X ends QEMU, Ctrl-A C shows it.
+    command.args(["-chardev", "stdio,id=console,mux=on,signal=on"]);
+    command.args(["-serial", "chardev:console", "-mon", "chardev=console"]);
+    command.args(&boot.extra);
+    if !boot.interactive {
+        command.stdin(Stdio::null());
+    }
+    Ok(Emulator {
+        command,
+        serial_file: None,
+    })
+}
+
+/// Bochs wants whole cylinders, a configuration file, and a display even if
+/// nobody looks at it; and Debian's build starts in its debugger.
+fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
+    const SECTOR: u64 = 512;
+    const CYLINDER: u64 = 16 * 63 * SECTOR;
+    toolchain::need_bochs()?;
+    anyhow::ensure!(!machine.uefi, "Bochs has no UEFI firmware: leave --uefi out");
+
+    let directory = artifacts::target().join("bochs");
+    fs::create_dir_all(&directory)?;
+    let disk = directory.join("disk.img");
+    let _ = fs::remove_file(disk.with_extension("img.lock"));
+    fs::copy(&boot.image, &disk).context("cannot copy the image for Bochs")?;
+    let cylinders = fs::metadata(&disk)?.len().div_ceil(CYLINDER);
+    fs::File::options().write(true).open(&disk)?.set_len(cylinders * CYLINDER)?;
+
+    let serial = directory.join("serial.txt");
+    fs::write(&serial, "")?;
+    let config = directory.join("bochsrc.txt");
+    let debugger = directory.join("debugger.txt");
+    fs::write(&config, bochs_config(machine, &disk, &serial, cylinders))?;
+    fs::write(&debugger, "c\n")?;
+
+    let mut command = dying_with_us("xvfb-run");
+    command.args(["--auto-servernum", "bochs", "-q", "-f"]).arg(&config);
+    command.arg("-rc").arg(&debugger);
+    command.stdin(Stdio::null()).current_dir(&directory);
+    Ok(Emulator {
+        command,
+        serial_file: Some(serial),
+    })
+}
+
+fn bochs_config(machine: &MachineOptions, disk: &Path, serial: &Path, cylinders: u64) -> String {
+    let memory = machine.memory.trim_end_matches('M');
+    let (disk, serial, smp) = (disk.display(), serial.display(), machine.smp);
+    format!(
+        "cpu: model=corei7_skylake_x, count={smp}, ips=200000000, reset_on_triple_fault=0\n\
+         memory: guest={memory}, host={memory}\n\
+         romimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
+         vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest\n\
+         ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
+         ata0-master: type=disk, path={disk}, mode=flat, cylinders={cylinders}, heads=16, spt=63\n\
+         boot: disk\n\
+         display_library: x\n\
+         com1: enabled=1, mode=file, dev={serial}\n\
+         clock: sync=none, time0=utc\n\
+         log: -\n\
+         panic: action=fatal\n\
+         error: action=ignore\n\
+         info: action=ignore\n\
+         mouse: enabled=0\n"
+    )
+}
+
+/// Returns a command in a process group of its own, whose process is killed
+/// when this one dies.
+fn dying_with_us(program: &str) -> Command {
+    let mut command = if shell::find_program("setpriv").is_some() {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", program]);
+        command
+    } else {
+        Command::new(program)
+    };
+    // `xvfb-run` starts a display and an emulator; a group ends them together.
+    if program == "xvfb-run" {
+        command.process_group(0);
+    }
+    command
+}

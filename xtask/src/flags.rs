@@ -1,0 +1,158 @@
+//! The whole command line in one file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds, runs, tests and checks Vostok.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", version)]
+pub(crate) struct Flags {
+    /// Show the commands that are run, and all that the guest prints
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Boot Vostok; with a program, run it and exit with its status
+    Run(RunOptions),
+    /// Run the tests: host, kernel, programs
+    Test(TestOptions),
+    /// Make the disk images
+    Image(ImageOptions),
+    /// Boot stopped, with gdb attached and symbols loaded
+    Gdb(GdbOptions),
+    /// Format, lints, house rules, documentation
+    Check,
+    /// Install what the other commands need, which they also do by themselves
+    Setup(SetupOptions),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EmulatorKind {
+    Qemu,
+    Bochs,
+}
+
+/// The machine to boot.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MachineOptions {
+    /// Boot by UEFI instead of BIOS
+    #[arg(long)]
+    pub(crate) uefi: bool,
+    /// Number of processors
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) smp: u32,
+    /// Size of memory, for example 512M or 4G
+    #[arg(long, default_value = "512M", value_parser = parse_memory)]
+    pub(crate) memory: String,
+    /// Which emulator
+    #[arg(long, value_enum, default_value = "qemu")]
+    pub(crate) emulator: EmulatorKind,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub(crate) machine: MachineOptions,
+    /// No window
+    #[arg(long)]
+    pub(crate) headless: bool,
+    /// Give up after so many seconds; 120 with a program, never without
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Count instructions as time, so that figures repeat (QEMU)
+    #[arg(long)]
+    pub(crate) icount: bool,
+    /// Add a directory's tree to the files of the guest
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rootfs: Option<PathBuf>,
+    /// Add options to the kernel's command line
+    #[arg(long, value_name = "OPTIONS", default_value = "")]
+    pub(crate) append: String,
+    /// The program to run, by its path in the guest, and its arguments
+    #[arg(last = true)]
+    pub(crate) program: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TestOptions {
+    /// Run only tests whose names contain this
+    pub(crate) filter: Option<String>,
+    /// Only the tests of the host
+    #[arg(long)]
+    pub(crate) host: bool,
+    /// Only the tests in the kernel
+    #[arg(long)]
+    pub(crate) kernel: bool,
+    /// Only the programs, run on Linux and on Vostok
+    #[arg(long)]
+    pub(crate) programs: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineOptions,
+    /// Write a JUnit report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImageOptions {
+    /// Where to put them
+    #[arg(long, value_name = "DIR", default_value = "target/vostok/images")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GdbOptions {
+    #[command(flatten)]
+    pub(crate) machine: MachineOptions,
+    /// Run these gdb commands and leave
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) batch: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SetupOptions {
+    /// Also what is needed for Bochs and gdb
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Accepts a number of mebibytes or gibibytes; returns mebibytes with their unit.
+fn parse_memory(text: &str) -> Result<String, String> {
+    let (digits, factor) = match text.strip_suffix(['M', 'm']) {
+        Some(digits) => (digits, 1),
+        None => match text.strip_suffix(['G', 'g']) {
+            Some(digits) => (digits, 1024),
+            None => return Err("give a size such as 512M or 4G".to_owned()),
+        },
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("`{digits}` is not a number"))?;
+    let mebibytes = number.checked_mul(factor).filter(|size| (32..=1 << 24).contains(size));
+    mebibytes
+        .map(|size| format!("{size}M"))
+        .ok_or_else(|| "give at least 32M and at most 16384G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{Flags, parse_memory};
+
+    #[test]
+    fn command_line_is_consistent() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn memory_sizes_are_checked() {
+        assert_eq!(parse_memory("4G").as_deref(), Ok("4096M"));
+        for bad in ["", "M", "512", "1M", "-4G", "99999999999999999999G", "17000G"] {
+            assert!(parse_memory(bad).is_err(), "{bad}");
+        }
+    }
+}

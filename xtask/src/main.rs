@@ -1,0 +1,52 @@
+//! Vostok's command line: builds, runs, tests and checks the kernel.
+//!
+//! `cargo xtask help` lists the commands. Each sets up what it needs by itself.
+
+#![forbid(unsafe_code)]
+
+mod artifacts;
+mod check;
+mod emulator;
+mod flags;
+mod gdb;
+mod guest;
+mod image;
+mod interrupt;
+mod junit;
+mod ktap;
+mod kernel_tests;
+mod programs;
+mod run;
+mod shell;
+mod stream;
+mod symbolize;
+mod test;
+mod tidy;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::flags::{Command, Flags};
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    shell::set_verbose(flags.verbose);
+    interrupt::install();
+    let result = match flags.command {
+        Command::Run(options) => run::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Image(options) => image::run(&options),
+        Command::Gdb(options) => gdb::run(&options),
+        Command::Check => check::run(),
+        Command::Setup(options) => toolchain::setup(options.all),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

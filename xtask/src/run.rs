@@ -1,0 +1,81 @@
+//! `cargo xtask run`: boots Vostok, or runs one program in it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::artifacts::{self, ImageSpec, KernelKind};
+use crate::emulator::{self, Boot};
+use crate::flags::{EmulatorKind, RunOptions};
+use crate::guest::{self, Limits};
+use crate::shell;
+use crate::stream::Stream;
+use crate::toolchain::Toolchain;
+
+/// Time for a program, unless the user says otherwise.
+const PROGRAM_TIMEOUT_S: u64 = 120;
+
+pub(crate) fn run(options: &RunOptions) -> Result<u8> {
+    let toolchain = Toolchain::find_or_install()?;
+    let kernel = artifacts::kernel(&toolchain, KernelKind::Release)?;
+    let programs = artifacts::programs()?;
+    let image = artifacts::image(
+        &toolchain,
+        &ImageSpec {
+            kernel: &kernel,
+            cmdline: command_line(options)?,
+            files: artifacts::as_files(&programs),
+            rootfs: options.rootfs.clone(),
+            uefi: options.machine.uefi,
+        },
+    )?;
+
+    let boot = Boot {
+        image,
+        window: wants_window(options),
+        interactive: options.machine.emulator == EmulatorKind::Qemu,
+        icount: options.icount,
+        extra: Vec::new(),
+    };
+    let emulator = emulator::prepare(&options.machine, &boot)?;
+    let has_program = !options.program.is_empty();
+    let seconds = options.timeout.or(has_program.then_some(PROGRAM_TIMEOUT_S));
+    let limits = Limits {
+        total: seconds.map(Duration::from_secs),
+        silence: None,
+    };
+    let hide_marks = has_program && !shell::is_verbose();
+    let mut stream = Stream::new(kernel.symbols, hide_marks);
+    let ending = guest::run(emulator, limits, &mut stream, &mut guest::show)?;
+    if let Some((status, complaint)) = guest::complaint(ending, &stream.facts) {
+        eprintln!("error: {complaint}");
+        return Ok(status);
+    }
+    Ok(stream.facts.exit_status.unwrap_or(0))
+}
+
+/// With a program the kernel keeps quiet, so that its output can be used.
+fn command_line(options: &RunOptions) -> Result<String> {
+    let has_program = !options.program.is_empty();
+    let quiet = if has_program && !shell::is_verbose() { "log=warn" } else { "" };
+    let machine = emulator::kernel_options(options.machine.emulator);
+    let mut words: Vec<String> = [machine, quiet, &options.append].map(str::to_owned).into();
+    words.retain(|word| !word.is_empty());
+    if has_program {
+        words.push("--".to_owned());
+        for word in &options.program {
+            words.push(artifacts::quote(word)?);
+        }
+    }
+    Ok(words.join(" "))
+}
+
+fn wants_window(options: &RunOptions) -> bool {
+    let has_display = ["DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    if !options.headless && !has_display && options.machine.emulator == EmulatorKind::Qemu {
+        eprintln!("note: there is no display, so there is no window (--headless says so)");
+    }
+    !options.headless && has_display
+}
