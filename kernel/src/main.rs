@@ -1,11 +1,45 @@
-//! test
+//! Vostok's policy: what to do with the machine that the nucleus manages.
+//!
+//! This crate is safe Rust alone. A program's life goes through it in this
+//! order: [`fs`] finds it in the initramfs, [`process`] loads and runs it,
+//! [`vm`] gives it memory when it touches it, [`syscall`] answers its calls.
+
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
-use nucleus::prelude::*;
+
+extern crate alloc;
+
+mod errno;
+mod fs;
+mod process;
+mod syscall;
+mod vm;
+
+use alloc::vec::Vec;
+
+use nucleus::power::{self, ExitCode};
+use nucleus::{boot, console, ktest};
+
+/// What runs when the command line names no program.
+const DEFAULT_PROGRAM: &str = "/bin/init";
+
+/// Runs the tests, or a program as the only process, and ends the machine.
 #[nucleus::main]
 fn main() -> ! {
-    println!("hello");
-    nucleus::ktest::run_if_requested();
-    nucleus::power::exit(nucleus::power::ExitCode::Success)
+    ktest::run_if_requested();
+
+    let command_line = boot::command_line();
+    let mut arguments: Vec<&str> = command_line.program().collect();
+    if arguments.is_empty() {
+        arguments.push(DEFAULT_PROGRAM);
+    }
+    console::start_program_output(arguments[0]);
+    let status = process::run(&arguments);
+    console::finish_program_output(status);
+    power::exit(if status == 0 {
+        ExitCode::Success
+    } else {
+        ExitCode::Failure
+    })
 }

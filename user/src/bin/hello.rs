@@ -1,1 +1,5 @@
-fn main() { println!("hello from ring 3"); }
+//! Says hello from ring 3.
+
+fn main() {
+    println!("Hello from ring 3!");
+}

@@ -1,0 +1,69 @@
+//! Linux's error numbers (`errno(3)`), as far as the kernel returns them.
+
+/// Why a system call was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(crate) enum Errno {
+    /// Not permitted at all.
+    NotPermitted = 1,
+    /// No such file or directory.
+    NoEntry = 2,
+    /// No such process.
+    NoProcess = 3,
+    /// The argument list is too long.
+    TooBig = 7,
+    /// The file is no program that can be run.
+    NoExec = 8,
+    /// The file descriptor is not open, or not for this.
+    BadFile = 9,
+    /// Try again: the condition does not hold.
+    Again = 11,
+    /// Out of memory, or of address space.
+    NoMemory = 12,
+    /// Not permitted for this object.
+    Access = 13,
+    /// A pointer leads outside of the program's memory.
+    Fault = 14,
+    /// The range is taken.
+    Exists = 17,
+    /// Not a directory.
+    NotDirectory = 20,
+    /// A directory, and that will not do.
+    IsDirectory = 21,
+    /// An argument makes no sense.
+    Invalid = 22,
+    /// Too many open files.
+    TooManyFiles = 24,
+    /// Not a terminal.
+    NoTerminal = 25,
+    /// The file has no positions.
+    NotSeekable = 29,
+    /// The files cannot be written.
+    ReadOnly = 30,
+    /// A result does not fit.
+    Range = 34,
+    /// A name is too long.
+    NameTooLong = 36,
+    /// There is no such system call.
+    NoCall = 38,
+    /// The time is over.
+    TimedOut = 110,
+}
+
+impl Errno {
+    /// Returns the number as a system call returns it in RAX.
+    pub(crate) fn as_result(self) -> usize {
+        (self as isize).wrapping_neg() as usize
+    }
+}
+
+impl From<nucleus::Error> for Errno {
+    fn from(error: nucleus::Error) -> Self {
+        match error {
+            nucleus::Error::NoMemory => Self::NoMemory,
+            nucleus::Error::PageFault | nucleus::Error::AccessDenied => Self::Fault,
+            nucleus::Error::InvalidArgs | nucleus::Error::Overflow => Self::Invalid,
+            nucleus::Error::IoError => Self::Again,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Loading a program: a static ELF file for x86-64, by the crate `elf`.
+//!
+//! Only `PT_LOAD` segments count. Everything about the file is checked before
+//! anything is mapped, and what does not make sense is refused with a reason.
+
+use alloc::vec::Vec;
+
+use elf::ElfBytes;
+use elf::abi::{EM_X86_64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PHDR};
+use elf::endian::LittleEndian;
+use elf::file::Class;
+use elf::segment::ProgramHeader;
+use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, Vaddr, VmReader};
+
+use crate::errno::Errno;
+use crate::vm::{AddressSpace, RegionKind, UserRange};
+
+/// Where a position-independent program is put.
+const PIE_BASE: Vaddr = 0x5555_5555_4000;
+
+/// What a program needs to know of itself, and the kernel to start it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LoadedProgram {
+    pub(crate) entry: Vaddr,
+    /// Where its program headers are in memory.
+    pub(crate) headers: Vaddr,
+    pub(crate) header_count: usize,
+    pub(crate) header_size: usize,
+}
+
+/// Why a file is refused.
+type Refusal = &'static str;
+
+/// A segment that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Segment {
+    pages: UserRange,
+    /// Where its bytes start in memory, and in the file.
+    vaddr: Vaddr,
+    offset: usize,
+    file_size: usize,
+    flags: PageFlags,
+}
+
+/// Loads a program into an address space; the heap starts behind it.
+pub(crate) fn load(file: &[u8], memory: &mut AddressSpace) -> Result<LoadedProgram, Errno> {
+    let (program, segments) = check(file).map_err(|reason| {
+        log::warn!("the program is refused: {reason}");
+        Errno::NoExec
+    })?;
+    for segment in &segments {
+        memory.map_at(&segment.pages, segment.flags, RegionKind::Image)?;
+        fill(file, segment, memory)?;
+    }
+    let end = segments.iter().map(|segment| segment.pages.end()).max();
+    memory.set_heap_start(end.unwrap_or(PIE_BASE));
+    Ok(program)
+}
+
+/// Copies a segment's part of the file to fresh frames. Pages that hold none of
+/// it appear when they are touched.
+fn fill(file: &[u8], segment: &Segment, memory: &mut AddressSpace) -> Result<(), Errno> {
+    let end = segment.vaddr + segment.file_size;
+    let mut vaddr = segment.vaddr;
+    while vaddr < end {
+        let page = vaddr / PAGE_SIZE * PAGE_SIZE;
+        let len = (page + PAGE_SIZE).min(end) - vaddr;
+        let offset = segment.offset + (vaddr - segment.vaddr);
+        let frame = FrameAllocOptions::new().alloc_frame()?;
+        let mut writer = frame.writer();
+        writer.skip(vaddr - page);
+        VmReader::from(&file[offset..offset + len]).read(&mut writer);
+        memory.map_frame(page, frame, segment.flags)?;
+        vaddr += len;
+    }
+    Ok(())
+}
+
+fn check(file: &[u8]) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(file)
+        .map_err(|_| "it is no ELF file of little-endian order")?;
+    let header = elf.ehdr;
+    if header.class != Class::ELF64 || header.e_machine != EM_X86_64 {
+        return Err("it is not for 64-bit x86");
+    }
+    let base = match header.e_type {
+        ET_EXEC => 0,
+        ET_DYN => PIE_BASE,
+        _ => return Err("it is not executable"),
+    };
+    let headers: Vec<ProgramHeader> = elf.segments().into_iter().flatten().collect();
+    if headers.iter().any(|header| header.p_type == PT_INTERP) {
+        return Err("it is linked dynamically");
+    }
+    let mut segments = Vec::new();
+    for header in headers.iter().filter(|header| header.p_type == PT_LOAD && header.p_memsz > 0) {
+        segments.push(check_segment(header, base, file.len())?);
+    }
+    segments.sort_by_key(|segment| segment.pages.start());
+    if segments.windows(2).any(|pair| pair[0].pages.end() > pair[1].pages.start()) {
+        return Err("two of its segments share a page");
+    }
+    let entry = address(header.e_entry, base).ok_or("its entry is out of range")?;
+    let is_code = |segment: &Segment| {
+        segment.flags.contains(PageFlags::X) && segment.pages.as_range().contains(&entry)
+    };
+    if !segments.iter().any(is_code) {
+        return Err("its entry is not in an executable segment");
+    }
+    let program = LoadedProgram {
+        entry,
+        headers: headers_in_memory(&headers, &segments, header.e_phoff, base),
+        header_count: headers.len(),
+        header_size: usize::from(header.e_phentsize),
+    };
+    Ok((program, segments))
+}
+
+fn check_segment(header: &ProgramHeader, base: Vaddr, file_len: usize) -> Result<Segment, Refusal> {
+    const OUT_OF_RANGE: Refusal = "a segment is out of range";
+    let flags = match (header.p_flags & PF_W != 0, header.p_flags & PF_X != 0) {
+        (true, true) => return Err("a segment is writable and executable"),
+        (true, false) => PageFlags::RW,
+        (false, true) => PageFlags::RX,
+        (false, false) => PageFlags::R,
+    };
+    if header.p_filesz > header.p_memsz {
+        return Err("a segment is larger in the file than in memory");
+    }
+    let vaddr = address(header.p_vaddr, base).ok_or(OUT_OF_RANGE)?;
+    let size = usize::try_from(header.p_memsz).map_err(|_| OUT_OF_RANGE)?;
+    let offset = usize::try_from(header.p_offset).map_err(|_| OUT_OF_RANGE)?;
+    let file_size = usize::try_from(header.p_filesz).map_err(|_| OUT_OF_RANGE)?;
+    if offset.checked_add(file_size).is_none_or(|end| end > file_len) {
+        return Err("a segment lies beyond the end of the file");
+    }
+    if offset % PAGE_SIZE != vaddr % PAGE_SIZE {
+        return Err("a segment is aligned differently in the file and in memory");
+    }
+    let start = vaddr / PAGE_SIZE * PAGE_SIZE;
+    let len = size.checked_add(vaddr - start).ok_or(OUT_OF_RANGE)?;
+    Ok(Segment {
+        pages: UserRange::new(start, len).ok_or(OUT_OF_RANGE)?,
+        vaddr,
+        offset,
+        file_size,
+        flags,
+    })
+}
+
+fn address(value: u64, base: Vaddr) -> Option<Vaddr> {
+    usize::try_from(value).ok()?.checked_add(base)
+}
+
+/// Returns where the program headers are in memory: where they say, or in the
+/// segment that holds that part of the file; zero if nowhere.
+fn headers_in_memory(
+    headers: &[ProgramHeader],
+    segments: &[Segment],
+    offset: u64,
+    base: Vaddr,
+) -> Vaddr {
+    if let Some(own) = headers.iter().find(|header| header.p_type == PT_PHDR) {
+        return address(own.p_vaddr, base).unwrap_or(0);
+    }
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    let holds = |segment: &&Segment| {
+        offset.checked_sub(segment.offset).is_some_and(|inside| inside < segment.file_size)
+    };
+    segments
+        .iter()
+        .find(holds)
+        .map_or(0, |segment| segment.vaddr + (offset - segment.offset))
+}
+
+#[cfg(ktest)]
+#[path = "elf_tests.rs"]
+mod tests;

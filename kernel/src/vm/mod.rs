@@ -1,0 +1,261 @@
+//! A program's memory: regions that promise pages, and pages that exist.
+//!
+//! Pages appear when they are touched, zeroed. A fault travels like this: the
+//! processor reports an address, [`AddressSpace::handle_fault`] looks its region
+//! up, checks that the region allows the access, and maps a frame. The kernel's
+//! own accesses to user memory fault in the same way: the copy stops, the page
+//! is made, and the copy goes on.
+
+mod region;
+
+use alloc::sync::Arc;
+
+use nucleus::Error;
+use nucleus::mm::{
+    CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, Vaddr, VmReader,
+    VmSpace, VmWriter,
+};
+
+pub(crate) use self::region::{RegionKind, UserRange};
+use self::region::{Region, RegionMap};
+use crate::errno::Errno;
+
+/// Most bytes of a program's stack.
+const STACK_SIZE: usize = 8 << 20;
+/// Addresses below the stack that nothing else may use (peer 96).
+const STACK_GAP: usize = 1 << 20;
+/// Distance of the stack's end from that of user space.
+const STACK_END: Vaddr = 0x7fff_ffff_0000;
+/// Most bytes of a program's heap.
+const HEAP_LIMIT: usize = 1 << 36;
+
+/// What an access wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+    Execute,
+}
+
+impl Access {
+    const fn needs(self) -> PageFlags {
+        match self {
+            Self::Read => PageFlags::R,
+            Self::Write => PageFlags::W,
+            Self::Execute => PageFlags::X,
+        }
+    }
+}
+
+/// Why an access cannot be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccessError {
+    /// The address belongs to no region.
+    Unmapped,
+    /// The region forbids the access.
+    Forbidden,
+    /// There is no memory for the page.
+    NoMemory,
+}
+
+/// The memory of a program.
+#[derive(Debug)]
+pub(crate) struct AddressSpace {
+    space: Arc<VmSpace>,
+    regions: RegionMap,
+    /// Where the heap starts, and where the program wants it to end.
+    heap_start: Vaddr,
+    heap_end: Vaddr,
+}
+
+impl AddressSpace {
+    /// Makes an address space with nothing in it.
+    pub(crate) fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            space: VmSpace::new()?,
+            regions: RegionMap::new(),
+            heap_start: 0,
+            heap_end: 0,
+        })
+    }
+
+    /// Makes this the space that user mode, and accesses to user memory, use.
+    pub(crate) fn activate(&self) {
+        self.space.activate();
+    }
+
+    /// Promises memory at an address, which must be free.
+    pub(crate) fn map_at(
+        &mut self,
+        range: &UserRange,
+        protection: PageFlags,
+        kind: RegionKind,
+    ) -> Result<(), Errno> {
+        if !self.regions.is_free(range) {
+            return Err(Errno::Exists);
+        }
+        self.regions.insert(range, Region { protection, kind });
+        Ok(())
+    }
+
+    /// Promises memory at the hint, or else where there is room.
+    pub(crate) fn map_anywhere(
+        &mut self,
+        hint: Vaddr,
+        len: usize,
+        protection: PageFlags,
+    ) -> Result<Vaddr, Errno> {
+        let ceiling = STACK_END - STACK_SIZE - STACK_GAP;
+        let range = self.regions.find_free(hint, len, ceiling).ok_or(Errno::NoMemory)?;
+        self.map_at(&range, protection, RegionKind::Anonymous)?;
+        Ok(range.start())
+    }
+
+    /// Takes memory away, and the promise of it.
+    pub(crate) fn unmap(&mut self, range: &UserRange) -> Result<(), Errno> {
+        self.regions.remove(range);
+        self.space.cursor_mut(range.as_range())?.unmap(range.len());
+        Ok(())
+    }
+
+    /// Changes what may be done in a range, all of which must mean something.
+    pub(crate) fn protect(&mut self, range: &UserRange, flags: PageFlags) -> Result<(), Errno> {
+        if !self.regions.covers(range) {
+            return Err(Errno::NoMemory);
+        }
+        self.regions.protect(range, flags);
+        let mut cursor = self.space.cursor_mut(range.as_range())?;
+        let change = |prop: &mut PageProperty| {
+            prop.flags = prop.flags - PageFlags::RWX | flags;
+        };
+        while cursor.virt_addr() < range.end() {
+            let rest = range.end() - cursor.virt_addr();
+            if cursor.protect_next(rest, change).is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the contents of a range; it reads as zeros again.
+    pub(crate) fn discard(&mut self, range: &UserRange) -> Result<(), Errno> {
+        if !self.regions.covers(range) {
+            return Err(Errno::NoMemory);
+        }
+        self.space.cursor_mut(range.as_range())?.unmap(range.len());
+        Ok(())
+    }
+
+    /// Starts the heap behind the program's image.
+    pub(crate) fn set_heap_start(&mut self, start: Vaddr) {
+        self.heap_start = start.next_multiple_of(PAGE_SIZE);
+        self.heap_end = self.heap_start;
+    }
+
+    /// Moves the heap's end as far as is possible; returns where it is now.
+    pub(crate) fn set_heap_end(&mut self, wanted: Vaddr) -> Vaddr {
+        if wanted < self.heap_start || wanted - self.heap_start > HEAP_LIMIT {
+            return self.heap_end;
+        }
+        let old = self.heap_end.next_multiple_of(PAGE_SIZE);
+        let new = wanted.next_multiple_of(PAGE_SIZE);
+        let done = match UserRange::new(old.min(new), old.abs_diff(new)) {
+            None => old == new,
+            Some(range) if new > old => {
+                self.map_at(&range, PageFlags::RW, RegionKind::Heap).is_ok()
+            }
+            Some(range) => self.unmap(&range).is_ok(),
+        };
+        if done {
+            self.heap_end = wanted;
+        }
+        self.heap_end
+    }
+
+    /// Makes the stack; returns its end.
+    pub(crate) fn map_stack(&mut self) -> Result<Vaddr, Errno> {
+        let start = STACK_END - STACK_SIZE;
+        let stack = UserRange::new(start, STACK_SIZE).ok_or(Errno::NoMemory)?;
+        let gap = UserRange::new(start - STACK_GAP, STACK_GAP).ok_or(Errno::NoMemory)?;
+        self.map_at(&gap, PageFlags::empty(), RegionKind::Guard)?;
+        self.map_at(&stack, PageFlags::RW, RegionKind::Stack)?;
+        Ok(stack.end())
+    }
+
+    /// Maps a frame that has contents, replacing the page that was there.
+    pub(crate) fn map_frame(
+        &mut self,
+        vaddr: Vaddr,
+        frame: UFrame,
+        flags: PageFlags,
+    ) -> Result<(), Errno> {
+        let range = vaddr..vaddr + PAGE_SIZE;
+        let prop = PageProperty::new_user(flags, CachePolicy::Writeback);
+        Ok(self.space.cursor_mut(&range)?.map(frame, prop)?)
+    }
+
+    /// Returns the frame of a page, if the page exists.
+    pub(crate) fn frame_at(&self, page: Vaddr) -> Result<Option<UFrame>, Errno> {
+        let (_, item) = self.space.cursor(&(page..page + PAGE_SIZE))?.query()?;
+        Ok(item.map(|(frame, _)| frame))
+    }
+
+    /// Makes the page of an address exist, if the access is allowed.
+    ///
+    /// A page that exists already and allows the access is no error: somebody
+    /// else was faster, or the processor had an old translation (peer 49).
+    pub(crate) fn handle_fault(&mut self, vaddr: Vaddr, access: Access) -> Result<(), AccessError> {
+        let region = self.regions.at(vaddr).ok_or(AccessError::Unmapped)?;
+        if !region.protection.contains(access.needs()) {
+            return Err(AccessError::Forbidden);
+        }
+        let page = vaddr / PAGE_SIZE * PAGE_SIZE;
+        let no_memory = |_| AccessError::NoMemory;
+        if self.frame_at(page).map_err(no_memory)?.is_some() {
+            return Ok(());
+        }
+        let frame = FrameAllocOptions::new().alloc_frame();
+        let frame = frame.map_err(|_| AccessError::NoMemory)?;
+        self.map_frame(page, frame, region.protection).map_err(no_memory)
+    }
+
+    /// Copies from user memory into a buffer.
+    pub(crate) fn read(&mut self, vaddr: Vaddr, buffer: &mut [u8]) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let rest = &mut buffer[done..];
+            let mut reader = self.space.reader(vaddr.wrapping_add(done), rest.len())?;
+            let result = reader.read_fallible(&mut VmWriter::from(rest));
+            done += self.settle(result, vaddr.wrapping_add(done), Access::Read)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a buffer to user memory.
+    pub(crate) fn write(&mut self, vaddr: Vaddr, buffer: &[u8]) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let rest = &buffer[done..];
+            let mut writer = self.space.writer(vaddr.wrapping_add(done), rest.len())?;
+            let result = writer.write_fallible(&mut VmReader::from(rest));
+            done += self.settle(result, vaddr.wrapping_add(done), Access::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Returns how far a copy came; after a fault, the page is there.
+    fn settle(
+        &mut self,
+        result: Result<usize, (Error, usize)>,
+        start: Vaddr,
+        access: Access,
+    ) -> Result<usize, Errno> {
+        match result {
+            Ok(copied) => Ok(copied),
+            Err((_, copied)) => {
+                self.handle_fault(start + copied, access).map_err(|_| Errno::Fault)?;
+                Ok(copied)
+            }
+        }
+    }
+}
