@@ -1,7 +1,7 @@
 //! Running a guest to its end: watching it, and leaving nothing behind.
 
 use std::fs::File;
-use std::io::{Read, Write, stdout};
+use std::io::{IsTerminal, Read, Write, stdout};
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -76,9 +76,16 @@ pub(crate) fn run(
 pub(crate) fn show(event: Event) {
     if let Event::Bytes(bytes) = event {
         let mut out = stdout().lock();
+        let bytes = if out.is_terminal() { bytes } else { without_returns(bytes) };
         // A closed pipe is the reader's wish.
         let _ = out.write_all(&bytes).and_then(|()| out.flush());
     }
+}
+
+/// Leaves the carriage returns of a serial line out, for a file or a pipe.
+fn without_returns(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.retain(|byte| *byte != b'\r');
+    bytes
 }
 
 fn watch(

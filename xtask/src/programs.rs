@@ -1,1 +1,210 @@
-//! stub
+//! The ring of programs: each case runs on the host's Linux and on Vostok, and
+//! output and status have to be the same.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
+use crate::emulator::{self, Boot};
+use crate::flags::TestOptions;
+use crate::guest::{self, Limits};
+use crate::interrupt;
+use crate::shell::Progress;
+use crate::stream::{Event, Stream};
+use crate::test::{Outcome, Verdict};
+use crate::toolchain::Toolchain;
+
+/// Programs and their arguments.
+const CASES: &[&[&str]] = &[
+    &["hello"],
+    &["exit-with", "0"],
+    &["exit-with", "7"],
+    &["exit-with", "255"],
+    &["args"],
+    &["args", "a", "b c", "", "--", "log=off", "ä"],
+    &["memory"],
+    &["syscalls"],
+    &["stdio"],
+    &["files"],
+    &["sleep"],
+    &["panic"],
+    &["abort"],
+    &["fault", "null-read"],
+    &["fault", "null-write"],
+    &["fault", "null-jump"],
+    &["fault", "kernel-read"],
+    &["fault", "text-write"],
+    &["fault", "stack-jump"],
+    &["fault", "non-canonical-read"],
+    &["fault", "non-canonical-jump"],
+    &["fault", "privileged"],
+    &["fault", "port"],
+    &["fault", "illegal"],
+    &["fault", "breakpoint"],
+    &["fault", "divide"],
+    &["fault", "overflow-stack"],
+];
+
+/// Time for a case, the boot included.
+const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// What came of a case on one of the two systems.
+#[derive(Debug, PartialEq, Eq)]
+struct Observed {
+    output: String,
+    status: u8,
+}
+
+pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
+    let toolchain = Toolchain::find_or_install()?;
+    let kernel = artifacts::kernel(&toolchain, KernelKind::Release)?;
+    let programs = artifacts::programs()?;
+    let mut outcomes = Vec::new();
+    for case in CASES {
+        let name = case.join(" ");
+        if !options.selects(&name) || interrupt::is_requested() {
+            continue;
+        }
+        let (_, path) = programs
+            .iter()
+            .find(|(program, _)| program == case[0])
+            .with_context(|| format!("there is no program {} in user/", case[0]))?;
+        let progress = Progress::start(&format!("running `{name}` on Linux and on Vostok"));
+        let expected = on_host(path, &case[1..])?;
+        let actual = on_vostok(&toolchain, &kernel, options, path, case);
+        progress.finish();
+        let verdict = match actual? {
+            Ok(actual) if actual == expected => Verdict::Passed,
+            Ok(actual) => Verdict::Failed(differences(&expected, &actual)),
+            Err(complaint) => Verdict::Failed(complaint),
+        };
+        outcomes.push(Outcome::new("programs", &name, verdict));
+    }
+    Ok(outcomes)
+}
+
+fn on_host(path: &PathBuf, arguments: &[&str]) -> Result<Observed> {
+    use std::os::unix::process::ExitStatusExt;
+    let output = Command::new(path)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/bin")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .with_context(|| format!("cannot run {}", path.display()))?;
+    let status = output.status;
+    let signal = status.signal().map(|signal| 128 + signal);
+    Ok(Observed {
+        output: String::from_utf8_lossy(&output.stdout).into_owned(),
+        status: status.code().or(signal).unwrap_or(0) as u8,
+    })
+}
+
+/// Runs a case as the only process; the error is what is wrong with the guest.
+fn on_vostok(
+    toolchain: &Toolchain,
+    kernel: &Kernel,
+    options: &TestOptions,
+    path: &PathBuf,
+    case: &[&str],
+) -> Result<Result<Observed, String>> {
+    let machine = &options.machine;
+    let mut words = vec![emulator::kernel_options(machine.emulator).to_owned(), "log=off".into()];
+    words.push("--".to_owned());
+    words.push(format!("/bin/{}", case[0]));
+    for argument in &case[1..] {
+        words.push(artifacts::quote(argument)?);
+    }
+    let image = artifacts::image(
+        toolchain,
+        &ImageSpec {
+            kernel,
+            cmdline: words.join(" "),
+            files: vec![(format!("bin/{}", case[0]), path.clone())],
+            rootfs: None,
+            uefi: machine.uefi,
+        },
+    )?;
+    let boot = Boot {
+        image,
+        window: false,
+        interactive: false,
+        icount: false,
+        extra: Vec::new(),
+    };
+    let emulator = emulator::prepare(machine, &boot)?;
+    let limits = Limits {
+        total: Some(TIMEOUT),
+        silence: None,
+    };
+    let mut stream = Stream::new(kernel.symbols.clone(), true);
+    let mut lines = Vec::new();
+    let mut handle = |event: Event| {
+        if let Event::Line(line) = event {
+            lines.push(line);
+        }
+    };
+    let ending = guest::run(emulator, limits, &mut stream, &mut handle)?;
+    if let Some((_, complaint)) = guest::complaint(ending, &stream.facts) {
+        return Ok(Err(complaint));
+    }
+    let status = stream.facts.exit_status.unwrap_or(0);
+    Ok(Ok(Observed { output: program_output(&lines), status }))
+}
+
+/// Returns what the program printed, from between the kernel's marks.
+fn program_output(lines: &[String]) -> String {
+    let start = lines.iter().position(|line| line.starts_with("vostok: start "));
+    let end = lines.iter().rposition(|line| line.starts_with("vostok: exit status "));
+    let (Some(start), Some(end)) = (start, end) else {
+        return String::new();
+    };
+    let mut output = lines[start + 1..end].join("\n");
+    let has_newline = !lines[end].ends_with("(no newline)");
+    if has_newline && end > start + 1 {
+        output.push('\n');
+    }
+    output
+}
+
+fn differences(expected: &Observed, actual: &Observed) -> String {
+    let mut text = String::new();
+    if expected.status != actual.status {
+        text = format!("status {} on Linux, {} on Vostok\n", expected.status, actual.status);
+    }
+    let (mut ours, mut theirs) = (actual.output.lines(), expected.output.lines());
+    loop {
+        match (theirs.next(), ours.next()) {
+            (None, None) => return text,
+            (a, b) if a == b => {}
+            (a, b) => {
+                let line = |line: Option<&str>| line.unwrap_or("(no line)").to_owned();
+                text.push_str(&format!("Linux:  {}\nVostok: {}\n", line(a), line(b)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::program_output;
+
+    fn output(lines: &[&str]) -> String {
+        program_output(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn output_is_what_stands_between_the_marks() {
+        let start = "vostok: start /bin/x";
+        assert_eq!(output(&[start, "a", "b", "vostok: exit status 0"]), "a\nb\n");
+        assert_eq!(output(&[start, "a", "vostok: exit status 0 (no newline)"]), "a");
+        assert_eq!(output(&[start, "vostok: exit status 0"]), "");
+        let forged = [start, "vostok: exit status 3", "vostok: exit status 0"];
+        assert_eq!(output(&forged), "vostok: exit status 3\n");
+        assert_eq!(output(&["nothing"]), "");
+    }
+}

@@ -69,6 +69,29 @@ pub(super) fn munmap(process: &mut Process, address: usize, len: usize) -> Sysca
     Ok(0)
 }
 
+/// A mapping can shrink where it is. It does not grow or move: a program that
+/// hears `ENOMEM` allocates and copies.
+pub(super) fn mremap(process: &mut Process, arguments: [usize; 4]) -> SyscallResult {
+    const MAY_MOVE: usize = 1;
+    const ALL_FLAGS: usize = 7;
+    let [address, old_len, new_len, flags] = arguments;
+    if !address.is_multiple_of(PAGE_SIZE) || new_len == 0 || flags & !ALL_FLAGS != 0 {
+        return Err(Errno::Invalid);
+    }
+    let old = UserRange::new(address, old_len).ok_or(Errno::Invalid)?;
+    let new = UserRange::new(address, new_len).ok_or(Errno::NoMemory)?;
+    if !process.memory.is_mapped(&old) {
+        return Err(Errno::Fault);
+    }
+    if flags & !MAY_MOVE != 0 || new.end() > old.end() {
+        return Err(Errno::NoMemory);
+    }
+    if let Some(tail) = UserRange::new(new.end(), old.end() - new.end()) {
+        process.memory.unmap(&tail)?;
+    }
+    Ok(address)
+}
+
 pub(super) fn madvise(
     process: &mut Process,
     address: usize,

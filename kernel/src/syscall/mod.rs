@@ -68,6 +68,7 @@ fn dispatch(
         number::MPROTECT => memory::mprotect(process, a, b, c),
         number::MUNMAP => memory::munmap(process, a, b),
         number::BRK => Ok(process.memory.set_heap_end(a)),
+        number::MREMAP => memory::mremap(process, [a, b, c, d]),
         number::MADVISE => memory::madvise(process, a, b, c),
 
         number::RT_SIGACTION => signal::sigaction(process, [a, b, c, d]),
@@ -90,6 +91,8 @@ fn dispatch(
         number::CLOCK_NANOSLEEP => process::clock_nanosleep(process, [a, b, c]),
         number::SCHED_YIELD => Ok(0),
         number::SCHED_GETAFFINITY => process::sched_getaffinity(process, b, c),
+        // The C library does without restartable sequences, and asks each time.
+        number::RSEQ => Err(Errno::NoCall),
         number::FUTEX => process::futex(process, [a, b, c, d]),
         _ => {
             log_unknown_once(call);

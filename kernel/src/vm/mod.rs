@@ -118,6 +118,11 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Returns whether all of a range means something.
+    pub(crate) fn is_mapped(&self, range: &UserRange) -> bool {
+        self.regions.covers(range)
+    }
+
     /// Changes what may be done in a range, all of which must mean something.
     pub(crate) fn protect(&mut self, range: &UserRange, flags: PageFlags) -> Result<(), Errno> {
         if !self.regions.covers(range) {

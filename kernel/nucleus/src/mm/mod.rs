@@ -13,19 +13,26 @@
 //! * [`io`]: readers and writers of memory that may belong to a user.
 //! * [`heap`]: the kernel's own small objects.
 
+#[cfg(target_os = "none")]
 pub mod frame;
 #[cfg(target_os = "none")]
 pub(crate) mod heap;
+#[cfg(target_os = "none")]
 pub mod io;
 pub mod kspace;
+#[cfg(target_os = "none")]
 pub mod page_table;
 pub mod prop;
+#[cfg(target_os = "none")]
 pub mod vm_space;
 
+#[cfg(target_os = "none")]
 pub use self::frame::{FrameAllocOptions, UFrame};
+#[cfg(target_os = "none")]
 pub use self::io::{Fallible, Infallible, VmReader, VmWriter};
 pub use self::kspace::layout::USER_END;
 pub use self::prop::{CachePolicy, PageFlags, PageProperty};
+#[cfg(target_os = "none")]
 pub use self::vm_space::VmSpace;
 
 /// A virtual address.
