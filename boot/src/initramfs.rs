@@ -43,7 +43,8 @@ impl Archive {
         if parts.any(|part| matches!(part, "" | "." | "..")) {
             bail!("`{name}` does not name a file in the initramfs");
         }
-        self.entries.insert(name.to_owned(), Entry { mode, contents });
+        self.entries
+            .insert(name.to_owned(), Entry { mode, contents });
         Ok(())
     }
 
@@ -72,9 +73,15 @@ impl Archive {
                 (SYMLINK, target.as_os_str().as_bytes().to_vec())
             } else if kind.is_file() {
                 let contents = fs::read(&path);
-                (REGULAR, contents.with_context(|| format!("cannot read {}", path.display()))?)
+                (
+                    REGULAR,
+                    contents.with_context(|| format!("cannot read {}", path.display()))?,
+                )
             } else {
-                bail!("{} is neither a file nor a directory nor a link", path.display());
+                bail!(
+                    "{} is neither a file nor a directory nor a link",
+                    path.display()
+                );
             };
             let mode = mode | permissions;
             self.entries.insert(name, Entry { mode, contents });
@@ -104,8 +111,13 @@ impl Archive {
     }
 
     fn implied_directories(&self) -> BTreeSet<String> {
-        let parents = self.entries.keys().flat_map(|name| Path::new(name).ancestors().skip(1));
-        let names = parents.filter_map(Path::to_str).filter(|name| !name.is_empty());
+        let parents = self
+            .entries
+            .keys()
+            .flat_map(|name| Path::new(name).ancestors().skip(1));
+        let names = parents
+            .filter_map(Path::to_str)
+            .filter(|name| !name.is_empty());
         names.map(str::to_owned).collect()
     }
 }
@@ -113,7 +125,9 @@ impl Archive {
 /// Returns a path's name in the archive, which has to be text.
 fn name_below(root: &Path, path: &Path) -> Result<String> {
     let relative = path.strip_prefix(root)?;
-    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+    let plain = relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     match relative.to_str() {
         Some(name) if plain => Ok(name.to_owned()),
         _ => bail!("the name of {} is not text", path.display()),
@@ -148,8 +162,12 @@ mod tests {
     #[test]
     fn files_and_the_directories_that_they_imply_read_back() {
         let mut archive = Archive::default();
-        archive.add_file("/usr/bin/b", 0o755, b"two".to_vec()).expect("a good name");
-        archive.add_file("a", 0o644, Vec::new()).expect("a good name");
+        archive
+            .add_file("/usr/bin/b", 0o755, b"two".to_vec())
+            .expect("a good name");
+        archive
+            .add_file("a", 0o644, Vec::new())
+            .expect("a good name");
         let bytes = archive.into_bytes().expect("small files");
         let expected = [
             ("a", 0o100_644, &b""[..]),
@@ -172,7 +190,10 @@ mod tests {
         let entries = entries(&archive.into_bytes().expect("small files"));
         let names: Vec<_> = entries.iter().map(|(name, ..)| name.as_str()).collect();
         assert_eq!(names, ["etc", "etc/link", "etc/motd"]);
-        assert_eq!((entries[1].1 & 0o170_000, &entries[1].2[..]), (0o120_000, &b"motd"[..]));
+        assert_eq!(
+            (entries[1].1 & 0o170_000, &entries[1].2[..]),
+            (0o120_000, &b"motd"[..])
+        );
     }
 
     #[test]
@@ -181,7 +202,9 @@ mod tests {
             let mut archive = Archive::default();
             for name in names {
                 let contents = name.as_bytes().to_vec();
-                archive.add_file(name, 0o644, contents).expect("a good name");
+                archive
+                    .add_file(name, 0o644, contents)
+                    .expect("a good name");
             }
             archive.into_bytes().expect("small files")
         };
@@ -191,13 +214,20 @@ mod tests {
     #[test]
     fn names_that_leave_the_archive_are_refused() {
         for name in ["", "/", "..", "a/../b", "a//b", "./a"] {
-            assert!(Archive::default().add_file(name, 0o644, Vec::new()).is_err(), "{name}");
+            assert!(
+                Archive::default()
+                    .add_file(name, 0o644, Vec::new())
+                    .is_err(),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn missing_directory_is_an_error() {
-        let error = Archive::default().add_tree("/nonexistent/tree".as_ref()).unwrap_err();
+        let error = Archive::default()
+            .add_tree("/nonexistent/tree".as_ref())
+            .unwrap_err();
         assert!(error.to_string().contains("is not a directory"));
     }
 }

@@ -35,7 +35,12 @@ struct Options {
     #[arg(long, value_name = "DIR")]
     rootfs: Option<PathBuf>,
     /// The kernel's command line
-    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
     cmdline: String,
     /// Where to write the initramfs, which the images are made from
     #[arg(long, value_name = "OUT")]
@@ -125,14 +130,16 @@ mod tests {
 
     #[test]
     fn command_line_of_the_kernel_may_start_with_a_hyphen() {
-        let options = Options::try_parse_from(["boot", "--initramfs", "x", "--cmdline", "-- /bin/hello"]);
+        let options =
+            Options::try_parse_from(["boot", "--initramfs", "x", "--cmdline", "-- /bin/hello"]);
         assert_eq!(options.expect("valid options").cmdline, "-- /bin/hello");
     }
 
     #[test]
     fn file_without_source_and_missing_source_are_named() {
         for bad in ["bin/a", "bin/a=/nonexistent/a"] {
-            let options = Options::try_parse_from(["boot", "--initramfs", "x", "--file", bad]).expect("valid options");
+            let options = Options::try_parse_from(["boot", "--initramfs", "x", "--file", bad])
+                .expect("valid options");
             let error = initramfs(&options).expect_err("no such file");
             let name = bad.split('=').next_back().expect("at least one part");
             assert!(error.to_string().contains(name), "{error}");

@@ -76,12 +76,21 @@ pub(crate) const RUSTFLAGS_VARIABLE: &str = "CARGO_TARGET_X86_64_UNKNOWN_NONE_RU
 pub(crate) fn kernel(toolchain: &Toolchain, kind: KernelKind) -> Result<Kernel> {
     let directory = target().join("kernel");
     let mut cargo = toolchain.cargo();
-    cargo.arg("build").args(BARE_TARGET).arg(format!("--profile={}", kind.profile()));
+    cargo
+        .arg("build")
+        .args(BARE_TARGET)
+        .arg(format!("--profile={}", kind.profile()));
     cargo.arg("--target-dir").arg(&directory);
     cargo.env(RUSTFLAGS_VARIABLE, kernel_rustflags(kind));
-    shell::step(&format!("building the kernel ({})", kind.profile()), &mut cargo)?;
+    shell::step(
+        &format!("building the kernel ({})", kind.profile()),
+        &mut cargo,
+    )?;
 
-    let symbols = directory.join("x86_64-unknown-none").join(kind.profile()).join("kernel");
+    let symbols = directory
+        .join("x86_64-unknown-none")
+        .join(kind.profile())
+        .join("kernel");
     let stripped = target().join(format!("kernel-{}.stripped", kind.profile()));
     let mut strip = toolchain.llvm_tool("llvm-objcopy");
     strip.arg("--strip-all").arg(&symbols).arg(&stripped);
@@ -93,7 +102,12 @@ pub(crate) fn kernel(toolchain: &Toolchain, kind: KernelKind) -> Result<Kernel> 
 pub(crate) fn programs() -> Result<Vec<(String, PathBuf)>> {
     let directory = target().join("user");
     let mut cargo = host_cargo();
-    cargo.args(["build", "--release", "--package=user", "--target=x86_64-unknown-linux-gnu"]);
+    cargo.args([
+        "build",
+        "--release",
+        "--package=user",
+        "--target=x86_64-unknown-linux-gnu",
+    ]);
     cargo.arg("--target-dir").arg(&directory);
     let flags = "-Ctarget-feature=+crt-static -Crelocation-model=static -Cstrip=symbols";
     cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
@@ -114,7 +128,9 @@ pub(crate) fn programs() -> Result<Vec<(String, PathBuf)>> {
 /// Returns the programs as files of the initramfs.
 pub(crate) fn as_files(programs: &[(String, PathBuf)]) -> Vec<(String, PathBuf)> {
     let named = programs.iter();
-    named.map(|(name, path)| (format!("bin/{name}"), path.clone())).collect()
+    named
+        .map(|(name, path)| (format!("bin/{name}"), path.clone()))
+        .collect()
 }
 
 /// Returns the cargo of the user's own toolchain.
@@ -146,9 +162,13 @@ pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathB
     command.arg("--kernel").arg(&spec.kernel.stripped);
     command.arg("--cmdline").arg(&spec.cmdline);
     command.arg(format!("--{name}")).arg(&image);
-    command.arg("--initramfs").arg(target().join("initramfs.cpio"));
+    command
+        .arg("--initramfs")
+        .arg(target().join("initramfs.cpio"));
     for (name, path) in &spec.files {
-        command.arg("--file").arg(format!("{name}={}", path.display()));
+        command
+            .arg("--file")
+            .arg(format!("{name}={}", path.display()));
     }
     if let Some(rootfs) = &spec.rootfs {
         command.arg("--rootfs").arg(rootfs);
@@ -162,7 +182,9 @@ pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathB
 fn boot_program(toolchain: &Toolchain) -> Result<PathBuf> {
     let directory = target().join("boot");
     let mut cargo = toolchain.cargo();
-    cargo.args(["build", "--release", "--package=boot", "--target-dir"]).arg(&directory);
+    cargo
+        .args(["build", "--release", "--package=boot", "--target-dir"])
+        .arg(&directory);
     shell::step("building the loader", &mut cargo)?;
     Ok(directory.join("release/boot"))
 }
@@ -211,9 +233,8 @@ fn hash_tree(hasher: &mut DefaultHasher, directory: &Path) -> Result<()> {
 
 /// Quotes a word for the kernel's command line.
 pub(crate) fn quote(word: &str) -> Result<String> {
-    let is_plain = !word.is_empty()
-        && !word.contains(char::is_whitespace)
-        && !word.starts_with(['"', '\'']);
+    let is_plain =
+        !word.is_empty() && !word.contains(char::is_whitespace) && !word.starts_with(['"', '\'']);
     if is_plain {
         return Ok(word.to_owned());
     }

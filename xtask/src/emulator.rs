@@ -92,7 +92,10 @@ fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     const SECTOR: u64 = 512;
     const CYLINDER: u64 = 16 * 63 * SECTOR;
     toolchain::need_bochs()?;
-    anyhow::ensure!(!machine.uefi, "Bochs has no UEFI firmware: leave --uefi out");
+    anyhow::ensure!(
+        !machine.uefi,
+        "Bochs has no UEFI firmware: leave --uefi out"
+    );
 
     let directory = artifacts::target().join("bochs");
     fs::create_dir_all(&directory)?;
@@ -100,7 +103,10 @@ fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     let _ = fs::remove_file(disk.with_extension("img.lock"));
     fs::copy(&boot.image, &disk).context("cannot copy the image for Bochs")?;
     let cylinders = fs::metadata(&disk)?.len().div_ceil(CYLINDER);
-    fs::File::options().write(true).open(&disk)?.set_len(cylinders * CYLINDER)?;
+    fs::File::options()
+        .write(true)
+        .open(&disk)?
+        .set_len(cylinders * CYLINDER)?;
 
     let serial = directory.join("serial.txt");
     fs::write(&serial, "")?;
@@ -110,7 +116,9 @@ fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     fs::write(&debugger, "c\n")?;
 
     let mut command = dying_with_us("xvfb-run");
-    command.args(["--auto-servernum", "bochs", "-q", "-f"]).arg(&config);
+    command
+        .args(["--auto-servernum", "bochs", "-q", "-f"])
+        .arg(&config);
     command.arg("-rc").arg(&debugger);
     command.stdin(Stdio::null()).current_dir(&directory);
     Ok(Emulator {

@@ -130,8 +130,12 @@ fn parse_memory(text: &str) -> Result<String, String> {
             None => return Err("give a size such as 512M or 4G".to_owned()),
         },
     };
-    let number: u64 = digits.parse().map_err(|_| format!("`{digits}` is not a number"))?;
-    let mebibytes = number.checked_mul(factor).filter(|size| (32..=1 << 24).contains(size));
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("`{digits}` is not a number"))?;
+    let mebibytes = number
+        .checked_mul(factor)
+        .filter(|size| (32..=1 << 24).contains(size));
     mebibytes
         .map(|size| format!("{size}M"))
         .ok_or_else(|| "give at least 32M and at most 16384G".to_owned())
@@ -151,7 +155,15 @@ mod tests {
     #[test]
     fn memory_sizes_are_checked() {
         assert_eq!(parse_memory("4G").as_deref(), Ok("4096M"));
-        for bad in ["", "M", "512", "1M", "-4G", "99999999999999999999G", "17000G"] {
+        for bad in [
+            "",
+            "M",
+            "512",
+            "1M",
+            "-4G",
+            "99999999999999999999G",
+            "17000G",
+        ] {
             assert!(parse_memory(bad).is_err(), "{bad}");
         }
     }

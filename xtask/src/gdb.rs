@@ -43,7 +43,11 @@ pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
         window: false,
         interactive: false,
         icount: false,
-        extra: vec!["-S".to_owned(), "-gdb".to_owned(), format!("tcp:127.0.0.1:{port}")],
+        extra: vec![
+            "-S".to_owned(),
+            "-gdb".to_owned(),
+            format!("tcp:127.0.0.1:{port}"),
+        ],
     };
     let mut emulator = emulator::prepare(&options.machine, &boot)?.command;
     let log = artifacts::target().join("gdb-serial.txt");

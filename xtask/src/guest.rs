@@ -54,7 +54,10 @@ pub(crate) fn run(
     }
     let name = emulator.command.get_program().display().to_string();
     interrupt::set_guest_runs(true);
-    let child = emulator.command.spawn().with_context(|| format!("cannot start {name}"))?;
+    let child = emulator
+        .command
+        .spawn()
+        .with_context(|| format!("cannot start {name}"))?;
     let has_group = emulator.serial_file.is_some();
     let mut guest = Guest { child, has_group };
 
@@ -76,7 +79,11 @@ pub(crate) fn run(
 pub(crate) fn show(event: Event) {
     if let Event::Bytes(bytes) = event {
         let mut out = stdout().lock();
-        let bytes = if out.is_terminal() { bytes } else { without_returns(bytes) };
+        let bytes = if out.is_terminal() {
+            bytes
+        } else {
+            without_returns(bytes)
+        };
         // A closed pipe is the reader's wish.
         let _ = out.write_all(&bytes).and_then(|()| out.flush());
     }
@@ -120,7 +127,9 @@ fn watch(
             }
         }
         let too_long = limits.total.is_some_and(|limit| start.elapsed() > limit);
-        let too_quiet = limits.silence.is_some_and(|limit| last_output.elapsed() > limit);
+        let too_quiet = limits
+            .silence
+            .is_some_and(|limit| last_output.elapsed() > limit);
         if too_long || too_quiet {
             return Ending::TimedOut;
         }
@@ -211,7 +220,9 @@ fn forward(mut pipe: impl Read, sender: &Sender<Vec<u8>>) {
 
 /// Follows a file as it grows, until the emulator has ended and all is read.
 fn follow(path: &PathBuf, sender: &Sender<Vec<u8>>, ended: &AtomicBool) {
-    let Ok(mut file) = File::open(path) else { return };
+    let Ok(mut file) = File::open(path) else {
+        return;
+    };
     loop {
         // Relaxed, and read first: what was written before the end is read after.
         let is_last = ended.load(Ordering::Relaxed);
@@ -242,7 +253,9 @@ pub(crate) fn complaint(ending: Ending, facts: &Facts) -> Option<(u8, String)> {
         )),
         Ending::Exited(status) => Some((
             125,
-            format!("the guest reset or died without a word (emulator status {status:?}); its last line was: {last}"),
+            format!(
+                "the guest reset or died without a word (emulator status {status:?}); its last line was: {last}"
+            ),
         )),
     }
 }

@@ -25,11 +25,18 @@ pub(crate) fn run(options: &ImageOptions) -> Result<u8> {
                 uefi,
             },
         )?;
-        let name = if uefi { "vostok-uefi.img" } else { "vostok-bios.img" };
+        let name = if uefi {
+            "vostok-uefi.img"
+        } else {
+            "vostok-bios.img"
+        };
         let target = options.out.join(name);
-        fs::copy(&image, &target)
-            .with_context(|| format!("cannot write {}", target.display()))?;
-        println!("{} ({} bytes)", target.display(), fs::metadata(&target)?.len());
+        fs::copy(&image, &target).with_context(|| format!("cannot write {}", target.display()))?;
+        println!(
+            "{} ({} bytes)",
+            target.display(),
+            fs::metadata(&target)?.len()
+        );
     }
     let stripped = fs::metadata(&kernel.stripped)?.len();
     println!("{} ({stripped} bytes)", kernel.stripped.display());

@@ -7,7 +7,10 @@ use crate::test::{Outcome, Verdict};
 /// Returns the report as XML.
 pub(crate) fn report(outcomes: &[Outcome]) -> String {
     let count = |wanted: fn(&Verdict) -> bool| {
-        outcomes.iter().filter(|outcome| wanted(&outcome.verdict)).count()
+        outcomes
+            .iter()
+            .filter(|outcome| wanted(&outcome.verdict))
+            .count()
     };
     let failures = count(|verdict| matches!(verdict, Verdict::Failed(_)));
     let skipped = count(|verdict| matches!(verdict, Verdict::Skipped(_)));
@@ -25,7 +28,10 @@ pub(crate) fn report(outcomes: &[Outcome]) -> String {
             Verdict::Failed(reason) => format!("<failure>{}</failure>", escape(reason)),
             Verdict::Skipped(reason) => format!("<skipped message=\"{}\"/>", escape(reason)),
         };
-        let _ = writeln!(xml, "  <testcase classname=\"{ring}\" name=\"{name}\">{body}</testcase>");
+        let _ = writeln!(
+            xml,
+            "  <testcase classname=\"{ring}\" name=\"{name}\">{body}</testcase>"
+        );
     }
     xml.push_str("</testsuite>\n");
     xml
@@ -56,7 +62,10 @@ mod tests {
     #[test]
     fn report_counts_and_escapes() {
         let failed = Verdict::Failed("1 < 2 & \"x\" \u{1b}[0m".to_owned());
-        let outcomes = [Outcome::new("host", "a", Verdict::Passed), Outcome::new("host", "b", failed)];
+        let outcomes = [
+            Outcome::new("host", "a", Verdict::Passed),
+            Outcome::new("host", "b", failed),
+        ];
         let xml = report(&outcomes);
         assert!(xml.contains("tests=\"2\" failures=\"1\" skipped=\"0\""));
         assert!(xml.contains("<failure>1 &lt; 2 &amp; &quot;x&quot; [0m</failure>"));

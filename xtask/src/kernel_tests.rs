@@ -20,10 +20,26 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Deaths on purpose: the option, and what the report has to contain.
 const DEATHS: [(&str, &[&str]); 4] = [
-    ("null", &["page fault", "kernel read of a page that is not mapped", "boot::crash::read_null"]),
-    ("panic", &["the command line asked for it", "boot::crash::die"]),
-    ("stack-overflow", &["kernel stack overflow", "boot::crash::recurse_for_ever"]),
-    ("double-fault", &["double fault", "boot::crash::fault_without_a_stack"]),
+    (
+        "null",
+        &[
+            "page fault",
+            "kernel read of a page that is not mapped",
+            "boot::crash::read_null",
+        ],
+    ),
+    (
+        "panic",
+        &["the command line asked for it", "boot::crash::die"],
+    ),
+    (
+        "stack-overflow",
+        &["kernel stack overflow", "boot::crash::recurse_for_ever"],
+    ),
+    (
+        "double-fault",
+        &["double fault", "boot::crash::fault_without_a_stack"],
+    ),
 ];
 
 pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
@@ -35,7 +51,10 @@ pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
 
 fn run_ktests(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcome>> {
     let kernel = artifacts::kernel(toolchain, KernelKind::Tests)?;
-    let filter = artifacts::quote(&format!("ktest={}", options.filter.as_deref().unwrap_or("")))?;
+    let filter = artifacts::quote(&format!(
+        "ktest={}",
+        options.filter.as_deref().unwrap_or("")
+    ))?;
     let mut report = Report::default();
     let mut from = 1;
     loop {
@@ -62,7 +81,11 @@ fn run_ktests(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcom
             Next::Finished | Next::BootFrom(_) => return Ok(report.outcomes),
             Next::NothingRan => {
                 let reason = complaint.unwrap_or_else(|| "no test was reached".to_owned());
-                return Ok(vec![Outcome::new("kernel", "boot", Verdict::Failed(reason))]);
+                return Ok(vec![Outcome::new(
+                    "kernel",
+                    "boot",
+                    Verdict::Failed(reason),
+                )]);
             }
         }
     }

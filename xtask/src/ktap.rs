@@ -57,7 +57,9 @@ impl Report {
     }
 
     fn verdict(&mut self, rest: &str, passed: bool) {
-        let Some((number, name)) = rest.split_once(' ') else { return };
+        let Some((number, name)) = rest.split_once(' ') else {
+            return;
+        };
         let Ok(number) = number.parse() else { return };
         self.last = number;
         self.running = None;
@@ -102,22 +104,44 @@ mod tests {
     #[test]
     fn verdicts_are_read_with_their_output() {
         let mut report = Report::default();
-        feed(&mut report, "KTAP version 1\n1..3\n# run a\nok 1 a\n# run b\n# panicked: oh\n");
-        feed(&mut report, "not ok 2 b\n# run c\nok 3 c # SKIP no SMAP\n# tests done: 1 passed\n");
+        feed(
+            &mut report,
+            "KTAP version 1\n1..3\n# run a\nok 1 a\n# run b\n# panicked: oh\n",
+        );
+        feed(
+            &mut report,
+            "not ok 2 b\n# run c\nok 3 c # SKIP no SMAP\n# tests done: 1 passed\n",
+        );
         let verdicts: Vec<_> = report.outcomes.iter().map(|o| o.verdict.clone()).collect();
         let failed = Verdict::Failed("# panicked: oh".to_owned());
-        assert_eq!(verdicts, [Verdict::Passed, failed, Verdict::Skipped("no SMAP".to_owned())]);
+        assert_eq!(
+            verdicts,
+            [
+                Verdict::Passed,
+                failed,
+                Verdict::Skipped("no SMAP".to_owned())
+            ]
+        );
         assert_eq!(report.end_boot(None), Next::Finished);
     }
 
     #[test]
     fn death_fails_the_running_test_and_the_rest_still_run() {
         let mut report = Report::default();
-        feed(&mut report, "KTAP version 1\n1..3\n# run a\nok 1 a\n# run b\nlast words\n");
-        assert_eq!(report.end_boot(Some("the guest took too long")), Next::BootFrom(3));
+        feed(
+            &mut report,
+            "KTAP version 1\n1..3\n# run a\nok 1 a\n# run b\nlast words\n",
+        );
+        assert_eq!(
+            report.end_boot(Some("the guest took too long")),
+            Next::BootFrom(3)
+        );
         let expected = Verdict::Failed("last words\nthe guest took too long".to_owned());
         assert_eq!(report.outcomes[1].verdict, expected);
-        feed(&mut report, "KTAP version 1\n1..3\n# run c\nok 3 c\n# tests done: 1 passed\n");
+        feed(
+            &mut report,
+            "KTAP version 1\n1..3\n# run c\nok 3 c\n# tests done: 1 passed\n",
+        );
         assert_eq!(report.end_boot(None), Next::Finished);
         assert_eq!(report.outcomes.len(), 3);
     }
@@ -125,7 +149,10 @@ mod tests {
     #[test]
     fn reboot_that_the_kernel_asks_for_goes_on_after_the_verdict() {
         let mut report = Report::default();
-        feed(&mut report, "KTAP version 1\n1..9\n# run a\nok 1 a\n# reboot needed after 1\n");
+        feed(
+            &mut report,
+            "KTAP version 1\n1..9\n# run a\nok 1 a\n# reboot needed after 1\n",
+        );
         assert_eq!(report.end_boot(None), Next::BootFrom(2));
     }
 

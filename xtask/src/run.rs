@@ -57,7 +57,11 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
 /// With a program the kernel keeps quiet, so that its output can be used.
 fn command_line(options: &RunOptions) -> Result<String> {
     let has_program = !options.program.is_empty();
-    let quiet = if has_program && !shell::is_verbose() { "log=warn" } else { "" };
+    let quiet = if has_program && !shell::is_verbose() {
+        "log=warn"
+    } else {
+        ""
+    };
     let machine = emulator::kernel_options(options.machine.emulator);
     let mut words: Vec<String> = [machine, quiet, &options.append].map(str::to_owned).into();
     words.retain(|word| !word.is_empty());

@@ -25,7 +25,9 @@ pub(crate) fn is_verbose() -> bool {
 /// Returns the root of the repository.
 pub(crate) fn root() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().expect("xtask is a directory of the repository")
+    manifest
+        .parent()
+        .expect("xtask is a directory of the repository")
 }
 
 /// Runs a command as a step that may take long; shows its output if it fails.

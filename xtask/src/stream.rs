@@ -36,7 +36,10 @@ impl Facts {
         if let Some(rest) = line.strip_prefix("vostok: exit status ") {
             // The kernel prints the line after the program has ended, so that
             // the last one counts, whatever a program prints before.
-            let number = rest.split(' ').next().and_then(|number| number.parse().ok());
+            let number = rest
+                .split(' ')
+                .next()
+                .and_then(|number| number.parse().ok());
             self.exit_status = number.or(self.exit_status);
         }
         self.tests_done |= line.starts_with("# tests done:") || line.starts_with("# reboot needed");
@@ -149,8 +152,13 @@ mod tests {
 
     #[test]
     fn noise_before_the_first_line_is_dropped() {
-        let (shown, lines, facts) =
-            stream(&["SeaBIOS\n\x1b[2Jload", "ing\nVostok (image base 0x1)\nnext\n"], false);
+        let (shown, lines, facts) = stream(
+            &[
+                "SeaBIOS\n\x1b[2Jload",
+                "ing\nVostok (image base 0x1)\nnext\n",
+            ],
+            false,
+        );
         assert_eq!(shown, "Vostok (image base 0x1)\nnext\n");
         assert_eq!(lines, ["Vostok (image base 0x1)", "next"]);
         assert!(facts.started && facts.exit_status.is_none());
@@ -158,7 +166,13 @@ mod tests {
 
     #[test]
     fn marks_are_hidden_and_the_rest_is_shown_at_once() {
-        let pieces = ["vostok: start /bin/x\r\n", "na", "me? ", "vos", "\r\nvostok: exit status 7\r\n"];
+        let pieces = [
+            "vostok: start /bin/x\r\n",
+            "na",
+            "me? ",
+            "vos",
+            "\r\nvostok: exit status 7\r\n",
+        ];
         let (shown, _, facts) = stream(&pieces, true);
         assert_eq!(shown, "name? vos\r\n");
         assert_eq!(facts.exit_status, Some(7));
@@ -172,7 +186,15 @@ mod tests {
 
     #[test]
     fn end_of_tests_and_panics_are_noticed() {
-        assert!(stream(&["KTAP version 1\n# tests done: 1 passed\n"], false).2.tests_done);
-        assert!(stream(&["KTAP version 1\nvostok: panic\n"], false).2.panicked);
+        assert!(
+            stream(&["KTAP version 1\n# tests done: 1 passed\n"], false)
+                .2
+                .tests_done
+        );
+        assert!(
+            stream(&["KTAP version 1\nvostok: panic\n"], false)
+                .2
+                .panicked
+        );
     }
 }

@@ -49,14 +49,22 @@ fn explain_offset(loader: &Loader, offset: u64) -> Vec<String> {
     let mut lines = Vec::new();
     if let Ok(mut frames) = loader.find_frames(offset) {
         while let Ok(Some(frame)) = frames.next() {
-            let name = frame.function.as_ref().and_then(|name| name.demangle().ok());
+            let name = frame
+                .function
+                .as_ref()
+                .and_then(|name| name.demangle().ok());
             let name = name.map_or_else(|| "?".to_owned(), |name| without_hash(&name));
             let place = frame.location.as_ref().map_or_else(String::new, place);
             lines.push(format!("       {name}{place}"));
         }
     }
-    if lines.is_empty() && let Some(symbol) = loader.find_symbol(offset) {
-        lines.push(format!("       {}", without_hash(&addr2line::demangle_auto(symbol.into(), None))));
+    if lines.is_empty()
+        && let Some(symbol) = loader.find_symbol(offset)
+    {
+        lines.push(format!(
+            "       {}",
+            without_hash(&addr2line::demangle_auto(symbol.into(), None))
+        ));
     }
     lines
 }
@@ -98,8 +106,18 @@ mod tests {
 
     #[test]
     fn backtrace_lines_are_recognised() {
-        assert_eq!(frame_address("  #3 0xffffffff80012345"), Some(0xffff_ffff_8001_2345));
-        for other in ["# run #1 0x10", "#x 0x10", "  #3 12", "ok 1 a #2", "  #3 0xzz", ""] {
+        assert_eq!(
+            frame_address("  #3 0xffffffff80012345"),
+            Some(0xffff_ffff_8001_2345)
+        );
+        for other in [
+            "# run #1 0x10",
+            "#x 0x10",
+            "  #3 12",
+            "ok 1 a #2",
+            "  #3 0xzz",
+            "",
+        ] {
             assert_eq!(frame_address(other), None, "{other}");
         }
     }

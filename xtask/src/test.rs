@@ -31,14 +31,20 @@ pub(crate) struct Outcome {
 impl Outcome {
     pub(crate) fn new(ring: &'static str, name: &str, verdict: Verdict) -> Self {
         let name = name.to_owned();
-        Self { ring, name, verdict }
+        Self {
+            ring,
+            name,
+            verdict,
+        }
     }
 }
 
 impl TestOptions {
     /// Returns whether a test of this name is to run.
     pub(crate) fn selects(&self, name: &str) -> bool {
-        self.filter.as_ref().is_none_or(|filter| name.contains(filter))
+        self.filter
+            .as_ref()
+            .is_none_or(|filter| name.contains(filter))
     }
 }
 
@@ -81,14 +87,19 @@ fn show(outcomes: Vec<Outcome>) -> Vec<Outcome> {
 /// Prints the counts, ring by ring and then of all, and returns the status.
 fn summarise(outcomes: &[Outcome]) -> u8 {
     for ring in ["host", "kernel", "programs"] {
-        let of_ring: Vec<_> = outcomes.iter().filter(|outcome| outcome.ring == ring).collect();
+        let of_ring: Vec<_> = outcomes
+            .iter()
+            .filter(|outcome| outcome.ring == ring)
+            .collect();
         if !of_ring.is_empty() {
             println!("{ring}: {}", counts(&of_ring));
         }
     }
     let all: Vec<_> = outcomes.iter().collect();
     println!("{}", counts(&all));
-    let failed = all.iter().any(|outcome| matches!(outcome.verdict, Verdict::Failed(_)));
+    let failed = all
+        .iter()
+        .any(|outcome| matches!(outcome.verdict, Verdict::Failed(_)));
     if interrupt::is_requested() {
         return 130;
     }
@@ -97,19 +108,31 @@ fn summarise(outcomes: &[Outcome]) -> u8 {
 
 fn counts(outcomes: &[&Outcome]) -> String {
     let count = |wanted: fn(&Verdict) -> bool| {
-        outcomes.iter().filter(|outcome| wanted(&outcome.verdict)).count()
+        outcomes
+            .iter()
+            .filter(|outcome| wanted(&outcome.verdict))
+            .count()
     };
     let passed = count(|verdict| matches!(verdict, Verdict::Passed));
     let failed = count(|verdict| matches!(verdict, Verdict::Failed(_)));
     let skipped = count(|verdict| matches!(verdict, Verdict::Skipped(_)));
-    let rest = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    let rest = if skipped > 0 {
+        format!(", {skipped} skipped")
+    } else {
+        String::new()
+    };
     format!("{passed} passed, {failed} failed{rest}")
 }
 
 /// Runs the tests of the crates that build for the host.
 fn run_host(options: &TestOptions) -> Result<Vec<Outcome>> {
     let mut cargo = artifacts::host_cargo();
-    cargo.args(["test", "--package=nucleus", "--package=nucleus-macros", "--package=xtask"]);
+    cargo.args([
+        "test",
+        "--package=nucleus",
+        "--package=nucleus-macros",
+        "--package=xtask",
+    ]);
     let mut outcomes = cargo_test("the host's tests", cargo, options)?;
 
     let toolchain = Toolchain::find_or_install()?;
@@ -132,10 +155,15 @@ fn cargo_test(what: &str, mut cargo: Command, options: &TestOptions) -> Result<V
     progress.finish();
     let text = String::from_utf8_lossy(&output.stdout);
     let mut outcomes: Vec<_> = text.lines().filter_map(verdict).collect();
-    let failed = outcomes.iter().any(|outcome| matches!(outcome.verdict, Verdict::Failed(_)));
+    let failed = outcomes
+        .iter()
+        .any(|outcome| matches!(outcome.verdict, Verdict::Failed(_)));
     if !output.status.success() {
         let details = format!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
-        match outcomes.iter_mut().find(|outcome| matches!(outcome.verdict, Verdict::Failed(_))) {
+        match outcomes
+            .iter_mut()
+            .find(|outcome| matches!(outcome.verdict, Verdict::Failed(_)))
+        {
             Some(first) if failed => first.verdict = Verdict::Failed(details),
             _ => outcomes.push(Outcome::new("host", what, Verdict::Failed(details))),
         }
@@ -162,7 +190,10 @@ mod tests {
     #[test]
     fn verdicts_of_cargo_are_read() {
         let read = |line| verdict(line).map(|outcome| (outcome.name, outcome.verdict));
-        assert_eq!(read("test a::b ... ok"), Some(("a::b".to_owned(), Verdict::Passed)));
+        assert_eq!(
+            read("test a::b ... ok"),
+            Some(("a::b".to_owned(), Verdict::Passed))
+        );
         let panics = read("test a - should panic ... ok");
         assert_eq!(panics, Some(("a".to_owned(), Verdict::Passed)));
         let failed = Some(("a".to_owned(), Verdict::Failed(String::new())));
@@ -176,6 +207,9 @@ mod tests {
         let passed = Outcome::new("host", "a", Verdict::Passed);
         let skipped = Outcome::new("host", "b", Verdict::Skipped("why".to_owned()));
         assert_eq!(counts(&[&passed]), "1 passed, 0 failed");
-        assert_eq!(counts(&[&passed, &skipped]), "1 passed, 0 failed, 1 skipped");
+        assert_eq!(
+            counts(&[&passed, &skipped]),
+            "1 passed, 0 failed, 1 skipped"
+        );
     }
 }

@@ -41,10 +41,10 @@ impl Toolchain {
             return Ok(found);
         }
         eprintln!("The kernel needs rustc {VERSION} with the source of its standard library.");
-        if install_by_rustup() {
-            if let Some(found) = Self::find() {
-                return Ok(found);
-            }
+        if install_by_rustup()
+            && let Some(found) = Self::find()
+        {
+            return Ok(found);
         }
         install_packages(COMPILER_PACKAGES)?;
         link_debian_tools()?;
@@ -80,7 +80,10 @@ impl Toolchain {
             llvm_bin.join("llvm-objcopy"),
         ];
         let bin = bin.to_owned();
-        needed.iter().all(|file| file.exists()).then_some(Self { bin, llvm_bin })
+        needed
+            .iter()
+            .all(|file| file.exists())
+            .then_some(Self { bin, llvm_bin })
     }
 
     /// Returns a command of this toolchain, with `RUSTC_BOOTSTRAP` set for the
@@ -88,7 +91,9 @@ impl Toolchain {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         let mut path = vec![self.bin.clone()];
-        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        path.extend(std::env::split_paths(
+            &std::env::var_os("PATH").unwrap_or_default(),
+        ));
         if let Ok(path) = std::env::join_paths(path) {
             command.env("PATH", path);
         }
@@ -125,8 +130,8 @@ impl Toolchain {
 
 /// Makes sure that QEMU and its firmware are there.
 pub(crate) fn need_qemu(uefi: bool) -> Result<()> {
-    let missing = shell::find_program("qemu-system-x86_64").is_none()
-        || (uefi && ovmf_firmware().is_none());
+    let missing =
+        shell::find_program("qemu-system-x86_64").is_none() || (uefi && ovmf_firmware().is_none());
     if missing {
         install_packages(QEMU_PACKAGES)?;
     }
@@ -136,7 +141,10 @@ pub(crate) fn need_qemu(uefi: bool) -> Result<()> {
 /// Makes sure that Bochs and a display for it are there.
 pub(crate) fn need_bochs() -> Result<()> {
     let programs = ["bochs", "xvfb-run", "xauth"];
-    if programs.iter().any(|program| shell::find_program(program).is_none()) {
+    if programs
+        .iter()
+        .any(|program| shell::find_program(program).is_none())
+    {
         install_packages(BOCHS_PACKAGES)?;
     }
     Ok(())
@@ -152,7 +160,12 @@ pub(crate) fn need_gdb() -> Result<()> {
 
 /// Returns the UEFI firmware for QEMU.
 pub(crate) fn ovmf_firmware() -> Option<PathBuf> {
-    let names = ["ovmf/OVMF.fd", "OVMF/OVMF.fd", "edk2/x64/OVMF.4m.fd", "edk2/ovmf/OVMF_CODE.fd"];
+    let names = [
+        "ovmf/OVMF.fd",
+        "OVMF/OVMF.fd",
+        "edk2/x64/OVMF.4m.fd",
+        "edk2/ovmf/OVMF_CODE.fd",
+    ];
     let mut files = names.iter().map(|name| Path::new("/usr/share").join(name));
     files.find(|file| file.exists())
 }
@@ -174,7 +187,9 @@ pub(crate) fn setup(all: bool) -> Result<u8> {
 /// Returns where rustup keeps the toolchain's programs, if it has it.
 fn by_rustup() -> Option<PathBuf> {
     let mut which = Command::new("rustup");
-    which.args(["which", "--toolchain", VERSION, "rustc"]).env("RUSTUP_AUTO_INSTALL", "0");
+    which
+        .args(["which", "--toolchain", VERSION, "rustc"])
+        .env("RUSTUP_AUTO_INSTALL", "0");
     let rustc = PathBuf::from(output(&mut which)?.trim());
     rustc.parent().map(Path::to_owned)
 }
@@ -184,7 +199,15 @@ fn install_by_rustup() -> bool {
         return false;
     }
     let mut command = Command::new("timeout");
-    command.args(["600", "rustup", "toolchain", "install", VERSION, "--profile", "minimal"]);
+    command.args([
+        "600",
+        "rustup",
+        "toolchain",
+        "install",
+        VERSION,
+        "--profile",
+        "minimal",
+    ]);
     for component in COMPONENTS {
         command.args(["--component", component]);
     }
@@ -197,9 +220,8 @@ fn install_by_rustup() -> bool {
 /// Installs Debian packages, as root or by `sudo` without a password.
 fn install_packages(packages: &str) -> Result<()> {
     let install = format!("apt-get install -y --no-install-recommends {packages}");
-    let by_hand = || {
-        format!("cannot install them here; run\n  sudo apt-get update && sudo {install}")
-    };
+    let by_hand =
+        || format!("cannot install them here; run\n  sudo apt-get update && sudo {install}");
     if shell::find_program("apt-get").is_none() {
         bail!("this is no Debian system; install what these packages hold: {packages}");
     }
@@ -215,8 +237,14 @@ fn install_packages(packages: &str) -> Result<()> {
 /// Links the tools that Debian keeps elsewhere to where the compiler, and the
 /// loader's build, look for them.
 fn link_debian_tools() -> Result<()> {
-    let directory = Path::new("/usr/lib/rustlib").join(host_triple()).join("bin");
-    let tools = [("lld", "rust-lld"), ("llvm-objcopy", "llvm-objcopy"), ("llvm-objdump", "llvm-objdump")];
+    let directory = Path::new("/usr/lib/rustlib")
+        .join(host_triple())
+        .join("bin");
+    let tools = [
+        ("lld", "rust-lld"),
+        ("llvm-objcopy", "llvm-objcopy"),
+        ("llvm-objdump", "llvm-objdump"),
+    ];
     for (source, name) in tools {
         let (source, link) = (Path::new(DEBIAN_LLVM).join(source), directory.join(name));
         if link.exists() || !source.exists() {

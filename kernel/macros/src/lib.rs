@@ -27,7 +27,10 @@ pub fn ktest(arguments: TokenStream, item: TokenStream) -> TokenStream {
         && signature.asyncness.is_none()
         && signature.generics.params.is_empty();
     if !is_plain {
-        return error(&function, "a test is a plain function: no arguments, no result");
+        return error(
+            &function,
+            "a test is a plain function: no arguments, no result",
+        );
     }
     let should_panic = match should_panic(&function.attrs) {
         Ok(tokens) => tokens,
@@ -88,14 +91,19 @@ fn is_should_panic(attribute: &Attribute) -> bool {
 }
 
 fn without_should_panic(attributes: &[Attribute]) -> Vec<Attribute> {
-    let others = attributes.iter().filter(|attribute| !is_should_panic(attribute));
+    let others = attributes
+        .iter()
+        .filter(|attribute| !is_should_panic(attribute));
     others.cloned().collect()
 }
 
 /// Translates `#[should_panic…]` into the nucleus' type for it.
 fn should_panic(attributes: &[Attribute]) -> syn::Result<proc_macro2::TokenStream> {
     let path = quote!(::nucleus::ktest::ShouldPanic);
-    let Some(attribute) = attributes.iter().find(|attribute| is_should_panic(attribute)) else {
+    let Some(attribute) = attributes
+        .iter()
+        .find(|attribute| is_should_panic(attribute))
+    else {
         return Ok(quote!(#path::No));
     };
     if matches!(attribute.meta, Meta::Path(_)) {

@@ -14,7 +14,10 @@
 #![warn(missing_docs)]
 #![cfg_attr(
     not(target_os = "none"),
-    expect(dead_code, reason = "on a host, nobody calls what the machine's modules call")
+    expect(
+        dead_code,
+        reason = "on a host, nobody calls what the machine's modules call"
+    )
 )]
 
 // Macros of `nucleus-macros` name this crate from inside and from outside alike.

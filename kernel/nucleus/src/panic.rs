@@ -61,7 +61,12 @@ pub(crate) fn finish_report(code: ExitCode) -> ! {
 pub(crate) fn print_backtrace(first: Option<Vaddr>, frame_pointer: Vaddr) {
     println!("backtrace:");
     let callers = Frames { frame_pointer };
-    for (number, address) in first.into_iter().chain(callers).take(MAX_FRAMES).enumerate() {
+    for (number, address) in first
+        .into_iter()
+        .chain(callers)
+        .take(MAX_FRAMES)
+        .enumerate()
+    {
         println!("  #{number} {address:#018x}");
     }
 }
@@ -93,6 +98,8 @@ impl Iterator for Frames {
 pub(crate) fn frame_pointer() -> Vaddr {
     let rbp: usize;
     // SAFETY: Copies a register.
-    unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags))
+    };
     rbp
 }

@@ -34,7 +34,11 @@ bitflags! {
 impl fmt::Display for PageFaultCode {
     /// Says it as a person would: "user write to a page that is not mapped".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let who = if self.contains(Self::USER) { "user" } else { "kernel" };
+        let who = if self.contains(Self::USER) {
+            "user"
+        } else {
+            "kernel"
+        };
         let what = if self.contains(Self::FETCH) {
             "instruction fetch from"
         } else if self.contains(Self::WRITE) {
@@ -110,9 +114,18 @@ mod tests {
             (6, "user write to a page that is not mapped"),
             (7, "user write to a page that may not be written"),
             (5, "user read of a page that may not be read"),
-            (0x15, "user instruction fetch from a page that may not be executed"),
-            (0x10, "kernel instruction fetch from a page that is not mapped"),
-            (9, "kernel read of a page whose table entry has reserved bits set"),
+            (
+                0x15,
+                "user instruction fetch from a page that may not be executed",
+            ),
+            (
+                0x10,
+                "kernel instruction fetch from a page that is not mapped",
+            ),
+            (
+                9,
+                "kernel read of a page whose table entry has reserved bits set",
+            ),
         ] {
             assert_eq!(PageFaultCode::from_bits_retain(code).to_string(), text);
         }

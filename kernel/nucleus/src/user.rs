@@ -250,7 +250,12 @@ mod tests {
     #[ktest]
     fn non_canonical_rip_never_reaches_ring_3() {
         // peer_084, peer_092
-        for rip in [USER_END, 0x8000_0000_0000, 0xffff_8000_0000_0000, usize::MAX] {
+        for rip in [
+            USER_END,
+            0x8000_0000_0000,
+            0xffff_8000_0000_0000,
+            usize::MAX,
+        ] {
             let mut program = UserMode::new(UserContext::new(rip, 0x1000));
             assert_eq!(program.execute(), ReturnReason::InvalidState);
         }

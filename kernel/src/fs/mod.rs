@@ -64,6 +64,12 @@ mod tests {
     #[ktest]
     fn garbage_is_an_empty_archive() {
         assert_eq!(find_in(&[0xff; 300], "x"), None);
-        assert_eq!(find_in(b"070701 and then nothing that is hexadecimal at all ....", "x"), None);
+        assert_eq!(
+            find_in(
+                b"070701 and then nothing that is hexadecimal at all ....",
+                "x"
+            ),
+            None
+        );
     }
 }

@@ -93,11 +93,17 @@ fn check(file: &[u8]) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
         return Err("it is linked dynamically");
     }
     let mut segments = Vec::new();
-    for header in headers.iter().filter(|header| header.p_type == PT_LOAD && header.p_memsz > 0) {
+    for header in headers
+        .iter()
+        .filter(|header| header.p_type == PT_LOAD && header.p_memsz > 0)
+    {
         segments.push(check_segment(header, base, file.len())?);
     }
     segments.sort_by_key(|segment| segment.pages.start());
-    if segments.windows(2).any(|pair| pair[0].pages.end() > pair[1].pages.start()) {
+    if segments
+        .windows(2)
+        .any(|pair| pair[0].pages.end() > pair[1].pages.start())
+    {
         return Err("two of its segments share a page");
     }
     let entry = address(header.e_entry, base).ok_or("its entry is out of range")?;
@@ -131,7 +137,10 @@ fn check_segment(header: &ProgramHeader, base: Vaddr, file_len: usize) -> Result
     let size = usize::try_from(header.p_memsz).map_err(|_| OUT_OF_RANGE)?;
     let offset = usize::try_from(header.p_offset).map_err(|_| OUT_OF_RANGE)?;
     let file_size = usize::try_from(header.p_filesz).map_err(|_| OUT_OF_RANGE)?;
-    if offset.checked_add(file_size).is_none_or(|end| end > file_len) {
+    if offset
+        .checked_add(file_size)
+        .is_none_or(|end| end > file_len)
+    {
         return Err("a segment lies beyond the end of the file");
     }
     if offset % PAGE_SIZE != vaddr % PAGE_SIZE {
@@ -165,7 +174,9 @@ fn headers_in_memory(
     }
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
     let holds = |segment: &&Segment| {
-        offset.checked_sub(segment.offset).is_some_and(|inside| inside < segment.file_size)
+        offset
+            .checked_sub(segment.offset)
+            .is_some_and(|inside| inside < segment.file_size)
     };
     segments
         .iter()

@@ -34,7 +34,8 @@ fn file(kind: u16, entry: u64, headers: &[Header]) -> Vec<u8> {
     put(52, &(HEADER as u16).to_le_bytes());
     put(54, &(PROGRAM_HEADER as u16).to_le_bytes());
     put(56, &(headers.len() as u16).to_le_bytes());
-    for (index, [kind, flags, offset, vaddr, file_size, memory_size]) in headers.iter().enumerate() {
+    for (index, [kind, flags, offset, vaddr, file_size, memory_size]) in headers.iter().enumerate()
+    {
         let start = HEADER + index * PROGRAM_HEADER;
         put(start, &(*kind as u32).to_le_bytes());
         put(start + 4, &(*flags as u32).to_le_bytes());
@@ -59,14 +60,20 @@ fn static_program_is_accepted() {
     assert_eq!((program.entry, program.headers), (0x40_0100, 0x40_0040));
     assert_eq!((program.header_count, program.header_size), (2, 56));
     assert_eq!(segments[0].flags, PageFlags::RX);
-    assert_eq!((segments[1].pages.start(), segments[1].pages.len()), (0x40_1000, 0x3000));
+    assert_eq!(
+        (segments[1].pages.start(), segments[1].pages.len()),
+        (0x40_1000, 0x3000)
+    );
 }
 
 #[ktest]
 fn position_independent_program_is_moved() {
     let code = [1, 5, 0, 0, 0x1000, 0x1000];
     let (program, _) = check(&file(3, 0x100, &[code])).expect("a good file");
-    assert_eq!((program.entry, program.headers), (PIE_BASE + 0x100, PIE_BASE + 0x40));
+    assert_eq!(
+        (program.entry, program.headers),
+        (PIE_BASE + 0x100, PIE_BASE + 0x40)
+    );
 }
 
 #[ktest]
@@ -103,7 +110,7 @@ fn segments_out_of_range_are_refused() {
         (0xffff_8000_0000_0000, 0x1000),
         (0x40_0000, u64::MAX),
         (0x40_0000, 1 << 47),
-        (u64::MAX & !0xfff, 0x2000),
+        (!0xfff, 0x2000),
     ] {
         let segment = [1, 5, 0, vaddr, 0x100, memory_size];
         assert_refused(&file(2, 0x40_0100, &[segment]), "out of range");
@@ -113,16 +120,28 @@ fn segments_out_of_range_are_refused() {
 #[ktest]
 fn segments_beyond_the_file_are_refused() {
     let beyond = "beyond the end";
-    assert_refused(&file(2, 0x40_0100, &[[1, 5, 0x1000, 0x40_0000, 0x1001, 0x2000]]), beyond);
-    assert_refused(&file(2, 0x40_0100, &[[1, 5, u64::MAX & !0xfff, 0x40_0000, 0x1000, 0x1000]]), beyond);
+    assert_refused(
+        &file(2, 0x40_0100, &[[1, 5, 0x1000, 0x40_0000, 0x1001, 0x2000]]),
+        beyond,
+    );
+    assert_refused(
+        &file(2, 0x40_0100, &[[1, 5, !0xfff, 0x40_0000, 0x1000, 0x1000]]),
+        beyond,
+    );
     let truncated = &file(2, 0x40_0100, &[CODE])[..0xfff];
     assert_refused(truncated, beyond);
 }
 
 #[ktest]
 fn segments_that_contradict_themselves_are_refused() {
-    assert_refused(&file(2, 0x40_0100, &[[1, 5, 0, 0x40_0000, 0x1000, 0x10]]), "larger in the file");
-    assert_refused(&file(2, 0x40_0100, &[[1, 5, 8, 0x40_0000, 0x100, 0x100]]), "aligned differently");
+    assert_refused(
+        &file(2, 0x40_0100, &[[1, 5, 0, 0x40_0000, 0x1000, 0x10]]),
+        "larger in the file",
+    );
+    assert_refused(
+        &file(2, 0x40_0100, &[[1, 5, 8, 0x40_0000, 0x100, 0x100]]),
+        "aligned differently",
+    );
     let overlapping = [1, 6, 0x800, 0x40_0800, 0x10, 0x10];
     assert_refused(&file(2, 0x40_0100, &[CODE, overlapping]), "share a page");
 }
@@ -156,10 +175,19 @@ fn loaded_segments_hold_the_file_and_then_zeros() {
     let mut good = file(2, 0x40_0100, &[CODE, DATA]);
     good[0x1000..0x1010].copy_from_slice(b"sixteen bytes...");
     load(&good, &mut memory).expect("a good file");
-    let frame = memory.frame_at(0x40_1000).expect("a legal address").expect("a page");
+    let frame = memory
+        .frame_at(0x40_1000)
+        .expect("a legal address")
+        .expect("a page");
     let mut bytes = [0xff; 0x20];
-    frame.reader().read(&mut nucleus::mm::VmWriter::from(&mut bytes[..]));
+    frame
+        .reader()
+        .read(&mut nucleus::mm::VmWriter::from(&mut bytes[..]));
     assert_eq!(&bytes[..16], b"sixteen bytes...");
     assert_eq!(bytes[16..], [0; 16]);
-    assert_eq!(memory.frame_at(0x40_2000), Ok(None), "pages of zeros appear when touched");
+    assert_eq!(
+        memory.frame_at(0x40_2000),
+        Ok(None),
+        "pages of zeros appear when touched"
+    );
 }

@@ -86,7 +86,9 @@ pub(crate) fn run(arguments: &[&str]) -> u8 {
 impl Process {
     /// Loads a program; nothing of it has run yet.
     fn start(path: &str, arguments: &[&str]) -> Result<(Self, UserMode), Errno> {
-        let file = fs::find(path).filter(|file| !file.is_directory()).ok_or(Errno::NoEntry)?;
+        let file = fs::find(path)
+            .filter(|file| !file.is_directory())
+            .ok_or(Errno::NoEntry)?;
         let mut memory = AddressSpace::new()?;
         memory.activate();
         let program = elf::load(file.contents, &mut memory)?;
@@ -98,7 +100,10 @@ impl Process {
             signals: Signals::default(),
             end: None,
         };
-        Ok((process, UserMode::new(UserContext::new(program.entry, stack_pointer))))
+        Ok((
+            process,
+            UserMode::new(UserContext::new(program.entry, stack_pointer)),
+        ))
     }
 
     fn run(&mut self, user: &mut UserMode) -> End {
@@ -109,7 +114,10 @@ impl Process {
                 ReturnReason::KernelEvent => {}
                 ReturnReason::InvalidState => {
                     let at = user.context().rip();
-                    self.kill(Signal::Segmentation, format_args!("cannot go on at {at:#x}"));
+                    self.kill(
+                        Signal::Segmentation,
+                        format_args!("cannot go on at {at:#x}"),
+                    );
                 }
             }
             if let Some(end) = self.end {
@@ -120,7 +128,11 @@ impl Process {
 
     /// Ends the process by a signal, for a reason that is logged.
     fn kill(&mut self, signal: Signal, reason: core::fmt::Arguments<'_>) {
-        log::error!("{}: killed by {signal:?} (signal {}): {reason}", self.name, signal as u8);
+        log::error!(
+            "{}: killed by {signal:?} (signal {}): {reason}",
+            self.name,
+            signal as u8
+        );
         self.end = Some(End::Killed(signal as u8));
     }
 
@@ -128,7 +140,10 @@ impl Process {
         let rip = user.context().rip();
         let Some(address) = exception.fault_address else {
             let name = exception.name();
-            self.kill(signal_of(exception.vector), format_args!("{name} at {rip:#x}"));
+            self.kill(
+                signal_of(exception.vector),
+                format_args!("{name} at {rip:#x}"),
+            );
             return;
         };
         let access = if exception.instruction_fetch() {

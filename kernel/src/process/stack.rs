@@ -50,7 +50,11 @@ pub(crate) fn build(
     environment: &[&str],
 ) -> Result<Vaddr, Errno> {
     let text = arguments.iter().chain(environment);
-    if text.map(|string| string.len() + 1 + size_of::<Vaddr>()).sum::<usize>() > MAX_BYTES {
+    if text
+        .map(|string| string.len() + 1 + size_of::<Vaddr>())
+        .sum::<usize>()
+        > MAX_BYTES
+    {
         return Err(Errno::TooBig);
     }
     let mut top = memory.map_stack()?;

@@ -41,9 +41,11 @@ impl FileTable {
         }
     }
 
+    /// Finds an open file. Descriptors are 32 bits wide: the rest of the register
+    /// does not count.
     fn get(&mut self, descriptor: usize) -> Result<&mut Open, Errno> {
-        let slot = self.slots.get_mut(descriptor).and_then(Option::as_mut);
-        slot.ok_or(Errno::BadFile)
+        let slot = self.slots.get_mut(descriptor as u32 as usize);
+        slot.and_then(Option::as_mut).ok_or(Errno::BadFile)
     }
 
     fn add(&mut self, open: Open) -> Result<usize, Errno> {
@@ -63,7 +65,10 @@ pub(super) fn read(process: &mut Process, file: usize, to: usize, len: usize) ->
     match *process.files.get(file)? {
         Open::Console => read_console(process, to, len),
         Open::File { file, .. } if file.is_directory() => Err(Errno::IsDirectory),
-        Open::File { file: source, position } => {
+        Open::File {
+            file: source,
+            position,
+        } => {
             let rest = source.contents.get(position..).unwrap_or(&[]);
             let part = &rest[..len.min(rest.len())];
             process.memory.write(to, part)?;
@@ -86,7 +91,9 @@ fn read_console(process: &mut Process, to: usize, len: usize) -> SyscallResult {
     loop {
         let count = console::read_input(&mut buffer[..len]);
         if count > 0 {
-            let end = buffer[..count].iter().position(|byte| *byte == END_OF_INPUT);
+            let end = buffer[..count]
+                .iter()
+                .position(|byte| *byte == END_OF_INPUT);
             let bytes = &mut buffer[..end.unwrap_or(count)];
             for byte in bytes.iter_mut().filter(|byte| **byte == b'\r') {
                 *byte = b'\n'; // what a terminal sends for the return key
@@ -138,7 +145,9 @@ pub(super) fn writev(
     let mut done: usize = 0;
     for index in 0..count {
         let mut words = [[0; 8]; 2];
-        let address = vectors.checked_add(index * VECTOR_SIZE).ok_or(Errno::Fault)?;
+        let address = vectors
+            .checked_add(index * VECTOR_SIZE)
+            .ok_or(Errno::Fault)?;
         process.memory.read(address, words.as_flattened_mut())?;
         let [base, len] = words.map(usize::from_le_bytes);
         match write(process, file, base, len) {
@@ -155,13 +164,16 @@ pub(super) fn open(process: &mut Process, path: usize, flags: usize) -> SyscallR
     const CREATE: usize = 0o100;
     const DIRECTORY: usize = 0o200_000;
     let path = read_path(process, path)?;
-    let file = match fs::find(&path) {
-        Some(file) => file,
-        None if flags & CREATE != 0 => return Err(Errno::ReadOnly),
-        None => return Err(Errno::NoEntry),
+    let file = match find(&path) {
+        Err(Errno::NoEntry) if flags & CREATE != 0 => return Err(Errno::ReadOnly),
+        other => other?,
     };
     if flags & ACCESS_MODE != 0 {
-        return Err(if file.is_directory() { Errno::IsDirectory } else { Errno::ReadOnly });
+        return Err(if file.is_directory() {
+            Errno::IsDirectory
+        } else {
+            Errno::ReadOnly
+        });
     }
     if flags & DIRECTORY != 0 && !file.is_directory() {
         return Err(Errno::NotDirectory);
@@ -169,9 +181,26 @@ pub(super) fn open(process: &mut Process, path: usize, flags: usize) -> SyscallR
     process.files.add(Open::File { file, position: 0 })
 }
 
+/// Finds a file; what a file is in the way of is no directory.
+fn find(path: &str) -> Result<File, Errno> {
+    if path.is_empty() {
+        return Err(Errno::NoEntry);
+    }
+    if let Some(file) = fs::find(path) {
+        return Ok(file);
+    }
+    let parents = path.match_indices('/').map(|(end, _)| &path[..end]);
+    let mut files = parents.filter_map(fs::find);
+    Err(if files.any(|file| !file.is_directory()) {
+        Errno::NotDirectory
+    } else {
+        Errno::NoEntry
+    })
+}
+
 pub(super) fn close(process: &mut Process, file: usize) -> SyscallResult {
     process.files.get(file)?;
-    process.files.slots[file] = None;
+    process.files.slots[file as u32 as usize] = None;
     Ok(0)
 }
 
@@ -190,7 +219,9 @@ pub(super) fn lseek(
                 2 => file.contents.len(),
                 _ => return Err(Errno::Invalid),
             };
-            let target = base.checked_add_signed(offset as isize).ok_or(Errno::Invalid)?;
+            let target = base
+                .checked_add_signed(offset as isize)
+                .ok_or(Errno::Invalid)?;
             if isize::try_from(target).is_err() {
                 return Err(Errno::Invalid);
             }
@@ -202,7 +233,7 @@ pub(super) fn lseek(
 
 pub(super) fn stat(process: &mut Process, path: usize, to: usize) -> SyscallResult {
     let path = read_path(process, path)?;
-    let file = fs::find(&path).ok_or(Errno::NoEntry)?;
+    let file = find(&path)?;
     write_stat(process, to, file.mode, file.inode, file.contents.len())
 }
 
@@ -259,7 +290,9 @@ pub(super) fn poll(process: &mut Process, entries: usize, count: usize) -> Sysca
     let mut ready = 0;
     for index in 0..count {
         let mut entry = [0; ENTRY_SIZE];
-        let address = entries.checked_add(index * ENTRY_SIZE).ok_or(Errno::Fault)?;
+        let address = entries
+            .checked_add(index * ENTRY_SIZE)
+            .ok_or(Errno::Fault)?;
         process.memory.read(address, &mut entry)?;
         let descriptor = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
         let wanted = u16::from_le_bytes([entry[4], entry[5]]);
@@ -284,15 +317,10 @@ pub(super) fn ioctl(process: &mut Process, file: usize) -> SyscallResult {
 }
 
 /// There are links to the program's own file, and none besides.
-pub(super) fn readlink(
-    process: &mut Process,
-    path: usize,
-    to: usize,
-    len: usize,
-) -> SyscallResult {
+pub(super) fn readlink(process: &mut Process, path: usize, to: usize, len: usize) -> SyscallResult {
     let path = read_path(process, path)?;
     if path != "/proc/self/exe" {
-        return Err(if fs::find(&path).is_some() { Errno::Invalid } else { Errno::NoEntry });
+        return find(&path).and(Err(Errno::Invalid));
     }
     if len == 0 {
         return Err(Errno::Invalid);

@@ -41,7 +41,9 @@ pub(super) fn mmap(process: &mut Process, arguments: Arguments) -> SyscallResult
     if flags & MAP_FIXED_NOREPLACE == 0 {
         process.memory.unmap(&range)?;
     }
-    process.memory.map_at(&range, protection, RegionKind::Anonymous)?;
+    process
+        .memory
+        .map_at(&range, protection, RegionKind::Anonymous)?;
     Ok(range.start())
 }
 

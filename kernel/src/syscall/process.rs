@@ -30,7 +30,9 @@ pub(super) fn arch_prctl(
             // Linux's answer to an address that is not the user's.
             Errno::NotPermitted
         })?,
-        GET_FS => process.memory.write(address, &context.fs_base().to_le_bytes())?,
+        GET_FS => process
+            .memory
+            .write(address, &context.fs_base().to_le_bytes())?,
         _ => return Err(Errno::Invalid),
     }
     Ok(0)
@@ -39,7 +41,11 @@ pub(super) fn arch_prctl(
 /// The list is walked when a thread dies; the only one takes all with it.
 pub(super) fn set_robust_list(len: usize) -> SyscallResult {
     const HEAD_SIZE: usize = 24;
-    if len == HEAD_SIZE { Ok(0) } else { Err(Errno::Invalid) }
+    if len == HEAD_SIZE {
+        Ok(0)
+    } else {
+        Err(Errno::Invalid)
+    }
 }
 
 /// Limits are reported and cannot be changed.
@@ -75,7 +81,14 @@ pub(super) fn uname(process: &mut Process, address: usize) -> SyscallResult {
     const FIELD: usize = 65;
     // System, node, release, version, machine, domain. The release is that of
     // the Linux whose interface this is.
-    let fields = ["Vostok", "vostok", "6.1.0", env!("CARGO_PKG_VERSION"), "x86_64", "(none)"];
+    let fields = [
+        "Vostok",
+        "vostok",
+        "6.1.0",
+        env!("CARGO_PKG_VERSION"),
+        "x86_64",
+        "(none)",
+    ];
     let mut bytes = [0; FIELD * 6];
     for (field, chunk) in fields.into_iter().zip(bytes.chunks_exact_mut(FIELD)) {
         chunk[..field.len()].copy_from_slice(field.as_bytes());
@@ -168,7 +181,11 @@ pub(super) fn futex(process: &mut Process, arguments: [usize; 4]) -> SyscallResu
             let mut bytes = [0; 4];
             process.memory.read(address, &mut bytes)?;
             let is_changed = u32::from_le_bytes(bytes) != value as u32;
-            Err(if is_changed || timeout == 0 { Errno::Again } else { Errno::TimedOut })
+            Err(if is_changed || timeout == 0 {
+                Errno::Again
+            } else {
+                Errno::TimedOut
+            })
         }
         _ => Err(Errno::NoCall),
     }

@@ -58,17 +58,24 @@ impl Signals {
 
 pub(super) fn sigaction(process: &mut Process, arguments: [usize; 4]) -> SyscallResult {
     let [signal, new, old, set_size] = arguments;
-    let may_change = signal != SIGKILL && signal != SIGSTOP;
-    if !(1..=SIGNALS).contains(&signal) || set_size != SET_SIZE || (new != 0 && !may_change) {
+    if set_size != SET_SIZE {
         return Err(Errno::Invalid);
     }
-    let mut action = process.signals.actions[signal - 1];
-    if old != 0 {
-        process.memory.write(old, &action)?;
-    }
+    // Linux copies first, and complains of the signal then.
+    let mut action = [0; ACTION_SIZE];
     if new != 0 {
         process.memory.read(new, &mut action)?;
+    }
+    let may_change = signal != SIGKILL && signal != SIGSTOP;
+    if !(1..=SIGNALS).contains(&signal) || (new != 0 && !may_change) {
+        return Err(Errno::Invalid);
+    }
+    let before = process.signals.actions[signal - 1];
+    if new != 0 {
         process.signals.actions[signal - 1] = action;
+    }
+    if old != 0 {
+        process.memory.write(old, &before)?;
     }
     Ok(0)
 }
@@ -103,7 +110,9 @@ pub(super) fn sigprocmask(process: &mut Process, arguments: [usize; 4]) -> Sysca
 
 pub(super) fn sigaltstack(process: &mut Process, new: usize, old: usize) -> SyscallResult {
     if old != 0 {
-        process.memory.write(old, &process.signals.alternate_stack)?;
+        process
+            .memory
+            .write(old, &process.signals.alternate_stack)?;
     }
     if new != 0 {
         let mut stack = [0; STACK_SIZE];

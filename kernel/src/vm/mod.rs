@@ -16,8 +16,8 @@ use nucleus::mm::{
     VmSpace, VmWriter,
 };
 
-pub(crate) use self::region::{RegionKind, UserRange};
 use self::region::{Region, RegionMap};
+pub(crate) use self::region::{RegionKind, UserRange};
 use crate::errno::Errno;
 
 /// Most bytes of a program's stack.
@@ -106,7 +106,10 @@ impl AddressSpace {
         protection: PageFlags,
     ) -> Result<Vaddr, Errno> {
         let ceiling = STACK_END - STACK_SIZE - STACK_GAP;
-        let range = self.regions.find_free(hint, len, ceiling).ok_or(Errno::NoMemory)?;
+        let range = self
+            .regions
+            .find_free(hint, len, ceiling)
+            .ok_or(Errno::NoMemory)?;
         self.map_at(&range, protection, RegionKind::Anonymous)?;
         Ok(range.start())
     }
@@ -131,7 +134,7 @@ impl AddressSpace {
         self.regions.protect(range, flags);
         let mut cursor = self.space.cursor_mut(range.as_range())?;
         let change = |prop: &mut PageProperty| {
-            prop.flags = prop.flags - PageFlags::RWX | flags;
+            prop.flags = (prop.flags - PageFlags::RWX) | flags;
         };
         while cursor.virt_addr() < range.end() {
             let rest = range.end() - cursor.virt_addr();
@@ -221,7 +224,8 @@ impl AddressSpace {
         }
         let frame = FrameAllocOptions::new().alloc_frame();
         let frame = frame.map_err(|_| AccessError::NoMemory)?;
-        self.map_frame(page, frame, region.protection).map_err(no_memory)
+        self.map_frame(page, frame, region.protection)
+            .map_err(no_memory)
     }
 
     /// Copies from user memory into a buffer.
@@ -258,7 +262,8 @@ impl AddressSpace {
         match result {
             Ok(copied) => Ok(copied),
             Err((_, copied)) => {
-                self.handle_fault(start + copied, access).map_err(|_| Errno::Fault)?;
+                self.handle_fault(start + copied, access)
+                    .map_err(|_| Errno::Fault)?;
                 Ok(copied)
             }
         }

@@ -165,12 +165,19 @@ impl RegionMap {
     }
 
     fn starts_within(&self, range: &UserRange) -> Vec<Vaddr> {
-        self.regions.range(range.as_range().clone()).map(|(start, _)| *start).collect()
+        self.regions
+            .range(range.as_range().clone())
+            .map(|(start, _)| *start)
+            .collect()
     }
 
     /// Joins equal neighbours at and between the borders of a range.
     fn merge_around(&mut self, range: &UserRange) {
-        let first = self.regions.range(..range.start()).next_back().map(|(start, _)| *start);
+        let first = self
+            .regions
+            .range(..range.start())
+            .next_back()
+            .map(|(start, _)| *start);
         let mut current = first.unwrap_or(range.start());
         while current < range.end() {
             let Some(&(end, region)) = self.regions.get(&current) else {
@@ -203,8 +210,14 @@ mod tests {
     use super::{PAGE_SIZE, Region, RegionKind, RegionMap, USER_RANGE, UserRange};
 
     const BASE: usize = 0x10_0000;
-    const READ: Region = Region { protection: PageFlags::R, kind: RegionKind::Anonymous };
-    const WRITE: Region = Region { protection: PageFlags::RW, kind: RegionKind::Anonymous };
+    const READ: Region = Region {
+        protection: PageFlags::R,
+        kind: RegionKind::Anonymous,
+    };
+    const WRITE: Region = Region {
+        protection: PageFlags::RW,
+        kind: RegionKind::Anonymous,
+    };
 
     fn pages(first: usize, count: usize) -> UserRange {
         UserRange::new(BASE + first * PAGE_SIZE, count * PAGE_SIZE).expect("a legal range")
@@ -213,7 +226,9 @@ mod tests {
     fn list(map: &RegionMap) -> alloc::vec::Vec<(usize, usize, PageFlags)> {
         let page = |vaddr: usize| (vaddr - BASE) / PAGE_SIZE;
         let regions = map.regions.iter();
-        regions.map(|(start, (end, region))| (page(*start), page(*end), region.protection)).collect()
+        regions
+            .map(|(start, (end, region))| (page(*start), page(*end), region.protection))
+            .collect()
     }
 
     #[ktest]
@@ -259,7 +274,11 @@ mod tests {
         let mut map = RegionMap::new();
         map.insert(&pages(0, 9), READ);
         map.protect(&pages(3, 3), PageFlags::RW);
-        let split = [(0, 3, PageFlags::R), (3, 6, PageFlags::RW), (6, 9, PageFlags::R)];
+        let split = [
+            (0, 3, PageFlags::R),
+            (3, 6, PageFlags::RW),
+            (6, 9, PageFlags::R),
+        ];
         assert_eq!(list(&map), split);
         map.protect(&pages(3, 3), PageFlags::R);
         assert_eq!(list(&map), [(0, 9, PageFlags::R)]);
@@ -302,7 +321,9 @@ mod tests {
         let ceiling = pages(20, 1).start();
         for page in [3, 4, 5, 6] {
             let hint = pages(page, 1).start();
-            let found = map.find_free(hint, 2 * PAGE_SIZE, ceiling).expect("there is room");
+            let found = map
+                .find_free(hint, 2 * PAGE_SIZE, ceiling)
+                .expect("there is room");
             assert!(map.is_free(&found));
             assert_eq!(found, pages(18, 2));
         }

@@ -17,5 +17,8 @@ fn main() {
     // SAFETY: The kernel puts 16 bytes there, of no particular alignment.
     let random = unsafe { random.read_unaligned() };
     println!("pages of {page_size} bytes on {platform:?}");
-    println!("random bytes: {}", if random == [0; 2] { "none" } else { "some" });
+    println!(
+        "random bytes: {}",
+        if random == [0; 2] { "none" } else { "some" }
+    );
 }

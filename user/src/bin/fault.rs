@@ -39,7 +39,9 @@ fn fault(kind: &str) {
         // SAFETY: See above.
         "breakpoint" => unsafe { asm!("int3") },
         // SAFETY: See above.
-        "divide" => unsafe { asm!("xor ecx, ecx", "div ecx", out("eax") _, out("ecx") _, out("edx") _) },
+        "divide" => unsafe {
+            asm!("xor ecx, ecx", "div ecx", out("eax") _, out("ecx") _, out("edx") _)
+        },
         "overflow-stack" => {
             black_box(recurse(black_box(0)));
         }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 
 fn main() -> std::io::Result<()> {
     let path = fs::read_link("/proc/self/exe")?;
@@ -19,8 +20,9 @@ fn main() -> std::io::Result<()> {
     println!("end agrees: {}", all.ends_with(&end) && end.len() == 16);
     println!("read at the end: {}", file.read(&mut magic)?);
 
-    for missing in ["/no/such/file", "", "/proc/self/exe/x"] {
-        println!("{missing:?}: {:?}", File::open(missing).map(drop).map_err(|e| e.kind()));
+    for missing in [Path::new("/no/such/file"), Path::new(""), &path.join("x")] {
+        let error = File::open(missing).map(drop).map_err(|error| error.kind());
+        println!("open of what is not there: {error:?}");
     }
     Ok(())
 }

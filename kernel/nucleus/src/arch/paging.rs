@@ -88,7 +88,11 @@ impl PageTableEntry {
             paddr.is_multiple_of(page_size(level)) && paddr as u64 & !ADDRESS == 0,
             "{paddr:#x} cannot be mapped at level {level}"
         );
-        let PageProperty { flags, cache, priv_flags } = prop;
+        let PageProperty {
+            flags,
+            cache,
+            priv_flags,
+        } = prop;
         let mut bits = paddr as u64 | LEAF | cache_bits(cache, level);
         for (set, bit) in [
             (flags.contains(PageFlags::R), PRESENT),
@@ -190,7 +194,11 @@ mod tests {
     fn every_leaf_reads_back_as_it_was_built() {
         // peer_045: all levels, properties and cache policies.
         for level in 1..=3 {
-            for paddr in [0, page_size(level), 0xf_ffff_ffff_f000 & !(page_size(level) - 1)] {
+            for paddr in [
+                0,
+                page_size(level),
+                0xf_ffff_ffff_f000 & !(page_size(level) - 1),
+            ] {
                 for bits in 0..=PageFlags::all().bits() {
                     for priv_bits in 0..=PrivilegedPageFlags::all().bits() {
                         for cache in CACHES {

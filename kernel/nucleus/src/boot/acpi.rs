@@ -60,14 +60,20 @@ fn power_off_registers(root: Paddr) -> Option<(PortAndValue, Option<PortAndValue
     // SAFETY: The bytes are mapped while the loader's tables are active, and are
     // only looked at.
     let code = unsafe {
-        core::slice::from_raw_parts(paddr_to_vaddr(dsdt.address) as *const u8, dsdt.length as usize)
+        core::slice::from_raw_parts(
+            paddr_to_vaddr(dsdt.address) as *const u8,
+            dsdt.length as usize,
+        )
     };
     let (type_a, type_b) = sleep_types(code)?;
     let value = |sleep_type: u8| u16::from(sleep_type & 7) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE;
     let port_a = u16::try_from(fadt.pm1a_control_block().ok()?.address).ok()?;
     let port_b = fadt.pm1b_control_block().ok().flatten();
     let port_b = port_b.and_then(|block| u16::try_from(block.address).ok());
-    Some(((port_a, value(type_a)), port_b.map(|port| (port, value(type_b)))))
+    Some((
+        (port_a, value(type_a)),
+        port_b.map(|port| (port, value(type_b))),
+    ))
 }
 
 /// Finds `_S5_`'s two sleep types: `NameOp "_S5_" PackageOp length count value
@@ -108,7 +114,10 @@ fn is_mapped(start: Paddr, len: usize) -> bool {
 
 impl AcpiHandler for LoaderMap {
     unsafe fn map_physical_region<T>(&self, start: usize, size: usize) -> PhysicalMapping<Self, T> {
-        assert!(is_mapped(start, size), "an ACPI table at {start:#x} is not in memory");
+        assert!(
+            is_mapped(start, size),
+            "an ACPI table at {start:#x} is not in memory"
+        );
         let vaddr = paddr_to_vaddr(start) as *mut T;
         let pointer = NonNull::new(vaddr).expect("the linear map does not start at zero");
         // SAFETY: The range was just found mapped, and stays so while the

@@ -158,7 +158,10 @@ mod tests {
     #[ktest]
     fn empty_line_means_the_defaults() {
         let line = CommandLine::parse(" \n");
-        assert_eq!((line.log, line.ktest, line.ktest_from), (LevelFilter::Info, None, 1));
+        assert_eq!(
+            (line.log, line.ktest, line.ktest_from),
+            (LevelFilter::Info, None, 1)
+        );
         assert_eq!(line.program().count(), 0);
     }
 
@@ -176,7 +179,13 @@ mod tests {
         let text = "log=loud ktest.from=0 ktest.timeout=soon crash=gently colour debug-exit=1";
         let line = CommandLine::parse(text);
         assert!(line.unknown().eq(text.split(' ')));
-        assert_eq!(line, CommandLine { text, ..CommandLine::parse("") });
+        assert_eq!(
+            line,
+            CommandLine {
+                text,
+                ..CommandLine::parse("")
+            }
+        );
     }
 
     #[ktest]

@@ -124,7 +124,9 @@ impl<'m> EarlyAllocator<'m> {
 #[cfg(target_os = "none")]
 impl crate::mm::page_table::NodeSource for EarlyAllocator<'_> {
     fn new_node(&mut self) -> crate::Result<Paddr> {
-        let paddr = self.alloc(PAGE_SIZE, PAGE_SIZE).ok_or(crate::Error::NoMemory)?;
+        let paddr = self
+            .alloc(PAGE_SIZE, PAGE_SIZE)
+            .ok_or(crate::Error::NoMemory)?;
         let start = crate::arch::x86_64::memory::paddr_to_vaddr(paddr) as *mut u8;
         // SAFETY: The frame was just handed out, and the linear map holds it.
         unsafe { core::ptr::write_bytes(start, 0, PAGE_SIZE) };
@@ -169,7 +171,12 @@ mod tests {
         let map = map();
         let mut early = Box::new(EarlyAllocator::new(&map));
         let total: usize = early.rest().map(|range| range.len()).sum();
-        for (size, align) in [(4096, 4096), (2 << 20, 2 << 20), (8192, 4096), (4 << 20, 4 << 20)] {
+        for (size, align) in [
+            (4096, 4096),
+            (2 << 20, 2 << 20),
+            (8192, 4096),
+            (4 << 20, 4 << 20),
+        ] {
             let paddr = early.alloc(size, align).expect("there is room");
             assert!(paddr.is_multiple_of(align));
         }

@@ -56,8 +56,13 @@ fn split_by_relro(header: &ProgramHeader, relro: &Range<Vaddr>) -> [Option<Segme
         (false, false) => PageFlags::R,
     };
     let has_relro = flags.contains(PageFlags::W) && relro.contains(&pages.start);
-    let split = if has_relro { relro.end.min(pages.end) } else { pages.start };
-    let piece = |pages: Range<Vaddr>, flags| (pages.start < pages.end).then_some(Segment { pages, flags });
+    let split = if has_relro {
+        relro.end.min(pages.end)
+    } else {
+        pages.start
+    };
+    let piece =
+        |pages: Range<Vaddr>, flags| (pages.start < pages.end).then_some(Segment { pages, flags });
     [
         piece(pages.start..split, flags - PageFlags::W),
         piece(split..pages.end, flags),

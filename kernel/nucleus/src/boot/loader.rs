@@ -110,7 +110,10 @@ pub(super) fn memory_map(info: &BootInfo, framebuffer: Option<&Range<Paddr>>) ->
     }
     carve_mapped(&mut map, initramfs(info), RegionKind::Initramfs);
     if let Some(frames) = framebuffer {
-        map.carve(frames.start as u64..frames.end as u64, RegionKind::Framebuffer);
+        map.carve(
+            frames.start as u64..frames.end as u64,
+            RegionKind::Framebuffer,
+        );
     }
     map
 }

@@ -161,12 +161,17 @@ impl MemoryMap {
     /// Returns the number of bytes of a kind.
     pub fn bytes_of(&self, kind: RegionKind) -> u64 {
         let regions = self.regions().iter();
-        regions.filter(|region| region.kind == kind).map(Region::len).sum()
+        regions
+            .filter(|region| region.kind == kind)
+            .map(Region::len)
+            .sum()
     }
 
     /// Returns what the byte at an address is, if anybody mentioned it.
     pub fn kind_at(&self, address: u64) -> Option<RegionKind> {
-        let after = self.regions().partition_point(|region| region.end <= address);
+        let after = self
+            .regions()
+            .partition_point(|region| region.end <= address);
         let region = self.regions().get(after)?;
         (region.start <= address).then_some(region.kind)
     }
@@ -187,7 +192,14 @@ impl MemoryMap {
             match self.regions().get(index).copied() {
                 Some(old) if old.start < new.end => {
                     if start < old.start {
-                        index = self.insert(index, Region { start, end: old.start, kind: new.kind });
+                        index = self.insert(
+                            index,
+                            Region {
+                                start,
+                                end: old.start,
+                                kind: new.kind,
+                            },
+                        );
                     }
                     let overlap = start.max(old.start)..new.end.min(old.end);
                     if old.kind < new.kind {
@@ -198,7 +210,14 @@ impl MemoryMap {
                     start = overlap.end;
                 }
                 _ => {
-                    self.insert(index, Region { start, end: new.end, kind: new.kind });
+                    self.insert(
+                        index,
+                        Region {
+                            start,
+                            end: new.end,
+                            kind: new.kind,
+                        },
+                    );
                     start = new.end;
                 }
             }
@@ -209,9 +228,19 @@ impl MemoryMap {
     /// Gives a part of a region another kind; returns the index after the part.
     fn replace_part(&mut self, index: usize, part: Range<u64>, kind: RegionKind) -> usize {
         let old = self.regions[index];
-        let before = Region { end: part.start, ..old };
-        let middle = Region { start: part.start, end: part.end, kind };
-        let after = Region { start: part.end, ..old };
+        let before = Region {
+            end: part.start,
+            ..old
+        };
+        let middle = Region {
+            start: part.start,
+            end: part.end,
+            kind,
+        };
+        let after = Region {
+            start: part.end,
+            ..old
+        };
         self.remove(index);
         let mut index = index;
         for piece in [before, middle, after] {

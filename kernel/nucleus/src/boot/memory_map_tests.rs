@@ -14,20 +14,34 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
 fn map(raw: &[(u64, u64, RegionKind)]) -> Box<MemoryMap> {
-    let regions = raw.iter().map(|&(start, end, kind)| RawRegion { start, end, kind });
+    let regions = raw
+        .iter()
+        .map(|&(start, end, kind)| RawRegion { start, end, kind });
     Box::new(MemoryMap::from_regions(regions))
 }
 
 #[track_caller]
 fn assert_regions(map: &MemoryMap, expected: &[(u64, u64, RegionKind)]) {
-    let actual: Vec<_> = map.regions().iter().map(|r| (r.start, r.end, r.kind)).collect();
+    let actual: Vec<_> = map
+        .regions()
+        .iter()
+        .map(|r| (r.start, r.end, r.kind))
+        .collect();
     assert_eq!(actual, expected);
 }
 
 #[ktest]
 fn unsorted_regions_come_out_sorted() {
-    let map = map(&[(8 * K4, 9 * K4, Usable), (0, K4, Reserved), (4 * K4, 5 * K4, Usable)]);
-    let sorted = [(0, K4, Reserved), (4 * K4, 5 * K4, Usable), (8 * K4, 9 * K4, Usable)];
+    let map = map(&[
+        (8 * K4, 9 * K4, Usable),
+        (0, K4, Reserved),
+        (4 * K4, 5 * K4, Usable),
+    ]);
+    let sorted = [
+        (0, K4, Reserved),
+        (4 * K4, 5 * K4, Usable),
+        (8 * K4, 9 * K4, Usable),
+    ];
     assert_regions(&map, &sorted);
 }
 
@@ -35,14 +49,22 @@ fn unsorted_regions_come_out_sorted() {
 fn more_restrictive_kind_wins_in_either_order() {
     // peer_030
     let (low, high) = ((0, 8 * K4, Usable), (2 * K4, 4 * K4, Reserved));
-    let expected = [(0, 2 * K4, Usable), (2 * K4, 4 * K4, Reserved), (4 * K4, 8 * K4, Usable)];
+    let expected = [
+        (0, 2 * K4, Usable),
+        (2 * K4, 4 * K4, Reserved),
+        (4 * K4, 8 * K4, Usable),
+    ];
     assert_regions(&map(&[low, high]), &expected);
     assert_regions(&map(&[high, low]), &expected);
 }
 
 #[ktest]
 fn region_over_many_fills_the_holes_between_them() {
-    let map = map(&[(K4, 2 * K4, Reserved), (3 * K4, 4 * K4, Kernel), (0, 6 * K4, Usable)]);
+    let map = map(&[
+        (K4, 2 * K4, Reserved),
+        (3 * K4, 4 * K4, Kernel),
+        (0, 6 * K4, Usable),
+    ]);
     let expected = [
         (0, K4, Usable),
         (K4, 2 * K4, Reserved),
@@ -55,7 +77,10 @@ fn region_over_many_fills_the_holes_between_them() {
 
 #[ktest]
 fn empty_and_reversed_regions_are_dropped() {
-    assert_regions(&map(&[(K4, K4, Usable), (4 * K4, 2 * K4, Reserved), (0, 0, Usable)]), &[]);
+    assert_regions(
+        &map(&[(K4, K4, Usable), (4 * K4, 2 * K4, Reserved), (0, 0, Usable)]),
+        &[],
+    );
 }
 
 #[ktest]
@@ -71,20 +96,31 @@ fn free_memory_of_less_than_a_page_is_nothing() {
 
 #[ktest]
 fn equal_neighbours_are_merged() {
-    let map = map(&[(0, K4, Usable), (2 * K4, 3 * K4, Usable), (K4, 2 * K4, Usable)]);
+    let map = map(&[
+        (0, K4, Usable),
+        (2 * K4, 3 * K4, Usable),
+        (K4, 2 * K4, Usable),
+    ]);
     assert_regions(&map, &[(0, 3 * K4, Usable)]);
 }
 
 #[ktest]
 fn region_up_to_the_last_address_is_clipped() {
-    assert_regions(&map(&[(TIB, u64::MAX, Reserved)]), &[(TIB, 1 << 52, Reserved)]);
+    assert_regions(
+        &map(&[(TIB, u64::MAX, Reserved)]),
+        &[(TIB, 1 << 52, Reserved)],
+    );
     assert_regions(&map(&[(u64::MAX - 5, u64::MAX, Usable)]), &[]);
 }
 
 #[ktest]
 fn ram_above_a_hole_of_terabytes_is_found() {
     // peer_031
-    let map = map(&[(0, GIB, Usable), (TIB - GIB, TIB, Usable), (TIB, 2 * TIB, Reserved)]);
+    let map = map(&[
+        (0, GIB, Usable),
+        (TIB - GIB, TIB, Usable),
+        (TIB, 2 * TIB, Reserved),
+    ]);
     assert_eq!(map.end_of_ram(), TIB);
     assert!(map.ram_regions().eq([0..GIB, TIB - GIB..TIB]));
     assert_eq!(map.kind_at(GIB), None);
@@ -106,7 +142,11 @@ fn ram_runs_join_kinds_of_ram_and_stop_at_others() {
 #[ktest]
 fn first_and_last_byte_of_each_region_are_its_own() {
     // peer_016: the bytes outside belong to the neighbours.
-    let map = map(&[(0, K4, Usable), (K4, 2 * K4, Reserved), (3 * K4, 4 * K4, Usable)]);
+    let map = map(&[
+        (0, K4, Usable),
+        (K4, 2 * K4, Reserved),
+        (3 * K4, 4 * K4, Usable),
+    ]);
     for (address, kind) in [
         (0, Some(Usable)),
         (K4 - 1, Some(Usable)),
@@ -167,7 +207,9 @@ fn agrees_with_a_page_by_page_model() {
             .collect();
         let map = Box::new(MemoryMap::from_regions(raw.iter().copied()));
         for page in 0..64 {
-            let covering = raw.iter().filter(|r| (r.start..r.end).contains(&(page * K4)));
+            let covering = raw
+                .iter()
+                .filter(|r| (r.start..r.end).contains(&(page * K4)));
             let expected = covering.map(|r| r.kind).max();
             assert_eq!(map.kind_at(page * K4), expected, "page {page} of {raw:?}");
         }

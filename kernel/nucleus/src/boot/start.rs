@@ -68,7 +68,11 @@ fn start(info: &'static mut BootInfo) -> ! {
 
     let archive_range = loader::initramfs(info);
     apply_early_options(archive_range.clone());
-    log::info!("Vostok {} (image base {:#x})", env!("CARGO_PKG_VERSION"), image::base());
+    log::info!(
+        "Vostok {} (image base {:#x})",
+        env!("CARGO_PKG_VERSION"),
+        image::base()
+    );
     let framebuffer = loader::framebuffer(info);
     if let Some(framebuffer) = &framebuffer {
         // SAFETY: The loader mapped the framebuffer, for as long as its tables
@@ -185,7 +189,12 @@ fn say_what_the_machine_is(serial: bool, tsc_hz: Option<u64>, screen: Option<Fra
         log::warn!("serial: no port answers at COM1");
     }
     match screen {
-        Some(info) => log::info!("screen: {} x {}, {:?}", info.width, info.height, info.pixel_format),
+        Some(info) => log::info!(
+            "screen: {} x {}, {:?}",
+            info.width,
+            info.height,
+            info.pixel_format
+        ),
         None => log::info!("screen: none"),
     }
 }
@@ -201,10 +210,18 @@ fn say_what_memory_there_is(map: &MemoryMap) {
         kib(RegionKind::Reserved)
     );
     for region in map.regions() {
-        log::debug!("{:#014x}..{:#014x} {:?}", region.start, region.end, region.kind);
+        log::debug!(
+            "{:#014x}..{:#014x} {:?}",
+            region.start,
+            region.end,
+            region.kind
+        );
     }
     if map.lost_bytes() > 0 {
-        log::warn!("memory: {} KiB given up, the map is full", map.lost_bytes() / 1024);
+        log::warn!(
+            "memory: {} KiB given up, the map is full",
+            map.lost_bytes() / 1024
+        );
     }
 }
 
@@ -287,4 +304,3 @@ unsafe fn bytes_at(range: Range<Vaddr>) -> &'static [u8] {
     // SAFETY: As the caller promises.
     unsafe { slice::from_raw_parts(range.start as *const u8, range.len()) }
 }
-

@@ -94,14 +94,21 @@ pub struct Framebuffer {
 impl Framebuffer {
     /// Accepts a framebuffer whose shape fits its memory.
     pub fn new(bytes: &'static mut [u8], info: FramebufferInfo) -> Option<Self> {
-        let needed = info.stride.checked_mul(info.height)?.checked_mul(info.bytes_per_pixel)?;
+        let needed = info
+            .stride
+            .checked_mul(info.height)?
+            .checked_mul(info.bytes_per_pixel)?;
         let pixels_fit = info.width <= info.stride && (1..=4).contains(&info.bytes_per_pixel);
         let colors_fit = match info.pixel_format {
             PixelFormat::U8 => true,
             PixelFormat::Rgb | PixelFormat::Bgr => info.bytes_per_pixel >= 3,
-            PixelFormat::Unknown { red_position, green_position, blue_position } => {
-                [red_position, green_position, blue_position].iter().all(|bit| *bit <= 24)
-            }
+            PixelFormat::Unknown {
+                red_position,
+                green_position,
+                blue_position,
+            } => [red_position, green_position, blue_position]
+                .iter()
+                .all(|bit| *bit <= 24),
         };
         let usable = pixels_fit && colors_fit && needed <= bytes.len() && info.width > 0;
         usable.then_some(Self { bytes, info })
@@ -146,7 +153,11 @@ impl Framebuffer {
                 let sum = u16::from(red) + u16::from(green) + u16::from(blue);
                 [(sum / 3) as u8, 0, 0, 0]
             }
-            PixelFormat::Unknown { red_position, green_position, blue_position } => {
+            PixelFormat::Unknown {
+                red_position,
+                green_position,
+                blue_position,
+            } => {
                 let part = |value: u8, position: u8| u32::from(value) << position;
                 let word = part(red, red_position)
                     | part(green, green_position)
@@ -191,7 +202,11 @@ mod tests {
 
     #[test]
     fn each_format_puts_colours_where_it_says() {
-        let other = PixelFormat::Unknown { red_position: 8, green_position: 0, blue_position: 16 };
+        let other = PixelFormat::Unknown {
+            red_position: 8,
+            green_position: 0,
+            blue_position: 16,
+        };
         for (format, size, expected) in [
             (PixelFormat::Rgb, 3, &[250, 20, 30][..]),
             (PixelFormat::Bgr, 4, &[30, 20, 250, 0]),
@@ -227,9 +242,18 @@ mod tests {
             FramebufferInfo { height: 3, ..good },
             FramebufferInfo { width: 6, ..good },
             FramebufferInfo { width: 0, ..good },
-            FramebufferInfo { stride: usize::MAX, ..good },
-            FramebufferInfo { bytes_per_pixel: 0, ..good },
-            FramebufferInfo { bytes_per_pixel: 2, ..good },
+            FramebufferInfo {
+                stride: usize::MAX,
+                ..good
+            },
+            FramebufferInfo {
+                bytes_per_pixel: 0,
+                ..good
+            },
+            FramebufferInfo {
+                bytes_per_pixel: 2,
+                ..good
+            },
         ] {
             assert!(Framebuffer::new(bytes(), bad).is_none(), "{bad:?}");
         }

@@ -128,7 +128,9 @@ pub fn finish_program_output(status: u8) {
     let _ = if console.at_line_start {
         console.write_fmt(format_args!("vostok: exit status {status}\n"))
     } else {
-        console.write_fmt(format_args!("\nvostok: exit status {status} (no newline)\n"))
+        console.write_fmt(format_args!(
+            "\nvostok: exit status {status} (no newline)\n"
+        ))
     };
 }
 

@@ -236,7 +236,11 @@ mod tests {
         let mut framebuffer = Framebuffer::new(bytes, info).expect("the shape fits");
         let mut text = Box::new(TextConsole::new());
         text.attach(&mut framebuffer);
-        Screen { text, framebuffer, pixels }
+        Screen {
+            text,
+            framebuffer,
+            pixels,
+        }
     }
 
     impl Screen {
@@ -246,10 +250,16 @@ mod tests {
 
         fn lines(&self) -> Vec<String> {
             let line = |row: &[super::Cell]| {
-                let text: String = row[..COLUMNS].iter().map(|c| char::from(c.character)).collect();
+                let text: String = row[..COLUMNS]
+                    .iter()
+                    .map(|c| char::from(c.character))
+                    .collect();
                 String::from(text.trim_end())
             };
-            self.text.cells[..ROWS].iter().map(|row| line(row)).collect()
+            self.text.cells[..ROWS]
+                .iter()
+                .map(|row| line(row))
+                .collect()
         }
 
         fn pixels(&self) -> Vec<u8> {

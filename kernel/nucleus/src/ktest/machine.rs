@@ -12,8 +12,10 @@ use crate::power::{self, ExitCode};
 use crate::{boot, console, task};
 
 unsafe extern "C" {
-    static __start_ktests: KtestItem;
-    static __stop_ktests: KtestItem;
+    /// First byte of the section of tests.
+    static __start_ktests: u8;
+    /// One past its last byte.
+    static __stop_ktests: u8;
 }
 
 /// Returns the registered tests.
@@ -22,7 +24,7 @@ fn registered() -> &'static [KtestItem] {
     let bytes = &raw const __stop_ktests as usize - start as usize;
     // SAFETY: The linker bounds the section by these two symbols, and `#[ktest]`
     // puts nothing into it but items of this type.
-    unsafe { slice::from_raw_parts(start, bytes / size_of::<KtestItem>()) }
+    unsafe { slice::from_raw_parts(start.cast(), bytes / size_of::<KtestItem>()) }
 }
 
 pub(super) fn run_if_requested() {
@@ -37,6 +39,7 @@ pub(super) fn run_if_requested() {
     let mut isolation = Tasks {
         timeout: Duration::from_secs(u64::from(command_line.ktest_timeout_s)),
     };
+    task::prepare_tests().expect("the machine has too little memory for tests");
     let result = run_all(registered(), selection, &mut isolation, &mut Report);
     let code = match result {
         Ok(summary) if summary.failed == 0 => ExitCode::Success,

@@ -10,6 +10,10 @@ use core::fmt::{self, Write};
 use super::{KtestItem, ShouldPanic};
 
 /// How a test's task ended.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a dying test must not allocate, so its message is kept in place"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The function returned.
@@ -125,7 +129,11 @@ pub fn run_all(
     isolation: &mut dyn Isolation,
     out: &mut dyn Write,
 ) -> Result<Summary, fmt::Error> {
-    let selected = || tests.iter().filter(|test| test.name.contains(selection.filter));
+    let selected = || {
+        tests
+            .iter()
+            .filter(|test| test.name.contains(selection.filter))
+    };
     let mut summary = Summary::default();
     writeln!(out, "KTAP version 1")?;
     writeln!(out, "1..{}", selected().count())?;
@@ -137,8 +145,16 @@ pub fn run_all(
             return Ok(summary);
         }
     }
-    let Summary { passed, failed, skipped, .. } = summary;
-    writeln!(out, "# tests done: {passed} passed, {failed} failed, {skipped} skipped")?;
+    let Summary {
+        passed,
+        failed,
+        skipped,
+        ..
+    } = summary;
+    writeln!(
+        out,
+        "# tests done: {passed} passed, {failed} failed, {skipped} skipped"
+    )?;
     Ok(summary)
 }
 
@@ -203,7 +219,10 @@ fn leaked(before: Resources, after: Resources, out: &mut dyn Write) -> Result<bo
     if frames == 0 && bytes == 0 {
         return Ok(false);
     }
-    writeln!(out, "# leaked {frames} frames and {bytes} bytes of the heap")?;
+    writeln!(
+        out,
+        "# leaked {frames} frames and {bytes} bytes of the heap"
+    )?;
     Ok(true)
 }
 

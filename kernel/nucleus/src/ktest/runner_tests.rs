@@ -21,7 +21,9 @@ struct Script {
 impl Isolation for Script {
     fn run(&mut self, _test: fn()) -> Ending {
         self.runs += 1;
-        self.endings.pop_front().expect("the script covers every test")
+        self.endings
+            .pop_front()
+            .expect("the script covers every test")
     }
 
     fn is_stuck(&self) -> bool {
@@ -50,7 +52,10 @@ static TESTS: [KtestItem; 3] = [
     item("b::three", ShouldPanic::Yes),
 ];
 
-const ALL: Selection<'static> = Selection { filter: "", from: 1 };
+const ALL: Selection<'static> = Selection {
+    filter: "",
+    from: 1,
+};
 
 fn script(endings: impl IntoIterator<Item = Ending>) -> Script {
     Script {
@@ -89,14 +94,22 @@ fn wrong_endings_fail_with_a_reason() {
     let mut script = script([panicked("oh"), panicked("bang"), Ending::Returned]);
     let (report, summary) = run(&mut script, ALL);
     assert_eq!((summary.passed, summary.failed), (0, 3));
-    for line in ["# panicked: oh\nnot ok 1", "with: boom\nnot ok 2", "should\nnot ok 3"] {
+    for line in [
+        "# panicked: oh\nnot ok 1",
+        "with: boom\nnot ok 2",
+        "should\nnot ok 3",
+    ] {
         assert!(report.contains(line), "{report}");
     }
 }
 
 #[ktest]
 fn hangs_and_faults_fail_even_where_a_panic_is_wanted() {
-    let mut script = script([Ending::TimedOut, Ending::Faulted("page fault"), Ending::TimedOut]);
+    let mut script = script([
+        Ending::TimedOut,
+        Ending::Faulted("page fault"),
+        Ending::TimedOut,
+    ]);
     let (report, summary) = run(&mut script, ALL);
     assert_eq!(summary.failed, 3);
     assert!(report.contains("# raised an exception: page fault\nnot ok 2"));
@@ -105,7 +118,10 @@ fn hangs_and_faults_fail_even_where_a_panic_is_wanted() {
 #[ktest]
 fn skipped_test_is_neither_passed_nor_failed() {
     let mut script = script([Ending::Skipped("no SMAP")]);
-    let one = Selection { filter: "one", from: 1 };
+    let one = Selection {
+        filter: "one",
+        from: 1,
+    };
     let (report, summary) = run(&mut script, one);
     assert!(report.contains("1..1\n# run a::one\nok 1 a::one # SKIP no SMAP\n"));
     assert_eq!((summary.passed, summary.failed, summary.skipped), (0, 0, 1));
@@ -115,7 +131,10 @@ fn skipped_test_is_neither_passed_nor_failed() {
 fn leak_fails_a_test_that_returned() {
     let mut script = script([Ending::Returned]);
     script.frames_lost_by_each = 2;
-    let one = Selection { filter: "one", from: 1 };
+    let one = Selection {
+        filter: "one",
+        from: 1,
+    };
     let (report, summary) = run(&mut script, one);
     assert_eq!(summary.failed, 1);
     assert!(report.contains("# leaked 2 frames"));
@@ -129,7 +148,13 @@ fn stuck_lock_ends_the_run_and_later_tests_keep_their_numbers() {
     assert!(summary.needs_reboot && report.ends_with("# reboot needed after 1\n"));
 
     let mut rest = script([panicked("boom"), panicked("")]);
-    let (report, _) = run(&mut rest, Selection { filter: "", from: 2 });
+    let (report, _) = run(
+        &mut rest,
+        Selection {
+            filter: "",
+            from: 2,
+        },
+    );
     assert!(report.contains("1..3\n# run a::two\nok 2 a::two\n# run b::three\nok 3"));
 }
 

@@ -150,9 +150,8 @@ impl VmReader<'_, Fallible> {
         let len = self.remain().min(writer.avail());
         // SAFETY: 1. this side is in the user half; 2. the other is kernel
         // memory of at least `len` bytes.
-        let copied = unsafe {
-            uaccess::copy_user(writer.cursor as *mut u8, self.cursor as *const u8, len)
-        };
+        let copied =
+            unsafe { uaccess::copy_user(writer.cursor as *mut u8, self.cursor as *const u8, len) };
         self.cursor += copied;
         writer.cursor += copied;
         finished(copied, len)
@@ -182,9 +181,8 @@ impl VmWriter<'_, Fallible> {
         let len = self.avail().min(reader.remain());
         // SAFETY: 1. this side is in the user half; 2. the other is kernel
         // memory of at least `len` bytes.
-        let copied = unsafe {
-            uaccess::copy_user(self.cursor as *mut u8, reader.cursor as *const u8, len)
-        };
+        let copied =
+            unsafe { uaccess::copy_user(self.cursor as *mut u8, reader.cursor as *const u8, len) };
         self.cursor += copied;
         reader.cursor += copied;
         finished(copied, len)

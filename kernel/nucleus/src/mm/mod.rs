@@ -81,12 +81,20 @@ mod tests {
 
     #[ktest]
     fn levels_cover_4k_2m_1g_512g() {
-        assert_eq!([1, 2, 3, 4].map(page_size), [1 << 12, 1 << 21, 1 << 30, 1 << 39]);
+        assert_eq!(
+            [1, 2, 3, 4].map(page_size),
+            [1 << 12, 1 << 21, 1 << 30, 1 << 39]
+        );
     }
 
     #[ktest]
     fn indices_and_offset_recombine_to_the_address() {
-        for vaddr in [0, 0x7fff_ffff_f123, 0x1234_5678_9abc, 0xffff_8000_0000_0fff_usize] {
+        for vaddr in [
+            0,
+            0x7fff_ffff_f123,
+            0x1234_5678_9abc,
+            0xffff_8000_0000_0fff_usize,
+        ] {
             let index = |level| pte_index(vaddr, level) * page_size(level);
             let low = index(4) + index(3) + index(2) + index(1) + vaddr % 4096;
             assert_eq!(low, vaddr & 0xffff_ffff_ffff);

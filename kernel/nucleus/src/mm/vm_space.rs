@@ -59,7 +59,10 @@ impl VmSpace {
     pub fn activate(self: &Arc<Self>) {
         let previous = {
             let mut active = ACTIVE.lock();
-            if active.as_ref().is_some_and(|space| Arc::ptr_eq(space, self)) {
+            if active
+                .as_ref()
+                .is_some_and(|space| Arc::ptr_eq(space, self))
+            {
                 return;
             }
             // SAFETY: `ACTIVE` keeps the space from here on, and its upper half
@@ -186,6 +189,9 @@ impl fmt::Debug for VmSpace {
     }
 }
 
+/// What is mapped at a page: a handle of the frame, and how it is mapped.
+pub type MappedItem = (UFrame, PageProperty);
+
 /// A position in a range of a user address space.
 #[derive(Debug)]
 pub struct Cursor<'a> {
@@ -207,7 +213,7 @@ impl Cursor<'_> {
     /// # Errors
     ///
     /// [`Error::InvalidArgs`] at the end of the range.
-    pub fn query(&mut self) -> Result<(Range<Vaddr>, Option<(UFrame, PageProperty)>)> {
+    pub fn query(&mut self) -> Result<(Range<Vaddr>, Option<MappedItem>)> {
         if self.vaddr >= self.barrier.end {
             return Err(Error::InvalidArgs);
         }
@@ -388,3 +394,7 @@ impl CursorMut<'_> {
 pub(crate) fn is_active_locked() -> bool {
     ACTIVE.is_locked()
 }
+
+#[cfg(ktest)]
+#[path = "vm_space_tests.rs"]
+mod tests;

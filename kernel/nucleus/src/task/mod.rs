@@ -10,7 +10,8 @@
 mod test_task;
 #[cfg(ktest)]
 pub(crate) use self::test_task::{
-    end_test, fault_current_test, is_testing, on_tick, panic_current_test, run_test,
+    end_test, fault_current_test, is_testing, on_tick, panic_current_test, prepare_tests, run_test,
+    test_stack,
 };
 
 /// Does nothing: this kernel has no tests to abandon.

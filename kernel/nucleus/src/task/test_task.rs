@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use crate::arch::x86_64::{context, irq, local, timer};
 use crate::console::{self, println};
+use crate::error::Result;
 use crate::ktest::runner::{Ending, Message};
 use crate::mm::Vaddr;
 use crate::mm::kspace::KernelStack;
@@ -37,13 +38,19 @@ static CURRENT: Current = Current {
     ending: Cell::new(None),
 };
 
+/// Makes the stack on which tests run, before their resources are counted.
+///
+/// # Errors
+///
+/// [`Error::NoMemory`](crate::Error::NoMemory).
+pub(crate) fn prepare_tests() -> Result<()> {
+    CURRENT.stack.set(Some(KernelStack::new(STACK_SIZE)?));
+    Ok(())
+}
+
 /// Runs a test on a stack of its own until it ends, or its time is over.
 pub(crate) fn run_test(test: fn(), timeout: Duration) -> Ending {
-    let stack = CURRENT.stack.get().unwrap_or_else(|| {
-        let stack = KernelStack::new(STACK_SIZE).expect("a test kernel has memory for a stack");
-        CURRENT.stack.set(Some(stack));
-        stack
-    });
+    let stack = test_stack();
     let ticks = timeout.as_millis() as u64 * u64::from(timer::TICKS_PER_SECOND) / 1000;
     CURRENT.deadline.set(timer::ticks() + ticks);
     CURRENT.test.set(Some(test));
@@ -74,9 +81,11 @@ pub(crate) fn end_test(ending: Ending) -> ! {
     local::abandon_irq_guards();
     CURRENT.ending.set(Some(ending));
     let mut abandoned = 0;
+    // SAFETY: The runner waits, so that nobody else uses the cell.
+    let runner = unsafe { *CURRENT.runner.get() };
     // SAFETY: 1. a local variable; 2. the runner saved its context when it
     // switched to this test, and each switch is answered once.
-    unsafe { context::switch(&raw mut abandoned, *CURRENT.runner.get()) };
+    unsafe { context::switch(&raw mut abandoned, runner) };
     unreachable!("an abandoned test was resumed")
 }
 
@@ -85,6 +94,11 @@ pub(crate) fn on_tick() {
     if is_testing() && timer::ticks() > CURRENT.deadline.get() {
         end_test(Ending::TimedOut);
     }
+}
+
+/// Returns the stack on which tests run.
+pub(crate) fn test_stack() -> KernelStack {
+    CURRENT.stack.get().expect("`prepare_tests` made the stack")
 }
 
 /// Returns whether a test runs.

@@ -68,5 +68,11 @@ pub(crate) unsafe extern "C" fn enter_space(
     stack_top: Vaddr,
     entry: extern "C" fn() -> !,
 ) -> ! {
-    naked_asm!("mov cr3, rdi", "mov rsp, rsi", "xor ebp, ebp", "call rdx", "ud2")
+    naked_asm!(
+        "mov cr3, rdi",
+        "mov rsp, rsi",
+        "xor ebp, ebp",
+        "call rdx",
+        "ud2"
+    )
 }

@@ -80,10 +80,7 @@ pub(crate) fn protect() {
         Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION,
         features.smep,
     );
-    cr4.set(
-        Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION,
-        features.smap,
-    );
+    cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, features.smap);
     cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.umip);
     // SAFETY: Physical-address extension stays on, as long mode demands; each
     // other bit was found to exist or exists wherever long mode does.
@@ -107,7 +104,10 @@ fn detect() -> Features {
     } else {
         0
     };
-    assert!(bit(extended_edx, 20), "the processor has no no-execute pages");
+    assert!(
+        bit(extended_edx, 20),
+        "the processor has no no-execute pages"
+    );
     Features {
         huge_1g: bit(extended_edx, 26),
         global_pages: bit(basic.edx, 13),

@@ -84,14 +84,16 @@ pub(crate) fn init() {
 
     // SAFETY: The table is a static that nobody changes after this function.
     unsafe { gdt.load_unsafe() };
-    // SAFETY: The selectors name the segments that were appended above.
-    unsafe {
-        CS::set_reg(SegmentSelector(KERNEL_CODE));
-        SS::set_reg(SegmentSelector(KERNEL_DATA));
-        DS::set_reg(SegmentSelector(0));
-        ES::set_reg(SegmentSelector(0));
-        load_tss(tss);
-    }
+    // SAFETY: The selector names the code segment that was appended above.
+    unsafe { CS::set_reg(SegmentSelector(KERNEL_CODE)) };
+    // SAFETY: The selector names the data segment that was appended above.
+    unsafe { SS::set_reg(SegmentSelector(KERNEL_DATA)) };
+    // SAFETY: Long mode does not use these two; the null selector is legal.
+    unsafe { DS::set_reg(SegmentSelector(0)) };
+    // SAFETY: As above.
+    unsafe { ES::set_reg(SegmentSelector(0)) };
+    // SAFETY: The selector names the TSS that was appended above.
+    unsafe { load_tss(tss) };
 }
 
 /// Makes an exception use the stack that ends at `top` from now on.

@@ -23,6 +23,8 @@ pub(crate) mod vector {
     pub(crate) const BREAKPOINT: u8 = 3;
     /// Double fault (#DF).
     pub(crate) const DOUBLE_FAULT: u8 = 8;
+    /// General protection fault (#GP).
+    pub(crate) const GENERAL_PROTECTION: u8 = 13;
     /// Page fault (#PF).
     pub(crate) const PAGE_FAULT: u8 = 14;
     /// Machine check (#MC).

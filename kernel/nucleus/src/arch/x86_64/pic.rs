@@ -15,7 +15,8 @@ use crate::sync::SpinLock;
 pub(crate) const TIMER_LINE: u8 = 0;
 
 // SAFETY: The vectors from 32 on are free, and nobody else drives the pair.
-static PICS: SpinLock<ChainedPics> = SpinLock::new(unsafe { ChainedPics::new_contiguous(PIC_BASE) });
+static PICS: SpinLock<ChainedPics> =
+    SpinLock::new(unsafe { ChainedPics::new_contiguous(PIC_BASE) });
 
 /// Interrupts that no device asked for: the 8259 reports line 7 or 15 when a
 /// request went away before it was acknowledged.

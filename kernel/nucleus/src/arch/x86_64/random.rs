@@ -16,7 +16,9 @@ pub(crate) fn word() -> Option<u64> {
         let (word, ok): (u64, u8);
         // SAFETY: The processor has the instruction; it changes only its
         // operand and the flags.
-        unsafe { asm!("rdrand {}", "setc {}", out(reg) word, out(reg_byte) ok, options(nomem, nostack)) };
+        unsafe {
+            asm!("rdrand {}", "setc {}", out(reg) word, out(reg_byte) ok, options(nomem, nostack))
+        };
         (ok == 1).then_some(word)
     })
 }

@@ -57,7 +57,10 @@ pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
         vector::BREAKPOINT => {
             log::info!("breakpoint at {:#x}", frame.rip);
         }
-        vector::PAGE_FAULT if let Some(resume) = uaccess::fixup(frame.rip as Vaddr) => {
+        // An address that is not canonical is a protection fault.
+        vector::PAGE_FAULT | vector::GENERAL_PROTECTION
+            if let Some(resume) = uaccess::fixup(frame.rip as Vaddr) =>
+        {
             frame.rip = resume as u64;
         }
         _ => trap_report::die(frame, fault_address),
@@ -83,4 +86,41 @@ pub(crate) fn handle_interrupt(vector: u64) -> bool {
 /// Returns the address of the page fault that was delivered last (CR2).
 pub(crate) fn page_fault_address() -> Vaddr {
     x86_64::registers::control::Cr2::read_raw() as Vaddr
+}
+
+#[cfg(ktest)]
+mod tests {
+    use core::arch::asm;
+
+    use crate::arch::x86_64::{local, timer, uaccess};
+    use crate::prelude::*;
+
+    #[ktest]
+    fn breakpoint_returns() {
+        let (before, after): (u64, u64) = (7, 0);
+        let mut value = after;
+        // SAFETY: The handler of a breakpoint returns, with every register.
+        unsafe { asm!("int3", "mov {}, {}", inout(reg) value, in(reg) before) };
+        assert_eq!(value, before);
+    }
+
+    #[ktest]
+    fn fault_in_a_guarded_copy_is_an_answer() {
+        assert_eq!(uaccess::read_kernel_word(0xdead_0000), None);
+        assert_eq!(uaccess::read_kernel_word(1 << 63), None, "not canonical");
+    }
+
+    #[ktest]
+    fn ticks_go_on() {
+        let start = timer::ticks();
+        while timer::ticks() < start + 2 {
+            core::hint::spin_loop();
+        }
+    }
+
+    #[ktest]
+    fn processor_knows_its_own_state() {
+        let here: *const _ = local::current();
+        assert!(here == core::ptr::from_ref(local::current()) && !here.is_null());
+    }
 }

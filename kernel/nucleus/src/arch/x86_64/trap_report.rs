@@ -56,7 +56,10 @@ fn print_cause(frame: &TrapFrame, fault_address: Option<Vaddr>) {
     match fault_address {
         Some(address) => {
             let code = PageFaultCode::from_bits_retain(frame.error_code);
-            println!("address {address:#018x}: {code} (error code {:#x})", frame.error_code);
+            println!(
+                "address {address:#018x}: {code} (error code {:#x})",
+                frame.error_code
+            );
         }
         None => println!(
             "error code {:#x}, CR2 {:#018x}",
@@ -68,7 +71,10 @@ fn print_cause(frame: &TrapFrame, fault_address: Option<Vaddr>) {
 
 fn print_registers(frame: &TrapFrame) {
     let f = frame;
-    println!("rip {:016x}  cs  {:04x}  rflags {:08x}", f.rip, f.cs, f.rflags);
+    println!(
+        "rip {:016x}  cs  {:04x}  rflags {:08x}",
+        f.rip, f.cs, f.rflags
+    );
     println!("rsp {:016x}  ss  {:04x}", f.rsp, f.ss);
     for [(a, x), (b, y), (c, z)] in [
         [("rax", f.rax), ("rbx", f.rbx), ("rcx", f.rcx)],

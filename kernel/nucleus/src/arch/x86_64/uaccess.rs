@@ -30,9 +30,7 @@ pub(crate) fn fixup(rip: Vaddr) -> Option<Vaddr> {
     let bytes = &raw const __stop_ex_table as usize - start as usize;
     // SAFETY: The linker bounds the section by these two symbols, and it holds
     // nothing but entries, in read-only memory.
-    let table = unsafe {
-        core::slice::from_raw_parts(start, bytes / size_of::<ExceptionEntry>())
-    };
+    let table = unsafe { core::slice::from_raw_parts(start, bytes / size_of::<ExceptionEntry>()) };
     table
         .iter()
         .find(|entry| absolute(&entry.instruction) == rip)
@@ -92,6 +90,12 @@ pub(crate) fn read_kernel_word(address: Vaddr) -> Option<usize> {
     let mut word = 0_usize;
     // SAFETY: Reading ordinary memory has no effect, `word` takes all 8 bytes,
     // and the report only follows addresses in the kernel's stacks.
-    let left = unsafe { copy((&raw mut word).cast(), address as *const u8, size_of::<usize>()) };
+    let left = unsafe {
+        copy(
+            (&raw mut word).cast(),
+            address as *const u8,
+            size_of::<usize>(),
+        )
+    };
     (left == 0).then_some(word)
 }

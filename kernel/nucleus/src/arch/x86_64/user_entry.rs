@@ -19,8 +19,8 @@ use x86_64::structures::gdt::SegmentSelector;
 
 use super::gdt::{KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA};
 use super::local::{self, KERNEL_RSP, SCRATCH, TSS_RSP0, USER_FRAME_END};
-use super::trap_entry::{pop_registers, push_registers};
 use super::trap::{FRAME_SIZE, SYSCALL_VECTOR, TrapFrame};
+use super::trap_entry::{pop_registers, push_registers};
 
 /// Flags that `syscall` clears: interrupts off, a known direction, no single
 /// steps, SMAP on, and nothing that changes the meaning of `iretq`.

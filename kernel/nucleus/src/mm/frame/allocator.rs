@@ -94,7 +94,11 @@ pub(super) fn allocate(usage: FrameUsage) -> Result<Paddr> {
     let mut allocator = ALLOCATOR.lock();
     let paddr = allocator.pop().ok_or(Error::NoMemory)?;
     let slot = meta::slot(paddr).expect("free frames have metadata");
-    assert_eq!(slot.usage(), FrameUsage::Free, "frame {paddr:#x} was allocated twice");
+    assert_eq!(
+        slot.usage(),
+        FrameUsage::Free,
+        "frame {paddr:#x} was allocated twice"
+    );
     slot.set_usage(usage);
     Ok(paddr)
 }

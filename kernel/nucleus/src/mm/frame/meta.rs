@@ -65,7 +65,10 @@ static MAX_PADDR: AtomicUsize = AtomicUsize::new(0);
 /// Panics when the frame is beyond the 64 TiB that the array has room for.
 pub(crate) fn slot_address(paddr: Paddr) -> Vaddr {
     let offset = paddr / PAGE_SIZE * SLOT_SIZE;
-    assert!(offset < META_SIZE, "frame {paddr:#x} has no room for metadata");
+    assert!(
+        offset < META_SIZE,
+        "frame {paddr:#x} has no room for metadata"
+    );
     META_BASE + offset
 }
 

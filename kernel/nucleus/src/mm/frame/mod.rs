@@ -114,6 +114,15 @@ impl Clone for UFrame {
     }
 }
 
+impl PartialEq for UFrame {
+    /// Handles are equal if they are of the same frame.
+    fn eq(&self, other: &Self) -> bool {
+        self.paddr == other.paddr
+    }
+}
+
+impl Eq for UFrame {}
+
 impl Drop for UFrame {
     fn drop(&mut self) {
         if self.slot().drop_reference() {

@@ -57,7 +57,8 @@ pub(crate) fn build(
     let tree = unsafe { Tree::from_root(root) };
     for index in KERNEL_ROOT_INDEX..NR_ENTRIES {
         let child = early.new_node()?;
-        tree.root().write(index, PageTableEntry::new_table(child, false));
+        tree.root()
+            .write(index, PageTableEntry::new_table(child, false));
     }
     map_ram(tree, map, early)?;
     let metadata_bytes = meta_map::build(tree, map, early)?;
@@ -148,4 +149,7 @@ fn map_page(
     tree.map_range(vaddr, frame, PAGE_SIZE, (prop, 1), early)
 }
 
-const _: () = assert!(NR_LEVELS == 4, "the root's children are the nodes of 512 GiB each");
+const _: () = assert!(
+    NR_LEVELS == 4,
+    "the root's children are the nodes of 512 GiB each"
+);

@@ -16,9 +16,11 @@ mod kvirt;
 
 #[cfg(target_os = "none")]
 pub(crate) use self::build::{BootSpace, Extras, build};
+#[cfg(ktest)]
+pub(crate) use self::kvirt::is_locked;
 #[cfg(target_os = "none")]
 pub(crate) use self::kvirt::{
     AllocatedNodes, KernelStack, activate_kernel_only, adopt, copy_top_half, map_memory,
 };
 #[cfg(ktest)]
-pub(crate) use self::kvirt::{is_locked, property_at};
+mod tests;

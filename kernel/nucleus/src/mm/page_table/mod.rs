@@ -7,7 +7,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{NR_ENTRIES, NR_LEVELS, PageProperty, Paddr, PagingLevel, Vaddr, page_size, pte_index};
+use super::{NR_ENTRIES, NR_LEVELS, Paddr, PageProperty, PagingLevel, Vaddr, page_size, pte_index};
 use crate::arch::paging::{PageTableEntry, PteState};
 use crate::arch::x86_64::memory::paddr_to_vaddr;
 use crate::error::Result;
@@ -37,11 +37,11 @@ impl Node {
     }
 
     fn slot(&self, index: usize) -> &AtomicU64 {
-        assert!(index < NR_ENTRIES);
-        let entries = paddr_to_vaddr(self.0) as *const AtomicU64;
-        // SAFETY: The frame holds 512 words, the index is below that, and nodes
+        let entries = paddr_to_vaddr(self.0) as *const [AtomicU64; NR_ENTRIES];
+        // SAFETY: The frame is a node, as whoever named it promised, and nodes
         // are accessed as atomic words alone.
-        unsafe { &*entries.add(index) }
+        let entries = unsafe { &*entries };
+        &entries[index]
     }
 
     /// Reads an entry.
