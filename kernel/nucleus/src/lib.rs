@@ -5,7 +5,7 @@
 //! What it offers follows the public names of OSTD.
 //!
 //! Reading order: [`boot`] is start-up on one screen; [`mm`] is what the project
-//! is for; [`arch`] is the machine; [`user`] runs programs; [`ktest`] runs tests.
+//! is for; [`arch`] is the machine; [`user`] runs programs; [`mod@ktest`] runs tests.
 //!
 //! The modules above the line build for the bare machine and for a host, where
 //! their tests run natively; those below it are the machine's.

@@ -4,7 +4,7 @@
 //! the image; the linker makes an array of them. Each test runs as a task of its
 //! own, under a time-out, so that one which panics, faults or hangs is reported
 //! by name and the rest still run: see [`runner`]. A test that finds the machine
-//! unfit calls [`skip`].
+//! unfit calls `skip`.
 
 pub mod runner;
 

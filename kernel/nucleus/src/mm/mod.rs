@@ -11,7 +11,7 @@
 //! * [`kspace`]: the kernel's half of every address space.
 //! * [`vm_space`]: a user address space.
 //! * [`io`]: readers and writers of memory that may belong to a user.
-//! * [`heap`]: the kernel's own small objects.
+//! * `heap`: the kernel's own small objects.
 
 #[cfg(target_os = "none")]
 pub mod frame;

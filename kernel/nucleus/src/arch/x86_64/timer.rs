@@ -56,7 +56,7 @@ pub(crate) fn tick() {
     crate::task::on_tick();
 }
 
-/// Returns the time since [`init_clock`].
+/// Returns the time since start-up.
 pub fn uptime() -> Duration {
     let hz = TSC_HZ.load(Ordering::Relaxed);
     if hz == 0 {

@@ -1,6 +1,6 @@
 //! Physical frames: who owns which, and their allocation.
 //!
-//! A frame is either the kernel's own ([`KernelFrame`]: a node, a piece of heap
+//! A frame is either the kernel's own (`KernelFrame`: a node, a piece of heap
 //! or stack) or *untyped* ([`UFrame`]): memory that user programs may see and
 //! change at any time, which the kernel therefore touches only through readers
 //! and writers, never by reference.

@@ -1,6 +1,6 @@
 //! Trees of nodes: walking, mapping, taking down.
 //!
-//! A [`Tree`] is a root node's address and nothing else; who owns the nodes and
+//! A `Tree` is a root node's address and nothing else; who owns the nodes and
 //! who excludes whom is the business of its users, the kernel space and the
 //! user address space. All accesses to entries are single words, since the
 //! hardware reads them, and sets accessed and dirty bits, at any moment.
