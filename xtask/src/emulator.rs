@@ -129,23 +129,20 @@ fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
 
 fn bochs_config(machine: &MachineOptions, disk: &Path, serial: &Path, cylinders: u64) -> String {
     let memory = machine.memory.trim_end_matches('M');
+    let log = serial.with_file_name("bochs.log");
+    let log = log.display();
     let (disk, serial, smp) = (disk.display(), serial.display(), machine.smp);
+    // A triple fault stops the machine, as it does in QEMU by `-no-reboot`.
     format!(
-        "cpu: model=corei7_skylake_x, count={smp}, ips=200000000, reset_on_triple_fault=0\n\
+        "cpu: model=corei7_skylake_x, count={smp}, reset_on_triple_fault=0\n\
          memory: guest={memory}, host={memory}\n\
          romimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
          vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest\n\
-         ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
          ata0-master: type=disk, path={disk}, mode=flat, cylinders={cylinders}, heads=16, spt=63\n\
          boot: disk\n\
          display_library: x\n\
          com1: enabled=1, mode=file, dev={serial}\n\
-         clock: sync=none, time0=utc\n\
-         log: -\n\
-         panic: action=fatal\n\
-         error: action=ignore\n\
-         info: action=ignore\n\
-         mouse: enabled=0\n"
+         log: {log}\n"
     )
 }
 
