@@ -103,6 +103,7 @@ fn watch(
     receiver: &Receiver<Vec<u8>>,
 ) -> Ending {
     let start = Instant::now();
+    let mut milestones = Milestones::default();
     let mut last_output = start;
     let mut finished_at = None;
     loop {
@@ -110,6 +111,7 @@ fn watch(
             Ok(bytes) => {
                 last_output = Instant::now();
                 stream.feed(&bytes, handle);
+                milestones.note(&stream.facts, start);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(20)),
@@ -132,6 +134,37 @@ fn watch(
             .is_some_and(|limit| last_output.elapsed() > limit);
         if too_long || too_quiet {
             return Ending::TimedOut;
+        }
+    }
+}
+
+/// When a guest came how far; shown with `-v`.
+#[derive(Debug, Default)]
+struct Milestones {
+    started: bool,
+    program_started: bool,
+    finished: bool,
+}
+
+impl Milestones {
+    fn note(&mut self, facts: &Facts, start: Instant) {
+        for (seen, now, what) in [
+            (&mut self.started, facts.started, "the kernel's first line"),
+            (
+                &mut self.program_started,
+                facts.program_started,
+                "the program in ring 3",
+            ),
+            (
+                &mut self.finished,
+                facts.is_finished(),
+                "the kernel's last word",
+            ),
+        ] {
+            if now && !*seen && shell::is_verbose() {
+                eprintln!("note: {what} after {:.1} s", start.elapsed().as_secs_f32());
+            }
+            *seen = now;
         }
     }
 }

@@ -42,23 +42,43 @@ const DEATHS: [(&str, &[&str]); 4] = [
     ),
 ];
 
+/// Tests that end on purpose in ways other than passing: their names, and part of
+/// what is reported of them.
+const BAD_ENDS: [(&str, &str); 8] = [
+    ("panics", "on purpose"),
+    ("does_not_panic", "did not panic"),
+    ("faults", "page fault"),
+    ("overflows_its_stack", "double fault"),
+    ("hangs", "timed out"),
+    ("hangs_without_interrupts", "took too long"),
+    ("dies_with_a_lock_held", "on purpose"),
+    ("leaks", "leaked 1 frames"),
+];
+
 pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
     let toolchain = Toolchain::find_or_install()?;
-    let mut outcomes = run_ktests(&toolchain, options)?;
+    let kernel = artifacts::kernel(&toolchain, KernelKind::Tests)?;
+    let filter = options.filter.as_deref().unwrap_or("");
+    let selection = artifacts::quote(&format!("ktest={filter}"))?;
+    let mut outcomes = run_ktests(&toolchain, &kernel, &options.machine, &selection, SILENCE)?;
+    if options.selects("runner") {
+        outcomes.push(run_bad_ends(&toolchain, &kernel, &options.machine)?);
+    }
     outcomes.extend(run_deaths(&toolchain, options)?);
     Ok(outcomes)
 }
 
-fn run_ktests(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcome>> {
-    let kernel = artifacts::kernel(toolchain, KernelKind::Tests)?;
-    let filter = artifacts::quote(&format!(
-        "ktest={}",
-        options.filter.as_deref().unwrap_or("")
-    ))?;
+fn run_ktests(
+    toolchain: &Toolchain,
+    kernel: &Kernel,
+    machine: &MachineOptions,
+    selection: &str,
+    silence: Duration,
+) -> Result<Vec<Outcome>> {
     let mut report = Report::default();
     let mut from = 1;
     loop {
-        let cmdline = format!("{filter} ktest.from={from}");
+        let cmdline = format!("{selection} ktest.from={from}");
         let progress = Progress::start("running the tests in the kernel");
         let mut handle = |event: Event| match event {
             Event::Line(line) => {
@@ -74,7 +94,7 @@ fn run_ktests(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcom
                 }
             }
         };
-        let (complaint, _) = boot(toolchain, &kernel, &options.machine, &cmdline, &mut handle)?;
+        let (complaint, _) = boot(toolchain, kernel, (machine, silence), &cmdline, &mut handle)?;
         progress.finish();
         match report.end_boot(complaint.as_deref()) {
             Next::BootFrom(next) if !interrupt::is_requested() => from = next,
@@ -89,6 +109,47 @@ fn run_ktests(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcom
             }
         }
     }
+}
+
+/// Runs the tests that end badly on purpose: each has to be reported for what
+/// it is, and the others have to run all the same.
+fn run_bad_ends(
+    toolchain: &Toolchain,
+    kernel: &Kernel,
+    machine: &MachineOptions,
+) -> Result<Outcome> {
+    const QUIET: Duration = Duration::from_secs(15);
+    let selection = "ktest=deliberate:: ktest.timeout=2";
+    let outcomes = run_ktests(toolchain, kernel, machine, selection, QUIET)?;
+    let problems: Vec<_> = outcomes.iter().filter_map(bad_end_problem).collect();
+    let verdict = match outcomes.len() {
+        11 if problems.is_empty() => Verdict::Passed,
+        count => Verdict::Failed(format!(
+            "{count} of 11 tests reported\n{}",
+            problems.join("\n")
+        )),
+    };
+    Ok(Outcome::new(
+        "kernel",
+        "runner survives and reports tests that end badly",
+        verdict,
+    ))
+}
+
+/// Returns what is wrong with the verdict on a test that ends badly on purpose.
+fn bad_end_problem(outcome: &Outcome) -> Option<String> {
+    let name = outcome.name.rsplit("::").next().unwrap_or("");
+    let expected = BAD_ENDS
+        .iter()
+        .find(|(bad, _)| *bad == name)
+        .map(|(_, text)| *text);
+    let is_right = match (&outcome.verdict, expected) {
+        (Verdict::Failed(text), Some(expected)) => text.contains(expected),
+        (Verdict::Passed, None) => name == "passes" || name == "panics_as_it_should",
+        (Verdict::Skipped(_), None) => name == "skips",
+        _ => false,
+    };
+    (!is_right).then(|| format!("{name}: {:?}", outcome.verdict))
 }
 
 fn run_deaths(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcome>> {
@@ -106,7 +167,13 @@ fn run_deaths(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcom
                 text.push_str(&String::from_utf8_lossy(&bytes));
             }
         };
-        let (_, facts) = boot(toolchain, &kernel, &options.machine, &name, &mut handle)?;
+        let (_, facts) = boot(
+            toolchain,
+            &kernel,
+            (&options.machine, SILENCE),
+            &name,
+            &mut handle,
+        )?;
         progress.finish();
         let missing = expected.iter().find(|part| !text.contains(**part));
         let verdict = match missing {
@@ -123,7 +190,7 @@ fn run_deaths(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcom
 fn boot(
     toolchain: &Toolchain,
     kernel: &Kernel,
-    machine: &MachineOptions,
+    (machine, silence): (&MachineOptions, Duration),
     cmdline: &str,
     handle: &mut dyn FnMut(Event),
 ) -> Result<(Option<String>, Facts)> {
@@ -147,7 +214,7 @@ fn boot(
     let emulator = emulator::prepare(machine, &boot)?;
     let limits = Limits {
         total: None,
-        silence: Some(SILENCE),
+        silence: Some(silence),
     };
     let mut stream = Stream::new(kernel.symbols.clone(), false);
     let ending = guest::run(emulator, limits, &mut stream, handle)?;

@@ -44,6 +44,7 @@ const CASES: &[&[&str]] = &[
     &["fault", "port"],
     &["fault", "illegal"],
     &["fault", "breakpoint"],
+    &["fault", "single-step"],
     &["fault", "divide"],
 ];
 

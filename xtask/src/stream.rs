@@ -13,6 +13,8 @@ use crate::symbolize::Symbolizer;
 pub(crate) struct Facts {
     /// The kernel has printed something.
     pub(crate) started: bool,
+    /// The kernel is about to run a program.
+    pub(crate) program_started: bool,
     /// The last exit status that the kernel reported.
     pub(crate) exit_status: Option<u8>,
     /// The tests ended with a summary.
@@ -42,6 +44,7 @@ impl Facts {
                 .and_then(|number| number.parse().ok());
             self.exit_status = number.or(self.exit_status);
         }
+        self.program_started |= line.starts_with("vostok: start ");
         self.tests_done |= line.starts_with("# tests done:") || line.starts_with("# reboot needed");
         self.panicked |= line == "vostok: panic";
     }

@@ -38,6 +38,9 @@ fn fault(kind: &str) {
         "illegal" => unsafe { asm!("ud2") },
         // SAFETY: See above.
         "breakpoint" => unsafe { asm!("int3") },
+        // SAFETY: See above. The trap flag raises an exception after the next
+        // instruction.
+        "single-step" => unsafe { asm!("pushfq", "or dword ptr [rsp], 0x100", "popfq", "nop") },
         // SAFETY: See above.
         "divide" => unsafe {
             asm!("xor ecx, ecx", "div ecx", out("eax") _, out("ecx") _, out("edx") _)

@@ -9,6 +9,8 @@
 pub mod runner;
 
 #[cfg(ktest)]
+mod deliberate;
+#[cfg(ktest)]
 mod machine;
 #[cfg(ktest)]
 pub use self::machine::skip;

@@ -96,6 +96,9 @@ pub trait Isolation {
     fn resources(&self) -> Resources;
 }
 
+/// Part of the names of tests that end badly on purpose.
+const DELIBERATE: &str = "::deliberate::";
+
 /// Which tests to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Selection<'a> {
@@ -103,6 +106,15 @@ pub struct Selection<'a> {
     pub filter: &'a str,
     /// The first to run, counted from 1 among those that are selected.
     pub from: usize,
+}
+
+impl Selection<'_> {
+    /// Returns whether a test is to run: those that end badly on purpose only
+    /// run when the filter names them.
+    fn selects(&self, name: &str) -> bool {
+        let is_wanted = !name.contains(DELIBERATE) || self.filter.contains("deliberate");
+        is_wanted && name.contains(self.filter)
+    }
 }
 
 /// What came of a run.
@@ -129,11 +141,7 @@ pub fn run_all(
     isolation: &mut dyn Isolation,
     out: &mut dyn Write,
 ) -> Result<Summary, fmt::Error> {
-    let selected = || {
-        tests
-            .iter()
-            .filter(|test| test.name.contains(selection.filter))
-    };
+    let selected = || tests.iter().filter(|test| selection.selects(test.name));
     let mut summary = Summary::default();
     writeln!(out, "KTAP version 1")?;
     writeln!(out, "1..{}", selected().count())?;

@@ -57,6 +57,13 @@ pub(crate) fn is_locked() -> bool {
     ALLOCATOR.is_locked()
 }
 
+/// Runs with the allocator's lock held, for a test that dies with it.
+#[cfg(ktest)]
+pub(crate) fn with_lock_held(body: fn()) {
+    let _allocator = ALLOCATOR.lock();
+    body();
+}
+
 /// Gives a range of RAM to the allocator; its slots say `Free` from now on.
 /// Returns the number of frames, which is zero when the table of ranges is full.
 ///

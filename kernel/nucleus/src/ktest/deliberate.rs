@@ -1,0 +1,82 @@
+//! Tests that end badly on purpose, to show that the runner tells how and that
+//! the others still run. They are selected only by a filter that names this
+//! module; `xtask` knows what each verdict has to be.
+
+use core::hint::{black_box, spin_loop};
+use core::mem;
+use core::ptr;
+
+use crate::irq;
+use crate::mm::FrameAllocOptions;
+use crate::mm::frame::allocator;
+use crate::prelude::*;
+
+#[ktest]
+fn passes() {}
+
+#[ktest]
+fn panics() {
+    panic!("on purpose");
+}
+
+#[ktest]
+#[should_panic(expected = "on purpose")]
+fn panics_as_it_should() {
+    panic!("on purpose");
+}
+
+#[ktest]
+#[should_panic]
+fn does_not_panic() {}
+
+#[ktest]
+fn faults() {
+    // SAFETY: Not sound, which is the point: page 0 is never mapped, so that the
+    // processor refuses, and the test ends.
+    black_box(unsafe { ptr::read_volatile(black_box(8 as *const u8)) });
+}
+
+#[ktest]
+fn overflows_its_stack() {
+    #[expect(unconditional_recursion, reason = "it is to overflow the stack")]
+    #[inline(never)]
+    fn recurse(depth: u64) -> u64 {
+        let padding = black_box([depth; 64]);
+        recurse(depth + 1) + padding[0]
+    }
+    black_box(recurse(0));
+}
+
+#[ktest]
+fn hangs() {
+    loop {
+        spin_loop();
+    }
+}
+
+#[ktest]
+fn hangs_without_interrupts() {
+    let _irq_off = irq::disable_local();
+    loop {
+        spin_loop();
+    }
+}
+
+#[ktest]
+fn dies_with_a_lock_held() {
+    allocator::with_lock_held(|| panic!("on purpose"));
+}
+
+#[ktest]
+fn leaks() {
+    mem::forget(
+        FrameAllocOptions::new()
+            .alloc_frame()
+            .expect("enough memory"),
+    );
+}
+
+#[ktest]
+fn skips() {
+    super::skip("on purpose")
+}
