@@ -125,13 +125,20 @@ pub(crate) fn programs() -> Result<Vec<(String, PathBuf)>> {
     Ok(programs)
 }
 
-/// Returns the programs as files of the initramfs.
-pub(crate) fn as_files(programs: &[(String, PathBuf)]) -> Vec<(String, PathBuf)> {
-    let named = programs.iter();
-    named
+/// Returns the file of the initramfs that a program by this path in the guest
+/// is, if it is one of `user/`. There is no `execve` yet, and a loader that reads
+/// by BIOS calls is slow, so the others stay out.
+pub(crate) fn files_for(programs: &[(String, PathBuf)], path: &str) -> Vec<(String, PathBuf)> {
+    let wanted = programs
+        .iter()
+        .filter(|(name, _)| path == format!("/bin/{name}"));
+    wanted
         .map(|(name, path)| (format!("bin/{name}"), path.clone()))
         .collect()
 }
+
+/// What the kernel runs when it is not told what to run.
+pub(crate) const DEFAULT_PROGRAM: &str = "/bin/init";
 
 /// Returns the cargo of the user's own toolchain.
 pub(crate) fn host_cargo() -> std::process::Command {

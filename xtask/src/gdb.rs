@@ -31,7 +31,7 @@ pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
         &ImageSpec {
             kernel: &kernel,
             cmdline: "debug-exit".to_owned(),
-            files: artifacts::as_files(&artifacts::programs()?),
+            files: artifacts::files_for(&artifacts::programs()?, artifacts::DEFAULT_PROGRAM),
             rootfs: None,
             uefi: options.machine.uefi,
         },

@@ -19,12 +19,16 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let toolchain = Toolchain::find_or_install()?;
     let kernel = artifacts::kernel(&toolchain, KernelKind::Release)?;
     let programs = artifacts::programs()?;
+    let program = options
+        .program
+        .first()
+        .map_or(artifacts::DEFAULT_PROGRAM, String::as_str);
     let image = artifacts::image(
         &toolchain,
         &ImageSpec {
             kernel: &kernel,
             cmdline: command_line(options)?,
-            files: artifacts::as_files(&programs),
+            files: artifacts::files_for(&programs, program),
             rootfs: options.rootfs.clone(),
             uefi: options.machine.uefi,
         },
