@@ -200,7 +200,7 @@ fn install_by_rustup() -> bool {
     }
     let mut command = Command::new("timeout");
     command.args([
-        "600",
+        "300",
         "rustup",
         "toolchain",
         "install",
