@@ -100,7 +100,7 @@ fn check(source: &Source) -> Vec<String> {
         if !is_tidy && chooses_machine(code) && !is_seat {
             complain(number, "the machine is chosen in `arch/mod.rs`");
         }
-        let is_test = source.name.ends_with("_tests.rs") || source.name.contains("/tests/");
+        let is_test = source.name.ends_with("tests.rs") || source.name.contains("/tests/");
         if !is_tidy && code.contains("::*;") && !is_test && !code.contains("prelude::*") {
             complain(number, "imports are named");
         }
@@ -162,8 +162,11 @@ fn orphans(sources: &[Source]) -> Vec<String> {
         } else {
             (directory, stem)
         };
+        // `a/b.rs` is declared in `a/`, or in `a.rs`.
+        let home_file = home.with_extension("rs");
         let declared = sources.iter().any(|other| {
-            Path::new(&other.name).parent() == Some(home)
+            let other_path = Path::new(&other.name);
+            (other_path.parent() == Some(home) || other_path == home_file)
                 && other.name != source.name
                 && declares(&other.text, module, stem)
         });

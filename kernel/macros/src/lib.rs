@@ -11,8 +11,8 @@ use proc_macro::TokenStream;
 use quote::{format_ident, quote};
 use syn::{Attribute, Expr, ItemFn, Lit, Meta, ReturnType, parse_macro_input};
 
-/// Makes a function a test: on a host an ordinary one, on the machine one that
-/// the nucleus registers and runs.
+/// Makes a function a test: on a host an ordinary one that runs on a simulated
+/// machine, on the machine one that the nucleus registers and runs.
 ///
 /// `#[should_panic]` and `#[should_panic(expected = "…")]` may stand below it.
 #[proc_macro_attribute]
@@ -43,10 +43,14 @@ pub fn ktest(arguments: TokenStream, item: TokenStream) -> TokenStream {
         ..function.clone()
     };
     let registration = format_ident!("KTEST_{}", name.to_string().to_uppercase());
+    let (attributes, body) = (&function.attrs, &function.block);
     quote! {
         #[cfg(not(target_os = "none"))]
         #[test]
-        #function
+        #(#attributes)*
+        fn #name() {
+            ::nucleus::ktest::on_host(|| #body);
+        }
 
         #[cfg(target_os = "none")]
         #on_machine

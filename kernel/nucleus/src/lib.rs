@@ -20,12 +20,14 @@
     )
 )]
 
+extern crate alloc;
 // Macros of `nucleus-macros` name this crate from inside and from outside alike.
 extern crate self as nucleus;
 
 pub mod arch;
 pub mod boot;
 pub mod console;
+pub mod cpu;
 pub mod error;
 pub mod irq;
 pub mod ktest;
@@ -40,9 +42,6 @@ pub use self::error::{Error, Result};
 pub use nucleus_macros::{ktest, main};
 
 // ---- The line: from here on, the bare machine alone. ----
-
-#[cfg(target_os = "none")]
-extern crate alloc;
 
 #[cfg(target_os = "none")]
 mod panic;

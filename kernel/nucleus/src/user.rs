@@ -11,6 +11,7 @@
 //! their initial state when a program first runs and leaves them alone after,
 //! since the kernel itself never touches them.
 
+use crate::arch::cpu;
 use crate::arch::x86_64::gdt::{USER_CODE, USER_DATA};
 use crate::arch::x86_64::trap::{self, SYSCALL_VECTOR, TrapFrame};
 use crate::arch::x86_64::user_entry::{self, Return};
@@ -197,7 +198,16 @@ impl UserMode {
     ///
     /// Interrupts are on afterwards. May not be called in an interrupt handler,
     /// nor with a lock held.
+    ///
+    /// # Panics
+    ///
+    /// Panics in atomic mode.
     pub fn execute(&mut self) -> ReturnReason {
+        let memory = cpu::local();
+        assert!(
+            !memory.preempt.is_disabled() && !memory.rcu.is_reading(),
+            "user mode was entered in atomic mode"
+        );
         if self.context.validate().is_err() {
             return ReturnReason::InvalidState;
         }

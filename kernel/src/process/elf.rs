@@ -10,7 +10,7 @@ use elf::abi::{EM_X86_64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PH
 use elf::endian::LittleEndian;
 use elf::file::Class;
 use elf::segment::ProgramHeader;
-use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, Vaddr, VmReader};
+use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, UntypedMem, Vaddr, VmReader};
 
 use crate::errno::Errno;
 use crate::vm::{AddressSpace, RegionKind, UserRange};
@@ -70,7 +70,7 @@ fn fill(file: &[u8], segment: &Segment, memory: &mut AddressSpace) -> Result<(),
         let mut writer = frame.writer();
         writer.skip(vaddr - page);
         VmReader::from(&file[offset..offset + len]).read(&mut writer);
-        memory.map_frame(page, frame, segment.flags)?;
+        memory.map_frame(page, frame.into(), segment.flags)?;
         vaddr += len;
     }
     Ok(())

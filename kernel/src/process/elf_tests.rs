@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use nucleus::mm::PageFlags;
+use nucleus::mm::{PageFlags, UntypedMem};
 use nucleus::prelude::*;
 
 use super::{PIE_BASE, check, load};

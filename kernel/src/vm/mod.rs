@@ -11,6 +11,9 @@ mod region;
 use alloc::sync::Arc;
 
 use nucleus::Error;
+use nucleus::cpu::disable_preempt;
+use nucleus::mm::page_table::MappedItem;
+use nucleus::mm::tlb::TlbFlushOp;
 use nucleus::mm::{
     CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, Vaddr, VmReader,
     VmSpace, VmWriter,
@@ -72,7 +75,7 @@ impl AddressSpace {
     /// Makes an address space with nothing in it.
     pub(crate) fn new() -> Result<Self, Errno> {
         Ok(Self {
-            space: VmSpace::new()?,
+            space: Arc::new(VmSpace::new()?),
             regions: RegionMap::new(),
             heap_start: 0,
             heap_end: 0,
@@ -117,8 +120,7 @@ impl AddressSpace {
     /// Takes memory away, and the promise of it.
     pub(crate) fn unmap(&mut self, range: &UserRange) -> Result<(), Errno> {
         self.regions.remove(range);
-        self.space.cursor_mut(range.as_range())?.unmap(range.len());
-        Ok(())
+        self.unmap_pages(range)
     }
 
     /// Returns whether all of a range means something.
@@ -132,16 +134,21 @@ impl AddressSpace {
             return Err(Errno::NoMemory);
         }
         self.regions.protect(range, flags);
-        let mut cursor = self.space.cursor_mut(range.as_range())?;
-        let change = |prop: &mut PageProperty| {
-            prop.flags = (prop.flags - PageFlags::RWX) | flags;
+        let guard = disable_preempt();
+        let mut cursor = self.space.cursor_mut(&guard, range.as_range())?;
+        let change = |prop: PageProperty| PageProperty {
+            flags: (prop.flags - PageFlags::RWX) | flags,
+            ..prop
         };
-        while cursor.virt_addr() < range.end() {
+        loop {
             let rest = range.end() - cursor.virt_addr();
-            if cursor.protect_next(rest, change).is_none() {
+            let Some(changed) = cursor.protect_next(rest, change)? else {
                 break;
-            }
+            };
+            let op = TlbFlushOp::Range(changed);
+            cursor.flusher().issue_tlb_flush(op);
         }
+        cursor.flusher().dispatch_tlb_flush();
         Ok(())
     }
 
@@ -150,7 +157,13 @@ impl AddressSpace {
         if !self.regions.covers(range) {
             return Err(Errno::NoMemory);
         }
-        self.space.cursor_mut(range.as_range())?.unmap(range.len());
+        self.unmap_pages(range)
+    }
+
+    fn unmap_pages(&self, range: &UserRange) -> Result<(), Errno> {
+        let guard = disable_preempt();
+        let mut cursor = self.space.cursor_mut(&guard, range.as_range())?;
+        cursor.unmap(range.len())?;
         Ok(())
     }
 
@@ -199,13 +212,19 @@ impl AddressSpace {
     ) -> Result<(), Errno> {
         let range = vaddr..vaddr + PAGE_SIZE;
         let prop = PageProperty::new_user(flags, CachePolicy::Writeback);
-        Ok(self.space.cursor_mut(&range)?.map(frame, prop)?)
+        let guard = disable_preempt();
+        Ok(self.space.cursor_mut(&guard, &range)?.map(frame, prop)?)
     }
 
     /// Returns the frame of a page, if the page exists.
     pub(crate) fn frame_at(&self, page: Vaddr) -> Result<Option<UFrame>, Errno> {
-        let (_, item) = self.space.cursor(&(page..page + PAGE_SIZE))?.query()?;
-        Ok(item.map(|(frame, _)| frame))
+        let guard = disable_preempt();
+        let mut cursor = self.space.cursor(&guard, &(page..page + PAGE_SIZE))?;
+        let (_, item) = cursor.query().map_err(Error::from)?;
+        Ok(match item {
+            Some(MappedItem::MappedRam { frame, .. }) => Some(frame),
+            _ => None,
+        })
     }
 
     /// Makes the page of an address exist, if the access is allowed.
@@ -224,7 +243,7 @@ impl AddressSpace {
         }
         let frame = FrameAllocOptions::new().alloc_frame();
         let frame = frame.map_err(|_| AccessError::NoMemory)?;
-        self.map_frame(page, frame, region.protection)
+        self.map_frame(page, frame.into(), region.protection)
             .map_err(no_memory)
     }
 

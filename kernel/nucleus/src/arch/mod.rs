@@ -2,16 +2,26 @@
 //!
 //! `x86_64` is the bare machine, `sim` the simulated one for tests on a host.
 //! Where both have a module, it has the same name and the same functions, and
-//! the generic code below the line of `lib.rs` imports it from here.
+//! the generic code above the line of `lib.rs` imports it from here.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `cpu` | which processor this is, its memory state, interrupting others |
+//! | `irq` | the interrupt flag |
+//! | `memory` | where physical memory and metadata are seen, and their bound |
+//! | `mmu` | the root register and the TLB |
+//! | `serial` | the serial port |
+//! | `uaccess` | accesses that may fault |
+//! | `watch` | what the memory core tells a checker of its doings |
 
 pub mod paging;
 
 #[cfg(not(target_os = "none"))]
-mod sim;
+pub mod sim;
 #[cfg(target_os = "none")]
 pub(crate) mod x86_64;
 
 #[cfg(not(target_os = "none"))]
-pub(crate) use self::sim::{irq, serial};
+pub(crate) use self::sim::{cpu, irq, memory, mmu, serial, uaccess, watch};
 #[cfg(target_os = "none")]
-pub(crate) use self::x86_64::{irq, serial};
+pub(crate) use self::x86_64::{cpu, irq, memory, mmu, serial, uaccess, watch};

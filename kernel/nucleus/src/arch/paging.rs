@@ -1,9 +1,9 @@
 //! The entry of a node of paging (SDM vol. 3A, tables 4-15 to 4-20).
 //!
 //! ```text
-//!   63  62...52  51......12 11 10  9   8   7    6   5   4   3   2   1   0
-//! | NX | unused | address  |  |  |LEAF| G |PAT/| D | A |PCD|PWT| U | W | P |
-//! |    |        |          |  |  |    |   | PS |   |   |   |   |   |   |   |
+//!   63  62...52  51......12  11  10  9    8   7    6   5   4   3   2   1   0
+//! | NX | unused | address  |AV2|AV1|LEAF| G |PAT/| D | A |PCD|PWT| U | W | P |
+//! |    |        |          |   |   |    |   | PS |   |   |   |   |   |   |   |
 //! ```
 //!
 //! Bit 7 is the page-attribute bit of a level-1 leaf and marks a leaf at the
@@ -15,146 +15,168 @@
 //! This file is pure and serves both machines; the simulated one walks entries
 //! with a decoder of its own, so that an error here cannot cancel out.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::mm::page_table::{PageTableEntryTrait, PtFlags, PteScalar};
 use crate::mm::prop::{CachePolicy, PageFlags, PageProperty, PrivilegedPageFlags};
-use crate::mm::{Paddr, PagingLevel, page_size};
+use crate::mm::{Paddr, PagingLevel};
 
-const PRESENT: u64 = 1 << 0;
-const WRITABLE: u64 = 1 << 1;
-const USER: u64 = 1 << 2;
-const WRITE_THROUGH: u64 = 1 << 3;
-const CACHE_DISABLE: u64 = 1 << 4;
-const ACCESSED: u64 = 1 << 5;
-const DIRTY: u64 = 1 << 6;
-const PAGE_SIZE_BIT: u64 = 1 << 7;
-const PAT_LEVEL_1: u64 = 1 << 7;
-const GLOBAL: u64 = 1 << 8;
-const LEAF: u64 = 1 << 9;
-const PAT_HUGE: u64 = 1 << 12;
-const NO_EXECUTE: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-
-/// What one entry says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PteState {
-    /// Nothing.
-    Absent,
-    /// The node of the next level down.
-    Table(Paddr),
-    /// A mapping of the size of this level's pages.
-    Leaf(Paddr, PageProperty),
-}
+const PRESENT: usize = 1 << 0;
+const WRITABLE: usize = 1 << 1;
+const USER: usize = 1 << 2;
+const WRITE_THROUGH: usize = 1 << 3;
+const CACHE_DISABLE: usize = 1 << 4;
+const ACCESSED: usize = 1 << 5;
+const DIRTY: usize = 1 << 6;
+const PAGE_SIZE_BIT: usize = 1 << 7;
+const PAT_LEVEL_1: usize = 1 << 7;
+const GLOBAL: usize = 1 << 8;
+const LEAF: usize = 1 << 9;
+const PAT_HUGE: usize = 1 << 12;
+const NO_EXECUTE: usize = 1 << 63;
+const ADDRESS: usize = 0x000f_ffff_ffff_f000;
 
 /// The 64 bits of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct PageTableEntry(u64);
+pub struct PageTableEntry(usize);
 
 impl PageTableEntry {
-    /// Returns the entry with these bits.
-    pub const fn from_bits(bits: u64) -> Self {
-        Self(bits)
+    /// Returns the bits of a leaf that a property stands for.
+    ///
+    /// The flags stand in the same order in both, so they move in groups.
+    const fn property_bits(prop: PageProperty, level: PagingLevel) -> usize {
+        const {
+            assert!(
+                PageFlags::R.bits() as usize == PRESENT && PageFlags::W.bits() as usize == WRITABLE
+            );
+            assert!((PageFlags::X.bits() as usize) << 61 == NO_EXECUTE);
+            assert!((PageFlags::ACCESSED.bits() as usize) << 2 == ACCESSED);
+            assert!((PageFlags::DIRTY.bits() as usize) << 2 == DIRTY);
+            assert!((PrivilegedPageFlags::USER.bits() as usize) << 2 == USER);
+            assert!((PrivilegedPageFlags::GLOBAL.bits() as usize) << 7 == GLOBAL);
+        }
+        let flags = prop.flags.bits() as usize;
+        let privileged = prop.priv_flags.bits() as usize;
+        (flags & 0x03)
+            | (flags & 0x18) << 2
+            | (flags & 0xc0) << 4
+            | (!flags & 0x04) << 61
+            | (privileged & 1) << 2
+            | (privileged & 2) << 7
+            | cache_bits(prop.cache, level)
+    }
+}
+
+impl PageTableEntryTrait for PageTableEntry {
+    fn from_repr(repr: &PteScalar, level: PagingLevel) -> Self {
+        match *repr {
+            PteScalar::Absent => Self(0),
+            PteScalar::PageTable(child, flags) => {
+                assert_eq!(child & !ADDRESS, 0, "{child:#x} is not a node's address");
+                let user = if flags.contains(PtFlags::USER) {
+                    USER
+                } else {
+                    0
+                };
+                Self(child | PRESENT | WRITABLE | user)
+            }
+            PteScalar::Mapped(paddr, prop) => {
+                // The attribute bit of a huge leaf lies among its address bits,
+                // as do those that its alignment keeps zero.
+                let low = if level == 1 { 0 } else { PAT_HUGE };
+                assert_eq!(
+                    paddr & !(ADDRESS & !low),
+                    0,
+                    "{paddr:#x} cannot be mapped at level {level}"
+                );
+                let huge = if level == 1 { 0 } else { PAGE_SIZE_BIT };
+                Self(paddr | LEAF | huge | Self::property_bits(prop, level))
+            }
+        }
     }
 
-    /// Returns the bits of the entry.
-    pub const fn bits(self) -> u64 {
+    fn to_repr(&self, level: PagingLevel) -> PteScalar {
+        if !self.is_present() {
+            PteScalar::Absent
+        } else if self.is_last(level) {
+            PteScalar::Mapped(self.paddr(level), self.prop(level))
+        } else {
+            let mut flags = PtFlags::empty();
+            flags.set(PtFlags::USER, self.0 & USER != 0);
+            PteScalar::PageTable(self.0 & ADDRESS, flags)
+        }
+    }
+
+    fn is_present(&self) -> bool {
+        self.0 & (PRESENT | LEAF) != 0
+    }
+
+    /// An entry that another author wrote (the loader's) is recognised as well,
+    /// as long as it is present to the hardware.
+    fn is_last(&self, level: PagingLevel) -> bool {
+        self.0 & LEAF != 0 || (level > 1 && self.0 & PAGE_SIZE_BIT != 0) || level == 1
+    }
+
+    fn paddr(&self, level: PagingLevel) -> Paddr {
+        let low = if level > 1 && self.is_last(level) {
+            PAT_HUGE
+        } else {
+            0
+        };
+        self.0 & ADDRESS & !low
+    }
+
+    fn prop(&self, level: PagingLevel) -> PageProperty {
+        let bits = self.0;
+        let flags = (bits & 0x03) | (bits >> 2 & 0x18) | (bits >> 4 & 0xc0) | (!bits >> 61 & 0x04);
+        let privileged = (bits >> 2 & 1) | (bits >> 7 & 2);
+        PageProperty {
+            flags: PageFlags::from_bits_retain(flags as u8),
+            cache: cache_policy(bits, level),
+            priv_flags: PrivilegedPageFlags::from_bits_retain(privileged as u8),
+        }
+    }
+
+    fn load(slot: &AtomicUsize, ordering: Ordering) -> Self {
+        Self(slot.load(ordering))
+    }
+
+    fn store(self, slot: &AtomicUsize, ordering: Ordering) {
+        slot.store(self.0, ordering);
+    }
+
+    fn swap(self, slot: &AtomicUsize) -> Self {
+        // AcqRel: the caller takes over what the old entry led to, and whoever
+        // reads the new one sees what it leads to.
+        Self(slot.swap(self.0, Ordering::AcqRel))
+    }
+
+    fn compare_exchange(self, slot: &AtomicUsize, new: Self) -> Result<(), Self> {
+        // AcqRel as in `swap`; a failure tells what the hardware changed, which
+        // orders nothing.
+        slot.compare_exchange(self.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            .map(drop)
+            .map_err(Self)
+    }
+
+    fn as_usize(self) -> usize {
         self.0
     }
 
-    /// Returns the entry that leads to a child node.
-    ///
-    /// Child entries forbid nothing but, in the kernel half, ring 3: rights are
-    /// the leaves' business.
-    ///
-    /// # Panics
-    ///
-    /// Panics when `child` is not the address of a frame.
-    pub fn new_table(child: Paddr, user: bool) -> Self {
-        let address = child as u64;
-        assert_eq!(address & !ADDRESS, 0, "{child:#x} is not a node's address");
-        let user = if user { USER } else { 0 };
-        Self(address | PRESENT | WRITABLE | user)
-    }
-
-    /// Returns the entry that maps `paddr` at a level.
-    ///
-    /// A property without the right to read cannot be expressed for writes or
-    /// fetches alone: without `R` the hardware is given nothing.
-    ///
-    /// # Panics
-    ///
-    /// Panics when `paddr` is not aligned to the level's page size.
-    pub fn new_leaf(paddr: Paddr, level: PagingLevel, prop: PageProperty) -> Self {
-        assert!(
-            paddr.is_multiple_of(page_size(level)) && paddr as u64 & !ADDRESS == 0,
-            "{paddr:#x} cannot be mapped at level {level}"
-        );
-        let PageProperty {
-            flags,
-            cache,
-            priv_flags,
-        } = prop;
-        let mut bits = paddr as u64 | LEAF | cache_bits(cache, level);
-        for (set, bit) in [
-            (flags.contains(PageFlags::R), PRESENT),
-            (flags.contains(PageFlags::W), WRITABLE),
-            (!flags.contains(PageFlags::X), NO_EXECUTE),
-            (flags.contains(PageFlags::ACCESSED), ACCESSED),
-            (flags.contains(PageFlags::DIRTY), DIRTY),
-            (priv_flags.contains(PrivilegedPageFlags::USER), USER),
-            (priv_flags.contains(PrivilegedPageFlags::GLOBAL), GLOBAL),
-            (level > 1, PAGE_SIZE_BIT),
-        ] {
-            if set {
-                bits |= bit;
-            }
-        }
+    fn from_usize(bits: usize) -> Self {
         Self(bits)
-    }
-
-    /// Returns what the entry says in a node of `level`.
-    ///
-    /// An entry that another author wrote (the loader's) decodes as well, as
-    /// long as it is present.
-    pub fn state(self, level: PagingLevel) -> PteState {
-        let bits = self.0;
-        if bits & (PRESENT | LEAF) == 0 {
-            return PteState::Absent;
-        }
-        let is_leaf = bits & LEAF != 0 || level == 1 || bits & PAGE_SIZE_BIT != 0;
-        if !is_leaf {
-            return PteState::Table((bits & ADDRESS) as Paddr);
-        }
-        // The attribute bit of a huge leaf lies among its address bits.
-        let low = if level > 1 { PAT_HUGE } else { 0 };
-        PteState::Leaf((bits & ADDRESS & !low) as Paddr, self.property(level))
-    }
-
-    fn property(self, level: PagingLevel) -> PageProperty {
-        let mut flags = PageFlags::empty();
-        flags.set(PageFlags::R, self.0 & PRESENT != 0);
-        flags.set(PageFlags::W, self.0 & WRITABLE != 0);
-        flags.set(PageFlags::X, self.0 & NO_EXECUTE == 0);
-        flags.set(PageFlags::ACCESSED, self.0 & ACCESSED != 0);
-        flags.set(PageFlags::DIRTY, self.0 & DIRTY != 0);
-        let mut priv_flags = PrivilegedPageFlags::empty();
-        priv_flags.set(PrivilegedPageFlags::USER, self.0 & USER != 0);
-        priv_flags.set(PrivilegedPageFlags::GLOBAL, self.0 & GLOBAL != 0);
-        PageProperty {
-            flags,
-            cache: cache_policy(self.0, level),
-            priv_flags,
-        }
     }
 }
 
 /// Returns the attribute bit of a leaf of a level.
-const fn pat_bit(level: PagingLevel) -> u64 {
+const fn pat_bit(level: PagingLevel) -> usize {
     if level == 1 { PAT_LEVEL_1 } else { PAT_HUGE }
 }
 
 /// Returns the bits of a cache policy: an index into the page-attribute table,
 /// as the processor is given it at start-up.
-const fn cache_bits(cache: CachePolicy, level: PagingLevel) -> u64 {
+const fn cache_bits(cache: CachePolicy, level: PagingLevel) -> usize {
     match cache {
         CachePolicy::Writeback => 0,
         CachePolicy::Writethrough => WRITE_THROUGH,
@@ -164,7 +186,7 @@ const fn cache_bits(cache: CachePolicy, level: PagingLevel) -> u64 {
     }
 }
 
-const fn cache_policy(bits: u64, level: PagingLevel) -> CachePolicy {
+const fn cache_policy(bits: usize, level: PagingLevel) -> CachePolicy {
     let pat = bits & pat_bit(level) != 0;
     match (pat, bits & CACHE_DISABLE != 0, bits & WRITE_THROUGH != 0) {
         (true, false, false) => CachePolicy::WriteProtected,
@@ -177,9 +199,10 @@ const fn cache_policy(bits: u64, level: PagingLevel) -> CachePolicy {
 
 #[cfg(any(test, ktest))]
 mod tests {
-    use super::{PageTableEntry, PteState};
-    use crate::mm::page_size;
+    use super::PageTableEntry;
+    use crate::mm::page_table::{PageTableEntryTrait, PtFlags, PteScalar};
     use crate::mm::prop::{CachePolicy, PageFlags, PageProperty, PrivilegedPageFlags};
+    use crate::mm::{PagingConsts, page_size};
     use crate::prelude::*;
 
     const CACHES: [CachePolicy; 5] = [
@@ -190,57 +213,91 @@ mod tests {
         CachePolicy::Writeback,
     ];
 
+    fn every_property() -> impl Iterator<Item = PageProperty> {
+        (0..=u8::MAX)
+            .filter_map(PageFlags::from_bits)
+            .flat_map(|flags| {
+                (0..=PrivilegedPageFlags::all().bits()).flat_map(move |bits| {
+                    CACHES.map(|cache| PageProperty {
+                        flags,
+                        cache,
+                        priv_flags: PrivilegedPageFlags::from_bits_truncate(bits),
+                    })
+                })
+            })
+    }
+
     #[ktest]
-    fn every_leaf_reads_back_as_it_was_built() {
+    fn claims_24_29_every_leaf_reads_back_as_it_was_built() {
         // peer_045: all levels, properties and cache policies.
         for level in 1..=3 {
-            for paddr in [
-                0,
-                page_size(level),
-                0xf_ffff_ffff_f000 & !(page_size(level) - 1),
-            ] {
-                for bits in 0..=PageFlags::all().bits() {
-                    for priv_bits in 0..=PrivilegedPageFlags::all().bits() {
-                        for cache in CACHES {
-                            let prop = PageProperty {
-                                flags: PageFlags::from_bits_truncate(bits),
-                                cache,
-                                priv_flags: PrivilegedPageFlags::from_bits_truncate(priv_bits),
-                            };
-                            let entry = PageTableEntry::new_leaf(paddr, level, prop);
-                            assert_eq!(entry.state(level), PteState::Leaf(paddr, prop));
-                        }
-                    }
+            let size = page_size::<PagingConsts>(level);
+            for paddr in [0, size, 0xf_ffff_ffff_f000 & !(size - 1)] {
+                for prop in every_property() {
+                    let entry = PageTableEntry::new_page(paddr, level, prop);
+                    assert!(entry.is_present() && entry.is_last(level));
+                    assert_eq!((entry.paddr(level), entry.prop(level)), (paddr, prop));
+                    assert_eq!(entry.to_repr(level), PteScalar::Mapped(paddr, prop));
                 }
             }
         }
     }
 
     #[ktest]
-    fn table_entry_reads_back_and_is_not_a_leaf() {
-        for user in [false, true] {
-            let entry = PageTableEntry::new_table(0x1234_5000, user);
+    fn claims_25_28_table_entry_reads_back_and_forbids_nothing() {
+        for flags in [PtFlags::empty(), PtFlags::USER] {
+            let entry = PageTableEntry::new_pt(0x1234_5000, flags);
             for level in 2..=4 {
-                assert_eq!(entry.state(level), PteState::Table(0x1234_5000));
+                assert!(entry.is_present() && !entry.is_last(level));
+                assert_eq!(
+                    entry.to_repr(level),
+                    PteScalar::PageTable(0x1234_5000, flags)
+                );
             }
+            let rights = entry.as_usize() & 7;
+            assert_eq!(rights, if flags.is_empty() { 0b011 } else { 0b111 });
+            assert_eq!(
+                entry.as_usize() >> 63,
+                0,
+                "execution is the leaves' business"
+            );
         }
     }
 
     #[ktest]
-    fn zero_is_absent_and_a_leaf_without_rights_is_not() {
+    fn claim_10_zero_is_absent_and_choice_l16_a_leaf_without_rights_is_not() {
         for level in 1..=4 {
-            assert_eq!(PageTableEntry::default().state(level), PteState::Absent);
+            let zero = PageTableEntry::from_usize(0);
+            assert!(!zero.is_present());
+            assert_eq!(zero.to_repr(level), PteScalar::Absent);
+            assert_eq!(PageTableEntry::from_repr(&PteScalar::Absent, level), zero);
         }
         let none = PageProperty::new_user(PageFlags::empty(), CachePolicy::Writeback);
-        let entry = PageTableEntry::new_leaf(0, 1, none);
-        assert_eq!(entry.bits() & 1, 0, "the hardware must not see it");
-        assert_eq!(entry.state(1), PteState::Leaf(0, none));
+        let entry = PageTableEntry::new_page(0, 1, none);
+        assert_eq!(entry.as_usize() & 1, 0, "the hardware must not see it");
+        assert_eq!(entry.to_repr(1), PteScalar::Mapped(0, none));
+    }
+
+    #[ktest]
+    fn claim_26_setting_a_property_changes_nothing_else() {
+        let mut absent = PageTableEntry::new_absent();
+        for prop in every_property() {
+            absent.set_prop(1, prop);
+            assert!(!absent.is_present());
+            for level in 1..=3 {
+                let old = PageProperty::new_kernel(PageFlags::RWX, CachePolicy::WriteProtected);
+                let paddr = page_size::<PagingConsts>(level) * 3;
+                let mut entry = PageTableEntry::new_page(paddr, level, old);
+                entry.set_prop(level, prop);
+                assert_eq!(entry.to_repr(level), PteScalar::Mapped(paddr, prop));
+            }
+        }
     }
 
     #[ktest]
     #[should_panic(expected = "cannot be mapped at level 2")]
     fn unaligned_huge_leaf_is_refused() {
         let prop = PageProperty::new_kernel(PageFlags::RW, CachePolicy::Writeback);
-        PageTableEntry::new_leaf(0x1000, 2, prop);
+        PageTableEntry::new_page(0x1000, 2, prop);
     }
 }

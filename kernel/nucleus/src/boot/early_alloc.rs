@@ -122,7 +122,7 @@ impl<'m> EarlyAllocator<'m> {
 }
 
 #[cfg(target_os = "none")]
-impl crate::mm::page_table::NodeSource for EarlyAllocator<'_> {
+impl crate::mm::page_table::boot::NodeSource for EarlyAllocator<'_> {
     fn new_node(&mut self) -> crate::Result<Paddr> {
         let paddr = self
             .alloc(PAGE_SIZE, PAGE_SIZE)

@@ -15,7 +15,7 @@ use super::memory_map::{MemoryMap, RawRegion, RegionKind};
 use crate::arch::x86_64::mmu;
 use crate::console::{FramebufferInfo, PixelFormat};
 use crate::mm::kspace::layout::{IMAGE_BASE, LINEAR_MAP_BASE};
-use crate::mm::page_table::Tree;
+use crate::mm::page_table::boot::Tree;
 use crate::mm::{PAGE_SIZE, Paddr, Vaddr};
 
 /// What the kernel asks of the loader.

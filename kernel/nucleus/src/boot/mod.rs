@@ -20,6 +20,8 @@ mod initramfs;
 #[cfg(target_os = "none")]
 mod loader;
 #[cfg(target_os = "none")]
+pub(crate) mod metadata;
+#[cfg(target_os = "none")]
 mod start;
 
 #[cfg(target_os = "none")]

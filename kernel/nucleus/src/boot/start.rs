@@ -9,15 +9,16 @@ use spin::Once;
 use super::cmdline::CommandLine;
 use super::early_alloc::EarlyAllocator;
 use super::memory_map::{MemoryMap, RegionKind};
-use super::{acpi, crash, image, initramfs as archive, loader};
+use super::{acpi, crash, image, initramfs as archive, loader, metadata};
 use crate::arch::x86_64::gdt::{self, Ist};
 use crate::arch::x86_64::{
     context, features, idt, irq, local, mmu, pic, serial, timer, user_entry,
 };
+use crate::arch::{cpu, memory};
 use crate::console::framebuffer::Framebuffer;
 use crate::console::marks::Stage;
 use crate::console::{self, FramebufferInfo};
-use crate::mm::frame::{allocator, frame_counts, meta_map};
+use crate::mm::frame::{allocator, frame_counts};
 use crate::mm::kspace::{self, BootSpace, Extras, KernelStack};
 use crate::mm::{PAGE_SIZE, Vaddr, heap};
 use crate::sync::SpinLock;
@@ -110,7 +111,6 @@ fn start(info: &'static mut BootInfo) -> ! {
         space,
         framebuffer: framebuffer.map(|f| f.info),
     });
-    kspace::adopt(tree);
     // SAFETY:
     // 1. The tree maps the image page by page where the loader put it, and is
     //    never taken down.
@@ -128,9 +128,14 @@ extern "C" fn go_on() -> ! {
     }
     console::mark(Stage::OwnSpace);
 
-    meta_map::publish(&handover.map);
+    metadata::publish(&handover.map);
+    // SAFETY: 1. `kspace::build` made the tree, of frames that it took from the
+    // early allocator. 2. nothing else runs.
+    let table = unsafe { handover.space.tree.adopt() };
+    memory::memory().kernel_page_table.call_once(|| table);
     give_memory_to_the_allocator(&handover.map);
     heap::init().expect("the machine has too little memory for the heap");
+    cpu::local().flush_buffers.init();
     install_guarded_stacks();
     open_initramfs(handover.space.initramfs);
     console::mark(Stage::Memory);
@@ -276,6 +281,8 @@ fn install_guarded_stacks() {
         let stack = KernelStack::new(KernelStack::DEFAULT_SIZE);
         let stack = stack.expect("the machine has too little memory for its stacks");
         gdt::set_stack(ist, stack.top());
+        // In use for ever.
+        core::mem::forget(stack);
     }
 }
 

@@ -6,9 +6,9 @@ use core::hint::{black_box, spin_loop};
 use core::mem;
 use core::ptr;
 
+use crate::arch::memory;
 use crate::irq;
 use crate::mm::FrameAllocOptions;
-use crate::mm::frame::allocator;
 use crate::prelude::*;
 
 #[ktest]
@@ -64,7 +64,9 @@ fn hangs_without_interrupts() {
 
 #[ktest]
 fn dies_with_a_lock_held() {
-    allocator::with_lock_held(|| panic!("on purpose"));
+    memory::memory()
+        .buddy
+        .with_lock_held(|| panic!("on purpose"));
 }
 
 #[ktest]

@@ -2,12 +2,14 @@
 
 use core::fmt;
 use core::slice;
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use super::KtestItem;
 use super::runner::{Ending, Isolation, Resources, Selection, run_all};
-use crate::mm::frame::{allocator, frame_counts};
-use crate::mm::{heap, kspace};
+use crate::arch::{cpu, memory};
+use crate::mm::frame::frame_counts;
+use crate::mm::heap;
 use crate::power::{self, ExitCode};
 use crate::{boot, console, task};
 
@@ -77,15 +79,17 @@ impl Isolation for Tasks {
 
     fn is_stuck(&self) -> bool {
         heap::is_locked()
-            || allocator::is_locked()
-            || kspace::is_locked()
-            || crate::mm::vm_space::is_active_locked()
+            || memory::memory().buddy.is_locked()
+            || memory::memory().kvirt.is_locked()
+            || cpu::local().active_space.is_locked()
             || console::is_locked()
     }
 
     fn resources(&self) -> Resources {
         Resources {
-            free_frames: frame_counts().free,
+            // Nodes of the kernel's table stay, for the next area.
+            free_frames: frame_counts().free
+                + memory::memory().nr_kernel_nodes.load(Ordering::Relaxed),
             heap_bytes: heap::used_bytes(),
         }
     }

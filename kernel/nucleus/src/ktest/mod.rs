@@ -37,6 +37,14 @@ pub enum ShouldPanic {
     With(&'static str),
 }
 
+/// Runs a test on a host: on a simulated machine of its own, as its first
+/// processor.
+#[cfg(not(target_os = "none"))]
+pub fn on_host(test: fn()) {
+    let machine = crate::arch::sim::Machine::default();
+    machine.on(0, test);
+}
+
 /// Runs the tests if the command line asks for them, and then ends the machine;
 /// returns otherwise, or when the kernel was built without tests.
 #[cfg(target_os = "none")]

@@ -16,6 +16,11 @@ bitflags! {
         const ACCESSED = 1 << 3;
         /// The hardware has written through the mapping.
         const DIRTY = 1 << 4;
+        /// Reserved: the configurations of page tables tell items apart by it,
+        /// and no property that a caller gives or gets contains it.
+        const AVAIL1 = 1 << 6;
+        /// For the owner of the mapping to use as it likes.
+        const AVAIL2 = 1 << 7;
         /// Reads and writes.
         const RW = Self::R.bits() | Self::W.bits();
         /// Reads and instruction fetches.
@@ -69,6 +74,15 @@ impl PageProperty {
             flags,
             cache,
             priv_flags: PrivilegedPageFlags::USER,
+        }
+    }
+
+    /// Returns the property of an entry that is absent.
+    pub const fn new_absent() -> Self {
+        Self {
+            flags: PageFlags::empty(),
+            cache: CachePolicy::Writeback,
+            priv_flags: PrivilegedPageFlags::empty(),
         }
     }
 

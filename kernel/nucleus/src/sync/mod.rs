@@ -1,18 +1,24 @@
-//! Mutual exclusion.
+//! Mutual exclusion, and waiting for readers.
 //!
-//! There is one kind of lock so far, the [`SpinLock`], which keeps interrupts
-//! off on its processor while it is held. **Lock order**: whoever needs two of
-//! the nucleus' locks takes them in the order of this list.
+//! The [`SpinLock`] keeps interrupts off on its processor while it is held; each
+//! node of a page table has a lock of one byte of its own; `rcu` lets page
+//! tables be walked without either. **Lock order**: whoever needs two of the
+//! nucleus' locks takes them in the order of this list.
 //!
-//! 1. the page-table lock of a user address space
-//! 2. the kernel page table
-//! 3. the heap
-//! 4. the frame allocator
-//! 5. the console
+//! 1. nodes of a user's page table: ancestors first, then by address
+//! 2. nodes of the kernel's page table, likewise
+//! 3. a processor's active space; the list of a space's device memory
+//! 4. the addresses of kernel virtual areas
+//! 5. a processor's queue of flushes
+//! 6. the heap
+//! 7. the pool of frames
+//! 8. the console
 //!
 //! A log message takes the console's lock, so it may be written under any of
-//! the others. Nothing waits for anything but a lock while it holds one.
+//! the others. Nothing waits for anything but a lock while it holds one; in
+//! particular, nobody waits for another processor's flush.
 
+pub(crate) mod rcu;
 mod spin;
 
 pub use self::spin::{SpinLock, SpinLockGuard};

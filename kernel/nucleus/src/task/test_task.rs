@@ -5,6 +5,8 @@ use core::fmt::Write;
 use core::panic::PanicInfo;
 use core::time::Duration;
 
+use spin::Once;
+
 use crate::arch::x86_64::{context, irq, local, timer};
 use crate::console::{self, println};
 use crate::error::Result;
@@ -18,7 +20,7 @@ const STACK_SIZE: usize = 256 * 1024;
 
 /// The test that runs, and the runner that waits for it.
 struct Current {
-    stack: Cell<Option<KernelStack>>,
+    stack: Once<KernelStack>,
     test: Cell<Option<fn()>>,
     /// The tick after which the test has taken too long.
     deadline: Cell<u64>,
@@ -31,7 +33,7 @@ struct Current {
 unsafe impl Sync for Current {}
 
 static CURRENT: Current = Current {
-    stack: Cell::new(None),
+    stack: Once::new(),
     test: Cell::new(None),
     deadline: Cell::new(u64::MAX),
     runner: UnsafeCell::new(0),
@@ -44,7 +46,8 @@ static CURRENT: Current = Current {
 ///
 /// [`Error::NoMemory`](crate::Error::NoMemory).
 pub(crate) fn prepare_tests() -> Result<()> {
-    CURRENT.stack.set(Some(KernelStack::new(STACK_SIZE)?));
+    let stack = KernelStack::new(STACK_SIZE)?;
+    CURRENT.stack.call_once(|| stack);
     Ok(())
 }
 
@@ -78,7 +81,7 @@ extern "C" fn enter_test() -> ! {
 pub(crate) fn end_test(ending: Ending) -> ! {
     irq::disable();
     assert!(CURRENT.test.take().is_some(), "no test runs");
-    local::abandon_irq_guards();
+    local::abandon_guards();
     CURRENT.ending.set(Some(ending));
     let mut abandoned = 0;
     // SAFETY: The runner waits, so that nobody else uses the cell.
@@ -97,7 +100,7 @@ pub(crate) fn on_tick() {
 }
 
 /// Returns the stack on which tests run.
-pub(crate) fn test_stack() -> KernelStack {
+pub(crate) fn test_stack() -> &'static KernelStack {
     CURRENT.stack.get().expect("`prepare_tests` made the stack")
 }
 

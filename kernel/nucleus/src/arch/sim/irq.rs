@@ -1,24 +1,22 @@
 //! The interrupt flag of a simulated processor: on until a guard says otherwise.
 
-extern crate std;
-
-use std::cell::Cell;
-
-std::thread_local! {
-    static GUARDS: Cell<u32> = const { Cell::new(0) };
-}
+use super::cpu;
+use super::machine::current;
 
 /// Counts a guard that holds interrupts off.
 pub(crate) fn enter_disabled() {
-    GUARDS.set(GUARDS.get() + 1);
+    let guards = &current().irq_guards;
+    guards.set(guards.get() + 1);
 }
 
-/// Uncounts a guard.
+/// Uncounts a guard; after the last one, interrupts that are due arrive.
 pub(crate) fn leave_disabled() {
-    GUARDS.set(GUARDS.get() - 1);
+    let guards = &current().irq_guards;
+    guards.set(guards.get() - 1);
+    cpu::serve_interrupts();
 }
 
 /// Returns whether no guard is live.
 pub(crate) fn is_enabled() -> bool {
-    GUARDS.get() == 0
+    current().irq_guards.get() == 0
 }

@@ -13,6 +13,8 @@ use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{GsBase, KernelGsBase};
 use x86_64::structures::tss::TaskStateSegment;
 
+use crate::mm::state::CpuMemory;
+
 /// The state of one processor. Only that processor touches it, but for the
 /// segment structures that the hardware reads.
 #[repr(C)]
@@ -31,6 +33,8 @@ pub(crate) struct CpuLocal {
     pub(super) irq_guards: IrqGuards,
     /// The FS base that the register holds, to save needless writes.
     pub(super) fs_base: Cell<u64>,
+    /// The processor's part in the memory system.
+    pub(super) memory: CpuMemory,
 }
 
 /// Offset of [`CpuLocal`]'s `kernel_rsp` from the GS base.
@@ -71,10 +75,10 @@ impl IrqGuards {
         self.depth.get() == 0 && self.restore.get()
     }
 
-    /// Forgets the guards of a task that was abandoned; returns their number.
+    /// Forgets the guards of a task that was abandoned.
     #[cfg(ktest)]
-    pub(super) fn abandon(&self) -> u32 {
-        self.depth.replace(0)
+    pub(super) fn abandon(&self) {
+        self.depth.set(0);
     }
 }
 
@@ -87,6 +91,7 @@ static BOOT_CPU: BootCpu = BootCpu(CpuLocal {
     tss: UnsafeCell::new(TaskStateSegment::new()),
     irq_guards: IrqGuards::new(),
     fs_base: Cell::new(0),
+    memory: CpuMemory::new(),
 });
 
 struct BootCpu(CpuLocal);
@@ -117,8 +122,12 @@ pub(crate) fn current() -> &'static CpuLocal {
     unsafe { &*this }
 }
 
-/// Forgets the interrupt guards of an abandoned task; returns how many it held.
+/// Forgets the guards of an abandoned task, and what it had begun to flush.
 #[cfg(ktest)]
-pub(crate) fn abandon_irq_guards() -> u32 {
-    current().irq_guards.abandon()
+pub(crate) fn abandon_guards() {
+    let local = current();
+    local.irq_guards.abandon();
+    local.memory.preempt.abandon();
+    local.memory.rcu.abandon();
+    local.memory.flush_buffers.abandon();
 }

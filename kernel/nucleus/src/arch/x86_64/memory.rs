@@ -1,20 +1,63 @@
-//! Physical memory as the kernel sees it: the linear map. No hardware of its own.
+//! Physical memory as the kernel sees it: the linear map and the metadata. No
+//! hardware of its own.
 //!
 //! The loader maps all of physical memory at the same base as the kernel's own
 //! table does, so these conversions hold from the first instruction on.
 
-use crate::mm::kspace::layout::{LINEAR_MAP_BASE, LINEAR_MAP_SIZE};
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::mm::kspace::layout::{LINEAR_MAP_BASE, LINEAR_MAP_SIZE, META_BASE, is_kernel_address};
+use crate::mm::state::Memory;
 use crate::mm::{Paddr, Vaddr};
+
+/// End of the addresses that a processor can have: 52 bits (SDM vol. 3A, 4.1.4).
+pub(crate) const PHYSICAL_LIMIT: Paddr = 1 << 52;
+
+static MEMORY: Memory = Memory::new();
+
+/// End of the addresses that have metadata; zero until it is there.
+static MAX_PADDR: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns the memory state of the machine.
+#[inline]
+pub(crate) fn memory() -> &'static Memory {
+    &MEMORY
+}
 
 /// Returns the address at which the kernel sees a physical address.
 ///
 /// # Panics
 ///
 /// Panics when the address is beyond the 64 TiB of the linear map.
+#[inline]
 pub(crate) fn paddr_to_vaddr(paddr: Paddr) -> Vaddr {
     assert!(
         paddr < LINEAR_MAP_SIZE,
         "physical address {paddr:#x} is beyond the linear map"
     );
     LINEAR_MAP_BASE + paddr
+}
+
+/// Returns where the array of metadata slots begins.
+#[inline]
+pub(crate) fn slot_base() -> Vaddr {
+    META_BASE
+}
+
+/// Returns the end of the addresses that have metadata; zero until it is there.
+#[inline]
+pub(crate) fn max_paddr() -> Paddr {
+    // Acquire pairs with the Release in `publish_max_paddr`.
+    MAX_PADDR.load(Ordering::Acquire)
+}
+
+/// Declares the metadata of all frames below `max_paddr` mapped and initialised.
+pub(crate) fn publish_max_paddr(max_paddr: Paddr) {
+    // Release: whoever sees the bound sees the slots below it initialised.
+    MAX_PADDR.store(max_paddr, Ordering::Release);
+}
+
+/// Returns whether a range is in the kernel's half.
+pub(crate) fn is_kernel_range(start: Vaddr, len: usize) -> bool {
+    is_kernel_address(start) && start.checked_add(len).is_some()
 }

@@ -1,7 +1,7 @@
 //! The root register of paging and the TLB (SDM vol. 3A, 4.10.4).
 
 use x86_64::instructions::tlb;
-use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::registers::control::{Cr3, Cr3Flags, Cr4, Cr4Flags};
 use x86_64::structures::paging::PhysFrame;
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -33,4 +33,21 @@ pub(crate) unsafe fn activate(root: Paddr) {
 /// Drops this processor's translation of one page, global or not.
 pub(crate) fn flush_page(vaddr: Vaddr) {
     tlb::flush(VirtAddr::new(vaddr as u64));
+}
+
+/// Drops all of this processor's translations but global ones.
+pub(crate) fn flush_all_excluding_global() {
+    tlb::flush_all();
+}
+
+/// Drops all of this processor's translations.
+pub(crate) fn flush_all_including_global() {
+    if !features::get().global_pages {
+        return tlb::flush_all();
+    }
+    // SAFETY: Switching global pages off and on again changes nothing but that
+    // everything is flushed (SDM vol. 3A, 4.10.4.1).
+    unsafe { Cr4::update(|cr4| cr4.remove(Cr4Flags::PAGE_GLOBAL)) };
+    // SAFETY: As above; start-up had switched them on.
+    unsafe { Cr4::update(|cr4| cr4.insert(Cr4Flags::PAGE_GLOBAL)) };
 }

@@ -8,6 +8,7 @@
 //! 6. [`user_entry`]: ring 3.
 
 pub(crate) mod context;
+pub(crate) mod cpu;
 pub(crate) mod features;
 pub(crate) mod fpu;
 pub(crate) mod gdt;
@@ -26,3 +27,4 @@ pub(crate) mod trap_entry;
 pub(crate) mod trap_report;
 pub(crate) mod uaccess;
 pub(crate) mod user_entry;
+pub(crate) mod watch;

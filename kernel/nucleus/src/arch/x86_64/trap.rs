@@ -5,8 +5,10 @@
 
 use super::idt::vector;
 pub(crate) use super::idt::vector::PAGE_FAULT;
-use super::{pic, timer, trap_report, uaccess};
-use crate::mm::Vaddr;
+use super::{irq, pic, timer, trap_report, uaccess};
+use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
+use crate::mm::{USER_END, Vaddr};
+use crate::trap_decode::PageFaultCode;
 
 /// The registers of interrupted code, as the entry code and the hardware leave
 /// them on the stack, lowest address first.
@@ -57,6 +59,7 @@ pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
         vector::BREAKPOINT => {
             log::info!("breakpoint at {:#x}", frame.rip);
         }
+        vector::PAGE_FAULT if is_handled_user_fault(frame, fault_address) => {}
         // An address that is not canonical is a protection fault.
         vector::PAGE_FAULT | vector::GENERAL_PROTECTION
             if let Some(resume) = uaccess::fixup(frame.rip as Vaddr) =>
@@ -66,6 +69,32 @@ pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
         _ => trap_report::die(frame, fault_address),
     }
 }
+
+/// Asks the active space's handler about a page fault of an access that may
+/// fault; returns whether the access is to be made again.
+fn is_handled_user_fault(frame: &TrapFrame, address: Option<Vaddr>) -> bool {
+    let Some(address) = address.filter(|address| *address < USER_END) else {
+        return false;
+    };
+    if uaccess::fixup(frame.rip as Vaddr).is_none() {
+        return false;
+    }
+    let was_enabled = frame.rflags & INTERRUPT_FLAG != 0;
+    // The handler may wait for other processors, so it runs as the access did.
+    if was_enabled {
+        irq::enable();
+    }
+    let info = PageFaultInfo {
+        address,
+        code: PageFaultCode::from_bits_retain(frame.error_code),
+    };
+    let is_handled = handle_user_fault(&info);
+    irq::disable();
+    is_handled
+}
+
+/// The flag of RFLAGS that says that interrupts are on.
+const INTERRUPT_FLAG: u64 = 1 << 9;
 
 /// Handles the vectors that are nobody's fault, wherever they interrupted.
 /// Returns whether the vector was one of them.

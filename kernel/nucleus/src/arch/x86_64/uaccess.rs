@@ -9,7 +9,8 @@
 use core::arch::{asm, naked_asm};
 
 use super::features;
-use crate::mm::Vaddr;
+use crate::mm::io::Half;
+use crate::mm::{PAGE_SIZE, Vaddr};
 
 /// One entry of the table; addresses are relative to the fields themselves.
 #[repr(C)]
@@ -49,7 +50,7 @@ fn absolute(field: &i32) -> Vaddr {
 /// 1. Where `source` is mapped, it may be read.
 /// 2. Where `destination` is mapped writable, it may be overwritten.
 #[unsafe(naked)]
-unsafe extern "C" fn copy(destination: *mut u8, source: *const u8, len: usize) -> usize {
+unsafe extern "C" fn copy_bytes(destination: *mut u8, source: *const u8, len: usize) -> usize {
     naked_asm!(
         "mov rcx, rdx",
         "2: rep movsb",
@@ -63,26 +64,151 @@ unsafe extern "C" fn copy(destination: *mut u8, source: *const u8, len: usize) -
     )
 }
 
-/// Copies between kernel memory and memory of the active user space; returns
-/// how many bytes were copied before the first fault.
+/// Writes zeros in ascending order and stops at the first byte that faults.
+/// Returns how many were not written.
 ///
 /// # Safety
 ///
-/// 1. The side that is user memory lies in the user half entirely.
-/// 2. The kernel side is valid for the access, for `len` bytes.
-pub(crate) unsafe fn copy_user(destination: *mut u8, source: *const u8, len: usize) -> usize {
-    let smap = features::get().smap;
+/// Where `destination` is mapped writable, it may be overwritten.
+#[unsafe(naked)]
+unsafe extern "C" fn fill_zeros(destination: *mut u8, len: usize) -> usize {
+    naked_asm!(
+        "mov rcx, rsi",
+        "xor eax, eax",
+        "2: rep stosb",
+        "3: mov rax, rcx",
+        "ret",
+        ".pushsection ex_table, \"a\"",
+        ".balign 4",
+        ".long 2b - .",
+        ".long 3b - .",
+        ".popsection",
+    )
+}
+
+/// Reads a word; returns it, or all ones in the upper half if that faults.
+///
+/// # Safety
+///
+/// Where `source` is mapped, it may be read.
+#[unsafe(naked)]
+unsafe extern "C" fn load(source: *const u32) -> u64 {
+    naked_asm!(
+        "mov rax, -1",
+        "2: mov eax, [rdi]",
+        "3: ret",
+        ".pushsection ex_table, \"a\"",
+        ".balign 4",
+        ".long 2b - .",
+        ".long 3b - .",
+        ".popsection",
+    )
+}
+
+/// Replaces a word if it is `old`; returns what it was, or all ones in the upper
+/// half if that faults.
+///
+/// # Safety
+///
+/// Where `target` is mapped writable, it may be overwritten.
+#[unsafe(naked)]
+unsafe extern "C" fn compare_exchange(target: *mut u32, old: u32, new: u32) -> u64 {
+    naked_asm!(
+        "mov eax, esi",
+        "2: lock cmpxchg [rdi], edx",
+        "ret",
+        "3: mov rax, -1",
+        "ret",
+        ".pushsection ex_table, \"a\"",
+        ".balign 4",
+        ".long 2b - .",
+        ".long 3b - .",
+        ".popsection",
+    )
+}
+
+/// Runs with user memory open to the kernel, if it is to be.
+fn with_user_memory<R>(is_user: bool, body: impl FnOnce() -> R) -> R {
+    let smap = is_user && features::get().smap;
     if smap {
         // SAFETY: Sets AC, which opens user pages until `clac` below.
         unsafe { asm!("stac", options(nostack)) };
     }
-    // SAFETY: The caller vouches for both sides.
-    let left = unsafe { copy(destination, source, len) };
+    let result = body();
     if smap {
         // SAFETY: Clears AC, as it was.
         unsafe { asm!("clac", options(nostack)) };
     }
+    result
+}
+
+/// Copies bytes; returns how many were copied before the first fault.
+///
+/// # Safety
+///
+/// Each side is valid for the access for `len` bytes if it is the kernel's, and
+/// lies in the user half entirely if it is a user's.
+pub(crate) unsafe fn copy(
+    (destination, to): (*mut u8, Half),
+    (source, from): (*const u8, Half),
+    len: usize,
+) -> usize {
+    let is_user = to == Half::User || from == Half::User;
+    // SAFETY: The caller vouches for both sides.
+    let left = with_user_memory(is_user, || unsafe { copy_bytes(destination, source, len) });
     len - left
+}
+
+/// Writes zeros; returns how many before the first fault.
+///
+/// # Safety
+///
+/// As for the destination of [`copy`].
+pub(crate) unsafe fn zero((destination, half): (*mut u8, Half), len: usize) -> usize {
+    // SAFETY: The caller vouches for the destination.
+    let left = with_user_memory(half == Half::User, || unsafe {
+        fill_zeros(destination, len)
+    });
+    len - left
+}
+
+/// Reads an aligned word in one access; nothing if that faults.
+///
+/// # Safety
+///
+/// As for the source of [`copy`].
+pub(crate) unsafe fn load_u32((source, half): (*const u32, Half)) -> Option<u32> {
+    // SAFETY: The caller vouches for the source.
+    let word = with_user_memory(half == Half::User, || unsafe { load(source) });
+    u32::try_from(word).ok()
+}
+
+/// Replaces an aligned word if it is `old`, in one access; returns what it was,
+/// or nothing if that faults.
+///
+/// # Safety
+///
+/// As for the destination of [`copy`].
+pub(crate) unsafe fn compare_exchange_u32(
+    (target, half): (*mut u32, Half),
+    old: u32,
+    new: u32,
+) -> Option<u32> {
+    // SAFETY: The caller vouches for the target.
+    let word = with_user_memory(half == Half::User, || unsafe {
+        compare_exchange(target, old, new)
+    });
+    u32::try_from(word).ok()
+}
+
+/// Zeroes a page.
+///
+/// # Safety
+///
+/// The page is the caller's, mapped and aligned.
+pub(crate) unsafe fn zero_page(page: *mut u8) {
+    // SAFETY: As the caller promises.
+    unsafe { core::ptr::write_bytes(page, 0, PAGE_SIZE) };
 }
 
 /// Reads a word of kernel memory that may not be mapped, for reports.
@@ -91,7 +217,7 @@ pub(crate) fn read_kernel_word(address: Vaddr) -> Option<usize> {
     // SAFETY: Reading ordinary memory has no effect, `word` takes all 8 bytes,
     // and the report only follows addresses in the kernel's stacks.
     let left = unsafe {
-        copy(
+        copy_bytes(
             (&raw mut word).cast(),
             address as *const u8,
             size_of::<usize>(),

@@ -1,188 +1,231 @@
 //! Physical frames: who owns which, and their allocation.
 //!
-//! A frame is either the kernel's own (`KernelFrame`: a node, a piece of heap
-//! or stack) or *untyped* ([`UFrame`]): memory that user programs may see and
-//! change at any time, which the kernel therefore touches only through readers
-//! and writers, never by reference.
+//! Each frame of RAM has a slot of metadata ([`meta`]) with its state and a
+//! value of its type. Ownership takes one of these forms:
+//!
+//! * [`Frame<M>`]: one of any number of counted references to a frame of type `M`.
+//! * [`UniqueFrame<M>`]: the only way to a frame; gives mutable access to its data.
+//! * [`Segment<M>`]: references to frames side by side, one for each.
+//! * [`FrameRef`]: a borrowed look at a frame, which counts nothing.
+//! * [`LinkedList`](linked_list::LinkedList): unique frames chained by their slots.
+//!
+//! A frame is either of a kernel type (a node of paging, a piece of stack) or
+//! *untyped* ([`UFrame`]): plain bytes that user programs may see and change at
+//! any time, which the kernel therefore touches by readers and writers, never
+//! by reference. Page tables of users accept untyped frames alone.
+//!
+//! **Accounting.** A shared frame's count is the number of its handles, of the
+//! segments that cover it, of the leaves that map it with ownership (a huge leaf
+//! holds one reference to *each* of its frames), and of the flushes that still
+//! keep it. When the last of these goes, the frame does.
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 pub(crate) mod allocator;
-pub(crate) mod meta;
-pub(crate) mod meta_map;
+mod buddy;
+pub mod linked_list;
+pub mod meta;
+pub(crate) mod meta_type;
+mod options;
+mod reference;
+mod segment;
+mod unique;
+mod untyped;
 
-pub use self::allocator::{FrameCounts, frame_counts};
-use self::meta::FrameUsage;
-use super::io::{Infallible, VmReader, VmWriter};
-use super::{PAGE_SIZE, Paddr};
-use crate::arch::x86_64::memory::paddr_to_vaddr;
-use crate::error::Result;
+pub use self::allocator::{FrameAllocator, FrameCounts, frame_counts, validate_free_frames};
+pub use self::meta::GetFrameError;
+use self::meta::MetaSlot;
+pub use self::meta_type::{AnyFrameMeta, DropHook};
+pub use self::options::FrameAllocOptions;
+pub use self::reference::FrameRef;
+pub use self::segment::Segment;
+pub use self::unique::UniqueFrame;
+pub use self::untyped::{AnyUFrameMeta, UFrame, USegment, UntypedMem};
+use super::{PAGE_SIZE, Paddr, PagingLevel};
 
-/// How to allocate a frame.
-#[derive(Clone, Copy, Debug)]
-pub struct FrameAllocOptions {
-    zeroed: bool,
+/// A counted reference to a frame whose type is `M`.
+///
+/// Holding it proves that the frame is not free, that its type is `M`, and that
+/// its data is there to be read. It says nothing about the page's bytes.
+#[repr(transparent)]
+pub struct Frame<M: AnyFrameMeta + ?Sized> {
+    slot: &'static MetaSlot,
+    _type: PhantomData<M>,
 }
 
-impl FrameAllocOptions {
-    /// Returns the default options: frames are zeroed.
-    pub const fn new() -> Self {
-        Self { zeroed: true }
-    }
-
-    /// Says whether frames are to be zeroed; if not, they hold old data.
-    pub const fn zeroed(&mut self, zeroed: bool) -> &mut Self {
-        self.zeroed = zeroed;
-        self
-    }
-
-    /// Allocates a frame that user programs may see.
+impl<M: AnyFrameMeta> Frame<M> {
+    /// Claims an unused frame by its address, for a type.
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`](crate::Error::NoMemory) when no frame is free.
-    pub fn alloc_frame(&self) -> Result<UFrame> {
-        let paddr = allocator::allocate(FrameUsage::User)?;
-        if self.zeroed {
-            zero(paddr);
+    /// What the frame is instead of unused; nothing has changed then.
+    pub fn from_unused(paddr: Paddr, data: M) -> Result<Self, GetFrameError> {
+        let slot = meta::slot_of(paddr)?;
+        slot.claim(data)?;
+        slot.finish_shared();
+        // SAFETY: The claim made one reference, to a frame of this type.
+        Ok(unsafe { Self::from_slot(slot) })
+    }
+
+    /// Returns the frame's data.
+    pub fn meta(&self) -> &M {
+        // SAFETY: The reference keeps the data, and nobody changes the data of
+        // a shared frame.
+        unsafe { &*self.slot.data::<M>() }
+    }
+}
+
+impl Frame<dyn AnyFrameMeta> {
+    /// Finds a frame in use by its address, whatever its type.
+    ///
+    /// # Errors
+    ///
+    /// What the frame is instead of shared.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the frame has its most references already.
+    pub fn from_in_use(paddr: Paddr) -> Result<Self, GetFrameError> {
+        let slot = meta::slot_of(paddr)?;
+        slot.look_up()?;
+        // SAFETY: The look-up added one reference.
+        Ok(unsafe { Self::from_slot(slot) })
+    }
+}
+
+impl<M: AnyFrameMeta + ?Sized> Frame<M> {
+    /// Makes a handle of a reference.
+    ///
+    /// # Safety
+    ///
+    /// 1. The slot has a reference that is nobody's.
+    /// 2. The frame's type is `M`, or `M` is what the type has in common with it.
+    pub(crate) unsafe fn from_slot(slot: &'static MetaSlot) -> Self {
+        Self {
+            slot,
+            _type: PhantomData,
         }
-        Ok(UFrame { paddr })
-    }
-}
-
-impl Default for FrameAllocOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// A counted handle of an untyped frame.
-///
-/// Handles and mappings keep the frame; the last one to go frees it.
-pub struct UFrame {
-    paddr: Paddr,
-}
-
-impl UFrame {
-    /// Returns the physical address of the frame.
-    pub fn start_paddr(&self) -> Paddr {
-        self.paddr
-    }
-
-    /// Returns how many handles and mappings the frame has, this one included.
-    pub fn reference_count(&self) -> u32 {
-        self.slot().reference_count()
-    }
-
-    /// Returns a reader of all of the frame.
-    pub fn reader(&self) -> VmReader<'_, Infallible> {
-        // SAFETY: The linear map holds the frame's bytes, the handle keeps the
-        // frame, and untyped frames are touched by readers and writers alone.
-        unsafe { VmReader::from_kernel_space(paddr_to_vaddr(self.paddr), PAGE_SIZE) }
-    }
-
-    /// Returns a writer of all of the frame.
-    pub fn writer(&self) -> VmWriter<'_, Infallible> {
-        // SAFETY: As for the reader.
-        unsafe { VmWriter::from_kernel_space(paddr_to_vaddr(self.paddr), PAGE_SIZE) }
-    }
-
-    /// Gives the handle's reference up to whoever keeps the address.
-    pub(crate) fn into_raw(self) -> Paddr {
-        ManuallyDrop::new(self).paddr
     }
 
     /// Makes a handle of a reference that [`Self::into_raw`] gave up.
     ///
     /// # Safety
     ///
-    /// `paddr` came from `into_raw`, and this is its only use since.
+    /// `paddr` came from `into_raw` of a handle of this type, and this is the
+    /// only use of that reference since.
     pub(crate) unsafe fn from_raw(paddr: Paddr) -> Self {
-        Self { paddr }
+        // SAFETY: A handle was there, so the frame is below the bound.
+        let slot = unsafe { meta::slot_of_unchecked(paddr) };
+        // SAFETY: As the caller promises.
+        unsafe { Self::from_slot(slot) }
     }
 
-    fn slot(&self) -> &'static meta::MetaSlot {
-        meta::slot(self.paddr).expect("allocated frames have metadata")
+    /// Gives the reference up to whoever keeps the address; no count changes.
+    pub(crate) fn into_raw(self) -> Paddr {
+        ManuallyDrop::new(self).slot.frame_paddr()
+    }
+
+    /// Returns the address of the frame's first byte.
+    pub fn start_paddr(&self) -> Paddr {
+        self.slot.frame_paddr()
+    }
+
+    /// Returns the frame's size in bytes.
+    pub const fn size(&self) -> usize {
+        PAGE_SIZE
+    }
+
+    /// Returns the level at which the frame can be mapped.
+    pub const fn map_level(&self) -> PagingLevel {
+        1
+    }
+
+    /// Returns how many references the frame has, this one included.
+    pub fn reference_count(&self) -> u32 {
+        self.slot.reference_count()
+    }
+
+    /// Returns the data as what all types have in common.
+    pub fn dyn_meta(&self) -> &dyn AnyFrameMeta {
+        // SAFETY: The reference keeps the data, and nobody changes the data of
+        // a shared frame.
+        unsafe { &*self.slot.dyn_data() }
+    }
+
+    /// Borrows the frame: a look that counts nothing.
+    pub fn borrow(&self) -> FrameRef<'_, M> {
+        // SAFETY: 1. this handle's reference outlives the borrow; 2. same type.
+        unsafe { FrameRef::from_slot(self.slot) }
+    }
+
+    pub(super) fn slot(&self) -> &'static MetaSlot {
+        self.slot
+    }
+
+    /// Calls the reference one to a frame of another type.
+    ///
+    /// # Safety
+    ///
+    /// The frame's type is `N`, or `N` is what the type has in common with it.
+    unsafe fn transmute<N: AnyFrameMeta + ?Sized>(self) -> Frame<N> {
+        let slot = ManuallyDrop::new(self).slot;
+        // SAFETY: The reference of `self` passes on; the type is as promised.
+        unsafe { Frame::from_slot(slot) }
     }
 }
 
-impl Clone for UFrame {
+impl<M: AnyFrameMeta + ?Sized> Clone for Frame<M> {
     fn clone(&self) -> Self {
-        self.slot().add_reference();
-        Self { paddr: self.paddr }
+        self.slot.add_reference();
+        // SAFETY: The reference was just added.
+        unsafe { Self::from_slot(self.slot) }
     }
 }
 
-impl PartialEq for UFrame {
+impl<M: AnyFrameMeta + ?Sized> Drop for Frame<M> {
+    fn drop(&mut self) {
+        // SAFETY: The reference is this handle's, which ends.
+        unsafe { self.slot.drop_reference() };
+    }
+}
+
+impl<M: AnyFrameMeta + ?Sized> PartialEq for Frame<M> {
     /// Handles are equal if they are of the same frame.
     fn eq(&self, other: &Self) -> bool {
-        self.paddr == other.paddr
+        core::ptr::eq(self.slot, other.slot)
     }
 }
 
-impl Eq for UFrame {}
+impl<M: AnyFrameMeta + ?Sized> Eq for Frame<M> {}
 
-impl Drop for UFrame {
-    fn drop(&mut self) {
-        if self.slot().drop_reference() {
-            // SAFETY: It was the last reference, and mappings hold references.
-            unsafe { allocator::free(self.paddr) };
+impl<M: AnyFrameMeta + ?Sized> fmt::Debug for Frame<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({:#x})", self.start_paddr())
+    }
+}
+
+impl<M: AnyFrameMeta> From<Frame<M>> for Frame<dyn AnyFrameMeta> {
+    fn from(frame: Frame<M>) -> Self {
+        // SAFETY: Every type has this in common.
+        unsafe { frame.transmute() }
+    }
+}
+
+impl<M: AnyFrameMeta> TryFrom<Frame<dyn AnyFrameMeta>> for Frame<M> {
+    type Error = Frame<dyn AnyFrameMeta>;
+
+    /// Returns the handle unharmed if the frame is of another type.
+    fn try_from(frame: Frame<dyn AnyFrameMeta>) -> Result<Self, Self::Error> {
+        if frame.slot.is_of::<M>() {
+            // SAFETY: The type was just compared.
+            Ok(unsafe { frame.transmute() })
+        } else {
+            Err(frame)
         }
     }
 }
 
-impl fmt::Debug for UFrame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UFrame({:#x})", self.paddr)
-    }
-}
-
-/// A frame of the kernel's own, with a single owner.
-pub(crate) struct KernelFrame {
-    paddr: Paddr,
-}
-
-impl KernelFrame {
-    /// Allocates a zeroed node of paging.
-    pub(crate) fn new_node() -> Result<Self> {
-        Self::new_zeroed(FrameUsage::Node)
-    }
-
-    /// Allocates a zeroed frame for a stack or the heap.
-    pub(crate) fn new_memory() -> Result<Self> {
-        Self::new_zeroed(FrameUsage::Kernel)
-    }
-
-    fn new_zeroed(usage: FrameUsage) -> Result<Self> {
-        let paddr = allocator::allocate(usage)?;
-        zero(paddr);
-        Ok(Self { paddr })
-    }
-
-    /// Gives the frame up to whoever keeps the address.
-    pub(crate) fn into_raw(self) -> Paddr {
-        ManuallyDrop::new(self).paddr
-    }
-
-    /// Takes a frame that [`Self::into_raw`] gave up.
-    ///
-    /// # Safety
-    ///
-    /// `paddr` came from `into_raw`, and this is its only use since.
-    pub(crate) unsafe fn from_raw(paddr: Paddr) -> Self {
-        Self { paddr }
-    }
-}
-
-impl Drop for KernelFrame {
-    fn drop(&mut self) {
-        // SAFETY: The handle was the only owner.
-        unsafe { allocator::free(self.paddr) };
-    }
-}
-
-fn zero(paddr: Paddr) {
-    // SAFETY: The frame was just allocated, and the linear map holds its bytes.
-    unsafe { core::ptr::write_bytes(paddr_to_vaddr(paddr) as *mut u8, 0, PAGE_SIZE) };
-}
+#[cfg(any(test, ktest))]
+mod tests;

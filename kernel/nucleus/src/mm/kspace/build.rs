@@ -2,18 +2,21 @@
 
 use core::ops::Range;
 
-use super::kvirt;
+use super::kvirt::KVirtArea;
 use super::layout::{KERNEL_ROOT_INDEX, LINEAR_MAP_BASE};
 use crate::arch::paging::PageTableEntry;
-use crate::arch::x86_64::mmu;
+use crate::arch::{memory, mmu};
 use crate::boot::early_alloc::EarlyAllocator;
 use crate::boot::image::{self, Segment};
 use crate::boot::memory_map::MemoryMap;
+use crate::boot::metadata;
 use crate::error::{Error, Result};
-use crate::mm::frame::meta_map;
-use crate::mm::page_table::{NodeSource, Tree};
+use crate::impl_frame_meta_for;
+use crate::mm::frame::FrameAllocOptions;
+use crate::mm::page_table::boot::{NodeSource, Tree};
+use crate::mm::page_table::{PageTableEntryTrait, PtFlags};
 use crate::mm::prop::{CachePolicy, PageFlags, PageProperty};
-use crate::mm::{NR_ENTRIES, NR_LEVELS, PAGE_SIZE, Paddr, Vaddr};
+use crate::mm::{NR_ENTRIES, NR_LEVELS, PAGE_SIZE, Paddr, Vaddr, is_page_aligned};
 
 /// Bytes of the stack on which start-up goes on.
 const BOOT_STACK_SIZE: usize = 128 * 1024;
@@ -58,14 +61,14 @@ pub(crate) fn build(
     for index in KERNEL_ROOT_INDEX..NR_ENTRIES {
         let child = early.new_node()?;
         tree.root()
-            .write(index, PageTableEntry::new_table(child, false));
+            .write(index, PageTableEntry::new_pt(child, PtFlags::empty()));
     }
     map_ram(tree, map, early)?;
-    let metadata_bytes = meta_map::build(tree, map, early)?;
+    let metadata_bytes = metadata::build(tree, map, early)?;
     for segment in image::segments() {
         map_segment(tree, &segment, loader, early)?;
     }
-    let stack = kvirt::reserve(BOOT_STACK_SIZE)?;
+    let stack = reserve(BOOT_STACK_SIZE)?;
     for vaddr in (stack..stack + BOOT_STACK_SIZE).step_by(PAGE_SIZE) {
         let frame = early.new_node()?;
         map_page(tree, vaddr, frame, PageFlags::RW, early)?;
@@ -112,7 +115,7 @@ fn map_initramfs(
 ) -> Result<Range<Vaddr>> {
     let offset = source.start % PAGE_SIZE;
     let len = (offset + source.len()).next_multiple_of(PAGE_SIZE);
-    let area = kvirt::reserve(len)?;
+    let area = reserve(len)?;
     for done in (0..len).step_by(PAGE_SIZE) {
         let from = source.start - offset + done;
         let frame = loader.translate(from).ok_or(Error::InvalidArgs)?;
@@ -132,10 +135,36 @@ fn map_framebuffer(
     let offset = range.start % PAGE_SIZE;
     let start = range.start - offset;
     let len = (range.end - start).next_multiple_of(PAGE_SIZE);
-    let area = kvirt::reserve(len)?;
+    let area = reserve(len)?;
     let prop = PageProperty::new_kernel(PageFlags::RW, CachePolicy::WriteCombining);
     tree.map_range(area, start, len, (prop, 1), early)?;
     Ok(Some(area + offset))
+}
+
+/// Takes addresses for an area, with an unmapped page below it.
+fn reserve(len: usize) -> Result<Vaddr> {
+    assert!(is_page_aligned(len));
+    let range = memory::memory().kvirt.lock().alloc(PAGE_SIZE + len);
+    Ok(range.ok_or(Error::NoMemory)?.start + PAGE_SIZE)
+}
+
+/// The type of a frame of the kernel's own memory.
+#[derive(Debug)]
+struct KernelMemory;
+
+impl_frame_meta_for!(KernelMemory);
+
+/// Maps fresh zeroed memory at an area of its own, for ever; returns where.
+///
+/// # Errors
+///
+/// [`Error::NoMemory`].
+pub(crate) fn map_memory(len: usize) -> Result<Vaddr> {
+    let frames =
+        (0..len / PAGE_SIZE).map(|_| FrameAllocOptions::new().alloc_frame_with(KernelMemory));
+    let prop = PageProperty::new_kernel(PageFlags::RW, CachePolicy::Writeback);
+    let area = KVirtArea::map_new_frames(len + PAGE_SIZE, PAGE_SIZE, frames, prop)?;
+    Ok(area.leak().start + PAGE_SIZE)
 }
 
 fn map_page(

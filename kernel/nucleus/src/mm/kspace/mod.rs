@@ -4,23 +4,45 @@
 //! user root copies the 256 entries that lead to them. So a mapping that is made
 //! later appears in all spaces at once, and roots are never fixed up.
 //!
-//! **Locking**: one lock over the kernel's tree, after those of user spaces and
-//! before the frame allocator's.
+//! * [`layout`]: what is where.
+//! * [`KernelPtConfig`]: what the kernel's page table maps.
+//! * [`KVirtArea`]: areas of addresses, with guards, for stacks and devices.
+//! * `build`: making the table at start-up.
+//!
+//! **Locking**: cursors of the kernel's table are held with interrupts off,
+//! since handlers of interrupts may need the nodes.
 
 pub mod layout;
 
-#[cfg(target_os = "none")]
-mod build;
-#[cfg(target_os = "none")]
+mod config;
 mod kvirt;
+mod stack;
 
 #[cfg(target_os = "none")]
-pub(crate) use self::build::{BootSpace, Extras, build};
-#[cfg(ktest)]
-pub(crate) use self::kvirt::is_locked;
+mod build;
+
 #[cfg(target_os = "none")]
-pub(crate) use self::kvirt::{
-    AllocatedNodes, KernelStack, activate_kernel_only, adopt, copy_top_half, map_memory,
-};
+pub(crate) use self::build::{BootSpace, Extras, build, map_memory};
+pub use self::config::{KernelPtConfig, MappedItem, MappedItemRef};
+pub use self::kvirt::KVirtArea;
+pub(crate) use self::kvirt::KvirtAllocator;
+pub use self::stack::KernelStack;
+use super::page_table::PageTable;
+use crate::arch::memory;
+
+/// Returns the kernel's page table.
+///
+/// # Panics
+///
+/// Panics during start-up, before the table is there.
+pub fn kernel_page_table() -> &'static PageTable<KernelPtConfig> {
+    memory::memory()
+        .kernel_page_table
+        .get()
+        .expect("start-up makes the kernel's page table")
+}
+
 #[cfg(ktest)]
+mod boot_tests;
+#[cfg(any(test, ktest))]
 mod tests;

@@ -1,147 +1,255 @@
-//! Is the kernel's half of memory what the map of it says?
+//! Are kernel virtual areas disjoint, guarded, and gone when they are gone?
 
-use super::kvirt::{property_at, reserve};
-use super::layout::{LINEAR_MAP_BASE, META_BASE};
-use crate::arch::x86_64::uaccess;
-use crate::boot::image;
-use crate::mm::frame::meta::{FrameUsage, usage_of};
-use crate::mm::frame::{FrameAllocOptions, frame_counts};
-use crate::mm::{PAGE_SIZE, PageFlags};
+use alloc::vec::Vec;
+use core::iter;
+
+use super::layout::{
+    IMAGE_BASE, KVIRT_RANGE, LINEAR_MAP_BASE, LINEAR_MAP_SIZE, META_BASE, META_SIZE,
+};
+use super::{KVirtArea, KernelStack, MappedItem, kernel_page_table};
+use crate::arch::{memory, uaccess};
+use crate::cpu::disable_preempt;
+use crate::mm::frame::{Frame, frame_counts};
+use crate::mm::{CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, VmIo};
 use crate::prelude::*;
 
+fn frame() -> UFrame {
+    FrameAllocOptions::new()
+        .alloc_frame()
+        .expect("enough memory")
+        .into()
+}
+
+fn prop() -> PageProperty {
+    PageProperty::new_kernel(PageFlags::RW, CachePolicy::Writeback)
+}
+
+fn area_of(frames: &[UFrame], size: usize, offset: usize) -> KVirtArea {
+    KVirtArea::map_frames(size, offset, frames.iter().cloned(), prop()).expect("enough memory")
+}
+
+fn is_mapped(va: Vaddr) -> bool {
+    kernel_page_table()
+        .page_walk(&disable_preempt(), va)
+        .is_some()
+}
+
 #[ktest]
-fn image_is_mapped_as_its_segments_say() {
-    for segment in image::segments() {
-        for page in segment.pages.clone().step_by(PAGE_SIZE) {
-            let flags = property_at(page).expect("the image is mapped").flags;
-            assert_eq!(flags & PageFlags::RWX, segment.flags, "at {page:#x}");
+fn claim_174_ranges_of_the_kernels_half_are_disjoint() {
+    let ranges = [
+        LINEAR_MAP_BASE..LINEAR_MAP_BASE + LINEAR_MAP_SIZE,
+        KVIRT_RANGE,
+        META_BASE..META_BASE + META_SIZE,
+        IMAGE_BASE..usize::MAX,
+    ];
+    assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start));
+}
+
+#[ktest]
+fn claim_175_memory_is_seen_at_its_place_in_the_linear_map() {
+    let frame = frame();
+    frame.write_val(8, &0x1234_u64).expect("it fits");
+    let seen = memory::paddr_to_vaddr(frame.start_paddr() + 8);
+    // SAFETY: The frame is this test's, and its memory is mapped there.
+    assert_eq!(unsafe { (seen as *const u64).read_volatile() }, 0x1234);
+}
+
+#[ktest]
+fn claim_177_live_areas_never_overlap() {
+    let areas: Vec<_> = (1..12)
+        .map(|pages| area_of(&[], pages * PAGE_SIZE, 0))
+        .collect();
+    for (index, area) in areas.iter().enumerate() {
+        assert!(KVIRT_RANGE.start <= area.start() && area.end() <= KVIRT_RANGE.end);
+        let is_apart =
+            |other: &KVirtArea| other.end() <= area.start() || area.end() <= other.start();
+        assert!(areas[..index].iter().all(is_apart));
+    }
+}
+
+#[ktest]
+fn claim_178_pages_around_the_frames_are_not_mapped() {
+    let frames = [frame(), frame()];
+    let area = area_of(&frames, 8 * PAGE_SIZE, 3 * PAGE_SIZE);
+    for page in 0..8 {
+        let va = area.start() + page * PAGE_SIZE;
+        let inside = (3..5).contains(&page);
+        assert_eq!(is_mapped(va), inside, "page {page}");
+        assert_eq!(area.query(va + 7).is_some(), inside);
+        assert_eq!(uaccess::read_kernel_word(va), inside.then_some(0));
+    }
+    let Some(MappedItem::Tracked(second, _)) = area.query(area.start() + 4 * PAGE_SIZE) else {
+        panic!("a frame is mapped there");
+    };
+    assert_eq!(second.start_paddr(), frames[1].start_paddr());
+}
+
+#[ktest]
+fn area_shows_what_its_frames_hold() {
+    let frame = frame();
+    frame.write_val(16, &77_u64).expect("it fits");
+    let area = area_of(&[frame], PAGE_SIZE, 0);
+    assert_eq!(uaccess::read_kernel_word(area.start() + 16), Some(77));
+}
+
+#[ktest]
+fn claim_179_dropping_an_area_gives_its_frames_back() {
+    let frame = frame();
+    let before = frame.reference_count();
+    let area = area_of(&[frame.clone(), frame.clone()], 4 * PAGE_SIZE, PAGE_SIZE);
+    assert_eq!(frame.reference_count(), before + 2);
+    let range = area.range();
+    drop(area);
+    assert_eq!(frame.reference_count(), before);
+    assert!(range.step_by(PAGE_SIZE).all(|va| !is_mapped(va)));
+}
+
+#[ktest]
+fn claim_180_peer_029_untracked_area_touches_no_count() {
+    let frame = frame();
+    let start = frame.start_paddr();
+    // SAFETY: The frame outlives the area, and nobody minds.
+    let area = unsafe {
+        KVirtArea::map_untracked_frames(2 * PAGE_SIZE, 0, start..start + PAGE_SIZE, prop())
+    };
+    let area = area.expect("enough memory");
+    assert_eq!(frame.reference_count(), 1);
+    assert_eq!(
+        area.query(area.start()),
+        Some(MappedItem::Untracked(start, 1, prop()))
+    );
+    drop(area);
+    assert_eq!(frame.reference_count(), 1);
+}
+
+#[ktest]
+fn untracked_area_of_nothing_is_legal() {
+    // SAFETY: Nothing is mapped.
+    let area = unsafe { KVirtArea::map_untracked_frames(PAGE_SIZE, PAGE_SIZE, 0..0, prop()) };
+    let area = area.expect("enough memory");
+    assert_eq!((area.len(), is_mapped(area.start())), (PAGE_SIZE, false));
+}
+
+#[ktest]
+fn choice_l17_device_memory_is_mapped_uncached_by_large_pages() {
+    let uncached = PageProperty::new_kernel(PageFlags::RW, CachePolicy::Uncacheable);
+    let (start, size) = (1 << 45, 4 << 20);
+    // SAFETY: Nobody touches what is not there.
+    let area = unsafe { KVirtArea::map_untracked_frames(size, 0, start..start + size, uncached) };
+    let area = area.expect("enough memory");
+    let page = area.start().next_multiple_of(2 << 20);
+    assert!(matches!(area.query(page), Some(MappedItem::Untracked(_, _, how)) if how == uncached));
+}
+
+#[ktest]
+fn choice_l14_freed_addresses_are_used_again_and_show_the_new_frames() {
+    // peer_058
+    let (old, new) = (frame(), frame());
+    old.write_val(0, &1_u64).expect("it fits");
+    new.write_val(0, &2_u64).expect("it fits");
+    let area = area_of(&[old], PAGE_SIZE, 0);
+    let range = area.range();
+    assert_eq!(uaccess::read_kernel_word(range.start), Some(1));
+    drop(area);
+    let area = area_of(&[new], PAGE_SIZE, 0);
+    assert_eq!(area.range(), range, "the first that fits");
+    assert_eq!(uaccess::read_kernel_word(range.start), Some(2));
+}
+
+#[ktest]
+fn freed_ranges_join_with_their_neighbours() {
+    let sizes = [3, 1, 2, 5];
+    let mut areas: Vec<_> = sizes
+        .iter()
+        .map(|pages| Some(area_of(&[], pages * PAGE_SIZE, 0)))
+        .collect();
+    let lost = memory::memory().kvirt.lock().freed_and_lost().1;
+    for index in [1, 3, 0, 2] {
+        areas[index] = None;
+    }
+    let area = area_of(&[], 11 * PAGE_SIZE, 0);
+    assert_eq!(memory::memory().kvirt.lock().freed_and_lost().1, lost);
+    drop(area);
+}
+
+#[ktest]
+fn peer_072_kernel_ranges_of_31_32_and_33_pages_are_flushed() {
+    let frame = frame();
+    for pages in 31..=33 {
+        let frames: Vec<_> = iter::repeat_n(frame.clone(), pages).collect();
+        let area = area_of(&frames, pages * PAGE_SIZE, 0);
+        let range = area.range();
+        for va in range.clone().step_by(PAGE_SIZE) {
+            assert_eq!(uaccess::read_kernel_word(va), Some(0));
+        }
+        drop((area, frames));
+        assert_eq!(frame.reference_count(), 1);
+        for va in range.step_by(PAGE_SIZE) {
+            assert_eq!(uaccess::read_kernel_word(va), None);
         }
     }
 }
 
 #[ktest]
-fn no_page_of_the_image_is_writable_and_executable() {
-    let both = PageFlags::W | PageFlags::X;
-    assert!(image::segments().count() >= 4);
-    assert!(image::segments().all(|segment| !segment.flags.contains(both)));
-}
-
-#[ktest]
-fn constants_cannot_be_written() {
-    static CONSTANT: u64 = 42;
-    let page = &raw const CONSTANT as usize;
-    let flags = property_at(page).expect("the image is mapped").flags;
-    assert!(!flags.contains(PageFlags::W));
-}
-
-#[ktest]
-fn linear_map_holds_every_frame_and_is_no_code() {
-    let frame = FrameAllocOptions::new()
-        .alloc_frame()
-        .expect("enough memory");
-    let prop = property_at(LINEAR_MAP_BASE + frame.start_paddr()).expect("RAM is mapped");
-    assert!(prop.flags.contains(PageFlags::RW) && !prop.flags.contains(PageFlags::X));
-}
-
-#[ktest]
-fn addresses_that_nobody_mapped_are_not_mapped() {
-    for vaddr in [0, 0x1000, LINEAR_MAP_BASE - 1, LINEAR_MAP_BASE + (1 << 45)] {
-        assert_eq!(uaccess::read_kernel_word(vaddr), None, "at {vaddr:#x}");
+fn claim_181_peer_111_stack_has_guards_at_both_ends() {
+    let stack = KernelStack::new(8 * PAGE_SIZE).expect("enough memory");
+    assert_eq!(stack.top() - stack.bottom(), 8 * PAGE_SIZE);
+    for guard in [
+        stack.bottom() - 8,
+        stack.bottom() - 2 * PAGE_SIZE,
+        stack.top(),
+        stack.top() + PAGE_SIZE,
+    ] {
+        assert_eq!(uaccess::read_kernel_word(guard), None);
     }
+    assert_eq!(uaccess::read_kernel_word(stack.bottom()), Some(0));
+    assert_eq!(uaccess::read_kernel_word(stack.top() - 8), Some(0));
 }
 
 #[ktest]
-fn page_below_a_stack_is_a_guard() {
-    // peer_111
-    let stack = crate::task::test_stack();
-    assert_eq!(property_at(stack.bottom() - 1), None);
-    assert_eq!(uaccess::read_kernel_word(stack.bottom() - 8), None);
-    assert!(uaccess::read_kernel_word(stack.bottom()).is_some());
-    assert!(uaccess::read_kernel_word(stack.top() - 8).is_some());
-}
-
-#[ktest]
-fn areas_have_a_page_between_them() {
-    let first = reserve(PAGE_SIZE).expect("there are 32 TiB");
-    let second = reserve(PAGE_SIZE).expect("there are 32 TiB");
-    assert!(second >= first + 2 * PAGE_SIZE);
-}
-
-#[ktest]
-fn metadata_knows_what_a_frame_is_for() {
-    let frame = FrameAllocOptions::new()
-        .alloc_frame()
-        .expect("enough memory");
-    assert_eq!(usage_of(frame.start_paddr()), FrameUsage::User);
-    assert_eq!(usage_of(0), FrameUsage::Boot);
-    assert_eq!(usage_of(0xa_0000), FrameUsage::Absent);
-    assert_eq!(usage_of(usize::MAX), FrameUsage::Absent);
-    let paddr = frame.start_paddr();
-    drop(frame);
-    assert_eq!(usage_of(paddr), FrameUsage::Free);
-}
-
-#[ktest]
-fn metadata_of_holes_cannot_be_written() {
-    // Below 4 GiB there is a hole for devices, whose slots all share a page.
-    let slot = META_BASE + 0xe000_0000 / PAGE_SIZE * 32;
-    match property_at(slot) {
-        Some(prop) => assert!(!prop.flags.contains(PageFlags::W)),
-        None => crate::ktest::skip("this machine's RAM ends below the devices"),
+fn peer_057_stacks_are_made_and_given_back() {
+    let before = || {
+        frame_counts().free
+            + memory::memory()
+                .nr_kernel_nodes
+                .load(core::sync::atomic::Ordering::Relaxed)
+    };
+    drop(KernelStack::new(KernelStack::DEFAULT_SIZE).expect("enough memory"));
+    let count = before();
+    for _ in 0..50 {
+        drop(KernelStack::new(KernelStack::DEFAULT_SIZE).expect("enough memory"));
     }
+    assert_eq!(before(), count);
 }
 
 #[ktest]
-fn frames_are_accounted_for() {
+fn area_without_memory_is_an_error_and_leaves_nothing() {
     let before = frame_counts();
-    let frame = FrameAllocOptions::new()
-        .alloc_frame()
-        .expect("enough memory");
-    let clone = frame.clone();
-    assert_eq!(frame.reference_count(), 2);
-    assert_eq!(frame_counts().free, before.free - 1);
-    drop(frame);
-    assert_eq!(
-        (clone.reference_count(), frame_counts().free),
-        (1, before.free - 1)
-    );
-    drop(clone);
+    let too_large = (KVIRT_RANGE.end - KVIRT_RANGE.start) + PAGE_SIZE;
+    let refused = KVirtArea::map_frames(too_large, 0, iter::empty::<Frame<()>>(), prop());
+    assert_eq!(refused.err(), Some(Error::NoMemory));
     assert_eq!(frame_counts(), before);
 }
 
 #[ktest]
-fn fresh_frame_is_zeroed_whoever_had_it_before() {
-    // peer_101
-    let frame = FrameAllocOptions::new()
-        .alloc_frame()
-        .expect("enough memory");
-    let paddr = frame.start_paddr();
-    let mut writer = frame.writer();
-    crate::mm::VmReader::from(&[0xa5; PAGE_SIZE][..]).read(&mut writer);
-    drop(frame);
-    let again = FrameAllocOptions::new()
-        .alloc_frame()
-        .expect("enough memory");
-    assert_eq!(
-        again.start_paddr(),
-        paddr,
-        "the last frame freed is the next one given out"
-    );
-    let mut bytes = [0xff; PAGE_SIZE];
-    again
-        .reader()
-        .read(&mut crate::mm::VmWriter::from(&mut bytes[..]));
-    assert!(bytes.iter().all(|byte| *byte == 0));
+#[should_panic(expected = "do not fit into an area")]
+fn more_frames_than_fit_panic() {
+    area_of(&[frame(), frame()], 2 * PAGE_SIZE, PAGE_SIZE);
 }
 
 #[ktest]
-fn frames_in_use_are_distinct() {
-    let frames = [(); 64].map(|()| {
-        FrameAllocOptions::new()
-            .alloc_frame()
-            .expect("enough memory")
-    });
-    for (index, frame) in frames.iter().enumerate() {
-        assert!(frames[..index].iter().all(|other| other != frame));
-    }
+#[should_panic(expected = "is not whole pages")]
+fn unaligned_area_panics() {
+    area_of(&[], 100, 0);
+}
+
+#[ktest]
+fn choice_l19_cursors_of_the_kernels_table_hold_interrupts_off() {
+    // The kernel's nodes may be needed by handlers: a cursor of an area that is
+    // being made is opened with interrupts off, and they are on again after.
+    assert!(crate::irq::is_enabled());
+    let area = area_of(&[frame()], PAGE_SIZE, 0);
+    assert!(crate::irq::is_enabled());
+    drop(area);
+    assert!(crate::irq::is_enabled());
 }

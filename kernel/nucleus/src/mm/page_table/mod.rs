@@ -1,234 +1,307 @@
-//! Trees of nodes: walking, mapping, taking down.
+//! Page tables: what is mapped where, and who may change it.
 //!
-//! A `Tree` is a root node's address and nothing else; who owns the nodes and
-//! who excludes whom is the business of its users, the kernel space and the
-//! user address space. All accesses to entries are single words, since the
-//! hardware reads them, and sets accessed and dirty bits, at any moment.
+//! A [`PageTable<C>`] maps addresses of a range to items, as its
+//! [`PageTableConfig`] says. It is changed by cursors alone, each of which owns
+//! a range: `cursor` has the operations, `range_lock` the protocol by which
+//! cursors exclude each other, `node` what a table page is.
+//!
+//! ```text
+//!   cursor        query  find_next  jump  map  take_next  protect_next
+//!     │
+//!   range_lock    covering node, then all below: ancestors first, ascending
+//!     │
+//!   node          512 atomic entries + lock, stray flag, number of children
+//!     │
+//!   frame         counts, types, allocation
+//! ```
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Range;
 
-use super::{NR_ENTRIES, NR_LEVELS, Paddr, PageProperty, PagingLevel, Vaddr, page_size, pte_index};
-use crate::arch::paging::{PageTableEntry, PteState};
-use crate::arch::x86_64::memory::paddr_to_vaddr;
-use crate::error::Result;
+pub(crate) mod boot;
+pub mod config;
+mod cursor;
+mod cursor_mut;
+mod frag;
+pub(crate) mod node;
+mod range_lock;
+pub mod tiny;
+mod user;
 
-/// Where new nodes come from.
-pub(crate) trait NodeSource {
-    /// Returns the address of a zeroed frame that is the tree's from now on.
+#[doc(hidden)]
+pub use self::config::examples;
+pub use self::config::{
+    PageTableConfig, PageTableEntryTrait, PtFlags, PteScalar, config_laws, vaddr_range,
+};
+pub use self::cursor::Cursor;
+pub use self::cursor_mut::CursorMut;
+pub use self::frag::PageTableFrag;
+use self::node::{Child, Node, PageTableNode};
+use self::range_lock::Intent;
+pub use self::user::{MappedItem, MappedItemRef, UserPtConfig};
+pub(crate) use self::user::{level_of_size, tagged, untagged};
+use super::kspace::KernelPtConfig;
+use super::paging::{PagingConstsTrait, page_size, pte_index};
+use super::{Paddr, PageProperty, Vaddr};
+use crate::arch::{mmu, watch};
+use crate::cpu::InAtomicMode;
+use crate::error::Error;
+use crate::mm::frame::FrameAllocOptions;
+
+/// Why an operation on a page table was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageTableError {
+    /// The address is not in the cursor's range.
+    InvalidVaddr(Vaddr),
+    /// The range is empty, reversed, or not within the table.
+    InvalidVaddrRange(Vaddr, Vaddr),
+    /// An end of the range is not a multiple of a page.
+    UnalignedVaddr,
+    /// There is no memory for a node.
+    NoMemory,
+}
+
+impl From<PageTableError> for Error {
+    fn from(error: PageTableError) -> Self {
+        match error {
+            PageTableError::NoMemory => Self::NoMemory,
+            _ => Self::AccessDenied,
+        }
+    }
+}
+
+impl fmt::Display for PageTableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidVaddr(va) => write!(f, "{va:#x} is not in the cursor's range"),
+            Self::InvalidVaddrRange(start, end) => {
+                write!(f, "{start:#x}..{end:#x} is no range of the table")
+            }
+            Self::UnalignedVaddr => f.write_str("the range is not whole pages"),
+            Self::NoMemory => f.write_str("no memory for a node"),
+        }
+    }
+}
+
+impl core::error::Error for PageTableError {}
+
+/// A page table: the owner of a root node.
+pub struct PageTable<C: PageTableConfig> {
+    root: PageTableNode<C>,
+    _config: PhantomData<C>,
+}
+
+impl<C: PageTableConfig> PageTable<C> {
+    /// The laws of the configuration, checked for every table that is made.
+    const LAWS: () = config_laws::<C>();
+
+    /// Makes a table that maps nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`](crate::Error::NoMemory) when there is none.
-    fn new_node(&mut self) -> Result<Paddr>;
-}
+    /// [`PageTableError::NoMemory`].
+    pub fn empty() -> Result<Self, PageTableError> {
+        let () = Self::LAWS;
+        let level = C::C::NR_LEVELS;
+        let data = node::PageTablePageMeta::new(level, false);
+        let root = FrameAllocOptions::new()
+            .alloc_frame_with(data)
+            .map_err(|_| PageTableError::NoMemory)?;
+        watch::node_made(root.start_paddr(), level);
+        Ok(Self {
+            root,
+            _config: PhantomData,
+        })
+    }
 
-/// A node, by its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Node(Paddr);
-
-impl Node {
-    /// Names the node in the frame at `paddr`.
+    /// Makes the table of a root that start-up made.
     ///
     /// # Safety
     ///
-    /// The frame is a node in RAM, and remains one while the value is used.
-    pub(crate) unsafe fn from_paddr(paddr: Paddr) -> Self {
-        Self(paddr)
-    }
-
-    fn slot(&self, index: usize) -> &AtomicU64 {
-        let entries = paddr_to_vaddr(self.0) as *const [AtomicU64; NR_ENTRIES];
-        // SAFETY: The frame is a node, as whoever named it promised, and nodes
-        // are accessed as atomic words alone.
-        let entries = unsafe { &*entries };
-        &entries[index]
-    }
-
-    /// Reads an entry.
-    pub(crate) fn read(&self, index: usize) -> PageTableEntry {
-        // Acquire pairs with the Release in `write`: a child node that is seen
-        // here is seen initialised.
-        PageTableEntry::from_bits(self.slot(index).load(Ordering::Acquire))
-    }
-
-    /// Writes an entry.
-    pub(crate) fn write(&self, index: usize, entry: PageTableEntry) {
-        // Release: a child's contents become visible before the child.
-        self.slot(index).store(entry.bits(), Ordering::Release);
-    }
-
-    /// Replaces an entry and returns what it was, accessed and dirty bits as
-    /// the hardware left them.
-    pub(crate) fn swap(&self, index: usize, entry: PageTableEntry) -> PageTableEntry {
-        // AcqRel: as for reads and writes.
-        PageTableEntry::from_bits(self.slot(index).swap(entry.bits(), Ordering::AcqRel))
-    }
-}
-
-/// Where a walk ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Walk {
-    /// The node whose entry is absent or a leaf.
-    pub(crate) node: Node,
-    /// The node's level.
-    pub(crate) level: PagingLevel,
-    /// The entry's state, never a table.
-    pub(crate) state: PteState,
-}
-
-/// A tree of nodes, by its root.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tree {
-    root: Node,
-}
-
-impl Tree {
-    /// Names the tree of a root node.
-    ///
-    /// # Safety
-    ///
-    /// `root` is a root node, and all nodes below it stay while the value is
-    /// used by anybody else than the one who takes them down.
-    pub(crate) unsafe fn from_root(root: Paddr) -> Self {
-        // SAFETY: As the caller promises.
-        let root = unsafe { Node::from_paddr(root) };
-        Self { root }
+    /// The frame is a root node, and nobody owns it.
+    unsafe fn from_root(root: Paddr) -> Self {
+        let () = Self::LAWS;
+        Self {
+            // SAFETY: As the caller promises.
+            root: unsafe { PageTableNode::from_raw(root) },
+            _config: PhantomData,
+        }
     }
 
     /// Returns the physical address of the root node.
-    pub(crate) fn root_paddr(&self) -> Paddr {
-        self.root.0
+    pub fn root_paddr(&self) -> Paddr {
+        self.root.start_paddr()
     }
 
-    /// Returns the root node.
-    pub(crate) fn root(&self) -> Node {
-        self.root
+    fn root_node(&self) -> Node<C> {
+        Node::at(self.root_paddr())
     }
 
-    /// Follows the tables for an address down to an absent entry or a leaf.
-    pub(crate) fn walk(&self, vaddr: Vaddr) -> Walk {
-        let mut node = self.root;
-        let mut level = NR_LEVELS;
+    /// Opens a read-only cursor on a range, waiting until no other cursor has a
+    /// part of it. Allocates nothing.
+    ///
+    /// A task that opens a cursor while it has another one that shares a node
+    /// with it waits for itself, for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`PageTableError::InvalidVaddrRange`], then
+    /// [`PageTableError::UnalignedVaddr`].
+    pub fn cursor<'rcu, G: InAtomicMode>(
+        &'rcu self,
+        guard: &'rcu G,
+        range: &Range<Vaddr>,
+    ) -> Result<Cursor<'rcu, C>, PageTableError> {
+        Cursor::new(self, guard, range, Intent::Read)
+    }
+
+    /// Opens a cursor that may change what is mapped in a range; otherwise as
+    /// [`Self::cursor`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::cursor`], and [`PageTableError::NoMemory`] for a node on the
+    /// way to the range.
+    pub fn cursor_mut<'rcu, G: InAtomicMode>(
+        &'rcu self,
+        guard: &'rcu G,
+        range: &Range<Vaddr>,
+    ) -> Result<CursorMut<'rcu, C>, PageTableError> {
+        Cursor::new(self, guard, range, Intent::Change).map(CursorMut::new)
+    }
+
+    /// Walks the table as the hardware does, without locks: returns what an
+    /// address translates to at this moment, whatever its rights.
+    pub fn page_walk<G: InAtomicMode>(
+        &self,
+        guard: &G,
+        va: Vaddr,
+    ) -> Option<(Paddr, PageProperty)> {
+        let _section = crate::sync::rcu::read(guard);
+        let mut node = self.root_node();
+        let mut level = C::C::NR_LEVELS;
         loop {
-            let state = node.read(pte_index(vaddr, level)).state(level);
-            match state {
-                PteState::Table(child) => {
-                    node = Node(child);
-                    level -= 1;
+            let entry = node.read_unlocked(pte_index::<C::C>(va, level));
+            match node.sort(entry, level) {
+                Child::Absent => return None,
+                Child::Table(child) => (node, level) = (child, level - 1),
+                Child::Leaf(entry) => {
+                    let offset = va & (page_size::<C::C>(level) - 1);
+                    return Some((entry.paddr(level) + offset, entry.prop(level)));
                 }
-                PteState::Absent | PteState::Leaf(..) => return Walk { node, level, state },
             }
         }
     }
 
-    /// Returns the physical address that a virtual one is mapped to.
-    pub(crate) fn translate(&self, vaddr: Vaddr) -> Option<Paddr> {
-        let walk = self.walk(vaddr);
-        match walk.state {
-            PteState::Leaf(paddr, _) => Some(paddr + vaddr % page_size(walk.level)),
-            PteState::Absent | PteState::Table(_) => None,
-        }
+    /// Loads the table into the root register of this processor.
+    ///
+    /// # Safety
+    ///
+    /// 1. The table maps the kernel's code, data and stack where they are.
+    /// 2. The table outlives its time in the register.
+    pub(crate) unsafe fn activate(&self) {
+        // SAFETY: As the caller promises.
+        unsafe { mmu::activate(self.root_paddr()) };
     }
 
-    /// Returns the node of `level` that covers an address; missing ones on the
-    /// way are made, with rights for ring 3 if `user`.
-    ///
-    /// # Errors
-    ///
-    /// What `source` says. The nodes made before stay, empty.
+    /// Recounts the table from scratch: levels, children, locks, strays. Returns
+    /// the number of nodes. For tests and debugging.
     ///
     /// # Panics
     ///
-    /// Panics when a leaf of a higher level is in the way.
-    pub(crate) fn node_for(
-        &self,
-        vaddr: Vaddr,
-        level: PagingLevel,
-        user: bool,
-        source: &mut dyn NodeSource,
-    ) -> Result<Node> {
-        let mut node = self.root;
-        for upper in (level + 1..=NR_LEVELS).rev() {
-            let index = pte_index(vaddr, upper);
-            node = match node.read(index).state(upper) {
-                PteState::Table(child) => Node(child),
-                PteState::Absent => {
-                    let child = source.new_node()?;
-                    node.write(index, PageTableEntry::new_table(child, user));
-                    Node(child)
-                }
-                PteState::Leaf(..) => {
-                    panic!("{vaddr:#x} lies in a page of level {upper}")
-                }
+    /// Panics when something is wrong; call it while no cursor is open.
+    pub fn validate(&self) -> usize {
+        fn visit<C: PageTableConfig>(node: Node<C>, level: u8) -> usize {
+            assert_eq!(node.level(), level, "{node:?} has the level of its place");
+            assert!(!node.is_locked(), "{node:?} is left locked");
+            assert!(!node.is_stray(), "{node:?} is linked and stray");
+            let own = if level == C::C::NR_LEVELS {
+                C::TOP_LEVEL_INDEX_RANGE
+            } else {
+                0..C::C::NR_ENTRIES
             };
+            let (mut nodes, mut children) = (1, 0);
+            for index in own {
+                match node.sort(node.read(index), level) {
+                    Child::Absent => continue,
+                    Child::Table(child) => nodes += visit(child, level - 1),
+                    Child::Leaf(_) => assert!(level <= C::C::HIGHEST_TRANSLATION_LEVEL),
+                }
+                children += 1;
+            }
+            assert_eq!(node.nr_children(), children, "{node:?} counts its children");
+            nodes
         }
-        Ok(node)
+        visit(self.root_node(), C::C::NR_LEVELS)
     }
+}
 
-    /// Maps a range of physical memory with the largest pages that fit, up to
-    /// `highest` as the level of a leaf. All of it must be unmapped so far.
+impl PageTable<KernelPtConfig> {
+    /// Makes a table for a kernel: all nodes below the root are there, and stay.
     ///
     /// # Errors
     ///
-    /// What `source` says; what was mapped before stays.
-    ///
-    /// # Panics
-    ///
-    /// Panics when an address is unaligned or mapped already.
-    pub(crate) fn map_range(
-        &self,
-        vaddr: Vaddr,
-        paddr: Paddr,
-        len: usize,
-        (prop, highest): (PageProperty, PagingLevel),
-        source: &mut dyn NodeSource,
-    ) -> Result<()> {
-        let mut done = 0;
-        while done < len {
-            let (va, pa, rest) = (vaddr + done, paddr + done, len - done);
-            let level = largest_level(va, pa, rest, highest);
-            let node = self.node_for(va, level, false, source)?;
-            let index = pte_index(va, level);
-            let old = node.swap(index, PageTableEntry::new_leaf(pa, level, prop));
-            assert_eq!(old, PageTableEntry::default(), "{va:#x} is mapped already");
-            done += page_size(level);
+    /// [`PageTableError::NoMemory`].
+    pub fn new_kernel() -> Result<Self, PageTableError> {
+        let table = Self::empty()?;
+        let root = table.root_node();
+        root.lock();
+        for index in KernelPtConfig::TOP_LEVEL_INDEX_RANGE {
+            let Ok(child) = Node::<KernelPtConfig>::alloc_locked(root.level() - 1) else {
+                root.unlock();
+                return Err(PageTableError::NoMemory);
+            };
+            let entry = PageTableEntryTrait::new_pt(child.paddr(), KernelPtConfig::PT_FLAGS);
+            root.fill(index, entry);
+            child.unlock();
         }
-        Ok(())
+        root.unlock();
+        Ok(table)
+    }
+
+    /// Makes a table for a user, whose upper half is the kernel's.
+    ///
+    /// The kernel's entries are copied and never change, since the nodes that
+    /// they lead to live for ever. They are not counted.
+    ///
+    /// # Errors
+    ///
+    /// [`PageTableError::NoMemory`].
+    pub fn create_user_page_table(&self) -> Result<PageTable<UserPtConfig>, PageTableError> {
+        let table = PageTable::<UserPtConfig>::empty()?;
+        let (kernel, user) = (self.root_node(), table.root_node());
+        user.lock();
+        for index in KernelPtConfig::TOP_LEVEL_INDEX_RANGE {
+            let entry = kernel.read_unlocked(index);
+            debug_assert!(entry.is_present() && !entry.is_last(kernel.level()));
+            user.copy_in(index, entry);
+        }
+        user.unlock();
+        Ok(table)
     }
 }
 
-/// Returns the largest level, up to `highest`, whose pages can start a mapping
-/// of `len` bytes from `vaddr` to `paddr`.
-pub(crate) fn largest_level(
-    vaddr: Vaddr,
-    paddr: Paddr,
-    len: usize,
-    highest: PagingLevel,
-) -> PagingLevel {
-    (2..=highest)
-        .rev()
-        .find(|level| {
-            let size = page_size(*level);
-            vaddr.is_multiple_of(size) && paddr.is_multiple_of(size) && len >= size
-        })
-        .unwrap_or(1)
-}
-
-#[cfg(ktest)]
-mod tests {
-    use super::largest_level;
-    use crate::prelude::*;
-
-    #[ktest]
-    fn largest_pages_need_both_alignments_and_room() {
-        const M2: usize = 2 << 20;
-        const G1: usize = 1 << 30;
-        assert_eq!(largest_level(G1, 0, G1, 3), 3);
-        assert_eq!(largest_level(G1, 0, G1, 2), 2);
-        assert_eq!(largest_level(G1, 0, G1 - 4096, 3), 2);
-        assert_eq!(largest_level(G1, M2, G1, 3), 2);
-        assert_eq!(largest_level(M2, 4096, G1, 3), 1);
-        assert_eq!(largest_level(4096, 4096, M2, 3), 1);
-        assert_eq!(largest_level(M2, M2, M2 - 4096, 3), 1);
+impl<C: PageTableConfig> fmt::Debug for PageTable<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PageTable({:#x})", self.root_paddr())
     }
 }
+
+/// Checks a range: order first, then alignment.
+fn check_range<C: PageTableConfig>(range: &Range<Vaddr>) -> Result<(), PageTableError> {
+    let managed = const { vaddr_range::<C>() };
+    let is_legal = range.start < range.end
+        && *managed.start() <= range.start
+        && range.end - 1 <= *managed.end();
+    if !is_legal {
+        return Err(PageTableError::InvalidVaddrRange(range.start, range.end));
+    }
+    if (range.start | range.end) & (C::C::BASE_PAGE_SIZE - 1) != 0 {
+        return Err(PageTableError::UnalignedVaddr);
+    }
+    Ok(())
+}
+
+#[cfg(any(test, ktest))]
+mod tests;

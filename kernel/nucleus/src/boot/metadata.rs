@@ -12,23 +12,25 @@
 
 use core::ops::Range;
 
-use super::meta::{self, FrameUsage, MetaSlot, SLOT_SIZE};
+use super::early_alloc::EarlyAllocator;
+use super::memory_map::MemoryMap;
+use crate::arch::memory::{self, paddr_to_vaddr};
 use crate::arch::paging::PageTableEntry;
-use crate::arch::x86_64::memory::paddr_to_vaddr;
-use crate::boot::early_alloc::EarlyAllocator;
-use crate::boot::memory_map::MemoryMap;
 use crate::error::Result;
+use crate::mm::frame::meta::{MetaSlot, SLOT_SIZE};
 use crate::mm::kspace::layout::META_BASE;
-use crate::mm::page_table::{Node, NodeSource, Tree};
+use crate::mm::page_table::boot::{Node, NodeSource, Tree};
+use crate::mm::page_table::{PageTableEntryTrait, PtFlags};
+use crate::mm::paging::{PagingConsts, page_size, pte_index};
 use crate::mm::prop::{CachePolicy, PageFlags, PageProperty};
-use crate::mm::{NR_ENTRIES, PAGE_SIZE, Paddr, PagingLevel, page_size, pte_index};
+use crate::mm::{NR_ENTRIES, PAGE_SIZE, Paddr, PagingLevel};
 
 /// The level of the entry that covers the whole array, 64 TiB of frames.
 const TOP: PagingLevel = 4;
 
 /// Returns how many bytes of frames an entry of a level covers by its slots.
 const fn covered(level: PagingLevel) -> usize {
-    page_size(level) / SLOT_SIZE * PAGE_SIZE
+    page_size::<PagingConsts>(level) / SLOT_SIZE * PAGE_SIZE
 }
 
 struct Builder<'a, 'm> {
@@ -41,7 +43,7 @@ struct Builder<'a, 'm> {
 }
 
 /// Maps the array into the kernel's tree, and initialises a slot for each frame:
-/// RAM counts as used since boot, everything else as absent. Returns the bytes
+/// RAM counts as reserved, everything else as no RAM. Returns the bytes
 /// that the slots take.
 ///
 /// # Errors
@@ -55,14 +57,19 @@ pub(crate) fn build(tree: Tree, map: &MemoryMap, early: &mut EarlyAllocator<'_>)
         void: [None; TOP as usize],
         slot_bytes: 0,
     };
-    let node = tree.node_for(META_BASE, TOP - 1, false, builder.early)?;
-    builder.fill(node, TOP - 1, pte_index(META_BASE, TOP - 1), 0)?;
+    let node = tree.node_for(META_BASE, TOP - 1, builder.early)?;
+    builder.fill(
+        node,
+        TOP - 1,
+        pte_index::<PagingConsts>(META_BASE, TOP - 1),
+        0,
+    )?;
     Ok(builder.slot_bytes)
 }
 
 /// Declares the array usable, once the tree that maps it is active.
 pub(crate) fn publish(map: &MemoryMap) {
-    meta::publish(map.end_of_ram() as Paddr);
+    memory::publish_max_paddr(map.end_of_ram() as Paddr);
 }
 
 impl Builder<'_, '_> {
@@ -88,7 +95,7 @@ impl Builder<'_, '_> {
         }
         let whole = level == 2 && ram == frames.len();
         if level == 1 || whole {
-            let size = page_size(level);
+            let size = page_size::<PagingConsts>(level);
             if let Some(page) = self.early.alloc(size, size) {
                 self.init_slots(page, &frames);
                 return Ok(leaf(page, level, PageFlags::RW));
@@ -101,7 +108,7 @@ impl Builder<'_, '_> {
         // SAFETY: The frame was just made a node.
         let node = unsafe { Node::from_paddr(child) };
         self.fill(node, level - 1, 0, start)?;
-        Ok(PageTableEntry::new_table(child, false))
+        Ok(PageTableEntry::new_pt(child, PtFlags::empty()))
     }
 
     /// Returns the shared entry for frames that are all absent.
@@ -117,7 +124,7 @@ impl Builder<'_, '_> {
             // SAFETY: The frame was just made a node.
             let node = unsafe { Node::from_paddr(page) };
             (0..NR_ENTRIES).for_each(|index| node.write(index, below));
-            PageTableEntry::new_table(page, false)
+            PageTableEntry::new_pt(page, PtFlags::empty())
         };
         self.void[usize::from(level)] = Some(entry);
         Ok(entry)
@@ -140,7 +147,7 @@ impl Builder<'_, '_> {
                 // SAFETY: The offset is within the memory just zeroed, and all
                 // zeros are a valid slot.
                 let slot = unsafe { &*((base + offset) as *const MetaSlot) };
-                slot.set_usage(FrameUsage::Boot);
+                slot.init_reserved();
             }
         }
         self.slot_bytes += bytes;
@@ -157,5 +164,5 @@ fn ram_within(map: &MemoryMap, range: &Range<Paddr>) -> impl Iterator<Item = Ran
 
 fn leaf(page: Paddr, level: PagingLevel, flags: PageFlags) -> PageTableEntry {
     let prop = PageProperty::new_kernel(flags, CachePolicy::Writeback);
-    PageTableEntry::new_leaf(page, level, prop)
+    PageTableEntry::new_page(page, level, prop)
 }

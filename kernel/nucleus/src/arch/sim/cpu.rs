@@ -1,0 +1,69 @@
+//! Simulated processors: which one this thread plays, and interrupting others.
+//!
+//! An interrupt is delivered when its processor comes to a yield point with
+//! interrupts on: while it waits for a lock or a flush, when a guard that held
+//! interrupts off is dropped, when a thread starts to play it. A processor that
+//! no thread plays is idle: whoever waits delivers its interrupts.
+
+extern crate std;
+
+use std::sync::atomic::Ordering;
+
+use super::machine::{current, play_if_idle};
+use crate::cpu::CpuId;
+use crate::mm::state::CpuMemory;
+
+/// Returns the processor that asks.
+pub(crate) fn current_id() -> CpuId {
+    current().id
+}
+
+/// Returns the number of processors that run the kernel.
+#[inline]
+pub(crate) fn nr_cpus() -> usize {
+    current().machine().cpus.len()
+}
+
+/// Returns the memory state of the processor that asks.
+#[inline]
+pub(crate) fn local() -> &'static CpuMemory {
+    &current().memory
+}
+
+/// Returns the memory state of a processor.
+pub(crate) fn of(cpu: CpuId) -> &'static CpuMemory {
+    &current().machine().cpus[cpu.as_usize()].memory
+}
+
+/// Returns the memory states of all processors.
+pub(crate) fn all() -> impl Iterator<Item = &'static CpuMemory> {
+    current().machine().cpus.iter().map(|cpu| &cpu.memory)
+}
+
+/// Waits a moment for another processor: delivers interrupts that are due.
+pub(crate) fn relax() {
+    serve_interrupts();
+    let here = current();
+    for other in &here.machine().cpus {
+        if other.id != here.id && other.interrupted.load(Ordering::Acquire) {
+            play_if_idle(other, || ());
+        }
+    }
+    std::thread::yield_now();
+}
+
+/// Delivers the interrupts of the processor that asks, if it takes any.
+pub(super) fn serve_interrupts() {
+    let cpu = current();
+    if cpu.irq_guards.get() == 0 && cpu.interrupted.swap(false, Ordering::AcqRel) {
+        cpu.memory.flushes.serve_if_due();
+    }
+}
+
+/// Has a processor flush what is in its queue.
+pub(crate) fn interrupt_to_flush(cpu: CpuId) {
+    let machine = current().machine();
+    machine.cpus[cpu.as_usize()]
+        .interrupted
+        .store(true, Ordering::Release);
+}

@@ -1,0 +1,57 @@
+//! The root register and the TLB of a simulated processor (SDM vol. 3A, 4.10.4).
+
+use std::sync::atomic::Ordering;
+
+use super::machine::current;
+use crate::mm::{Paddr, PagingLevel, Vaddr};
+
+extern crate std;
+
+/// Returns the highest level at which the processor accepts a leaf.
+pub(crate) fn highest_leaf_level() -> PagingLevel {
+    3
+}
+
+/// Returns the physical address of the active root table.
+#[inline]
+pub(crate) fn active_root() -> Paddr {
+    // Relaxed: the processor's own register.
+    current().root.load(Ordering::Relaxed)
+}
+
+/// Makes `root` the active root table; flushes all but global translations.
+///
+/// # Safety
+///
+/// `root` is a root table that outlives its time in the register.
+pub(crate) unsafe fn activate(root: Paddr) {
+    let cpu = current();
+    // SeqCst: other processors' changes are walked after this, or seen by it.
+    cpu.root.store(root, Ordering::SeqCst);
+    flush_all_excluding_global();
+}
+
+/// Drops this processor's translation of one page, global or not.
+pub(crate) fn flush_page(vaddr: Vaddr) {
+    with_tlb(|tlb| tlb.flush_page(vaddr));
+}
+
+/// Drops all of this processor's translations but global ones.
+pub(crate) fn flush_all_excluding_global() {
+    with_tlb(|tlb| tlb.flush_all(false));
+}
+
+/// Drops all of this processor's translations.
+pub(crate) fn flush_all_including_global() {
+    with_tlb(|tlb| tlb.flush_all(true));
+}
+
+fn with_tlb(body: impl FnOnce(&mut super::tlb::Tlb)) {
+    let cpu = current();
+    if let Some(checker) = &cpu.machine().checker {
+        let mut checker = checker
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        body(&mut checker.tlbs[cpu.id.as_usize()]);
+    }
+}

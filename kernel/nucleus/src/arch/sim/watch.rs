@@ -1,0 +1,51 @@
+//! What the memory core tells the checker of its doings. No hardware.
+
+extern crate std;
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::vec::Vec;
+
+use super::checker::Checker;
+use super::machine::current;
+use crate::mm::{Paddr, PagingLevel};
+
+/// Runs with the checker and the roots that processors have loaded.
+#[inline]
+fn with_checker(body: impl FnOnce(&mut Checker, &[Paddr])) {
+    let machine = current().machine();
+    let Some(checker) = &machine.checker else {
+        return;
+    };
+    let mut checker = checker.lock().unwrap_or_else(PoisonError::into_inner);
+    // SeqCst: a root that is loaded before the change was made is seen.
+    let roots: Vec<_> = machine
+        .cpus
+        .iter()
+        .map(|cpu| cpu.root.load(Ordering::SeqCst))
+        .collect();
+    body(&mut checker, &roots);
+}
+
+/// A frame became a node.
+pub(crate) fn node_made(node: Paddr, level: PagingLevel) {
+    with_checker(|checker, _| checker.node_made(node, level));
+}
+
+/// An entry of a node was written.
+#[inline]
+pub(crate) fn entry_written(node: Paddr, index: usize, old: usize, new: usize, locked: bool) {
+    debug_assert!(
+        locked,
+        "an entry of {node:#x} was written without the node's lock"
+    );
+    with_checker(|checker, roots| {
+        checker.entry_written(node, index, (old as u64, new as u64), roots);
+    });
+}
+
+/// A frame was given back to the allocator.
+#[inline]
+pub(crate) fn frame_freed(frame: Paddr) {
+    with_checker(|checker, roots| checker.frame_freed(frame, roots));
+}

@@ -1,0 +1,140 @@
+//! Sets of processors: one bit each.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::{CpuId, MAX_CPUS};
+
+const _: () = assert!(MAX_CPUS <= u64::BITS as usize, "a set is one word");
+
+/// A set of processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuSet(u64);
+
+impl CpuSet {
+    /// Returns the set of no processor.
+    pub const fn new_empty() -> Self {
+        Self(0)
+    }
+
+    /// Returns the set of all processors of the machine.
+    pub fn new_full() -> Self {
+        Self(u64::MAX >> (MAX_CPUS - super::num_cpus()))
+    }
+
+    /// Adds a processor.
+    pub const fn add(&mut self, cpu: CpuId) {
+        self.0 |= 1 << cpu.0;
+    }
+
+    /// Removes a processor.
+    pub const fn remove(&mut self, cpu: CpuId) {
+        self.0 &= !(1 << cpu.0);
+    }
+
+    /// Adds the processors of another set.
+    pub const fn union(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Returns whether a processor is in the set.
+    pub const fn contains(&self, cpu: CpuId) -> bool {
+        self.0 >> cpu.0 & 1 == 1
+    }
+
+    /// Returns whether no processor is in the set.
+    pub const fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns the number of processors in the set.
+    pub const fn count(&self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Returns the processors of the set, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = CpuId> + use<> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let index = (rest != 0).then(|| rest.trailing_zeros())?;
+            rest &= rest - 1;
+            Some(CpuId(index))
+        })
+    }
+}
+
+/// A set of processors that several of them change at once.
+///
+/// Both ways of touching it are read-modify-write operations of sequential
+/// consistency, because a set of processors is one half of a handshake: a
+/// processor *adds itself and then walks a table*, another *writes the table
+/// and then reads the set*. Each of the two must see what the other did first,
+/// which plain stores and loads do not give (peer 69).
+#[derive(Debug, Default)]
+pub struct AtomicCpuSet(AtomicU64);
+
+impl AtomicCpuSet {
+    /// Returns a set of these processors.
+    pub const fn new(initial: CpuSet) -> Self {
+        Self(AtomicU64::new(initial.0))
+    }
+
+    /// Adds a processor.
+    pub fn add(&self, cpu: CpuId) {
+        // SeqCst: comes before the walks of the table that the caller loads.
+        self.0.fetch_or(1 << cpu.0, Ordering::SeqCst);
+    }
+
+    /// Removes a processor.
+    pub fn remove(&self, cpu: CpuId) {
+        // SeqCst: comes after the load of the root register that left the table.
+        self.0.fetch_and(!(1 << cpu.0), Ordering::SeqCst);
+    }
+
+    /// Returns the set as of now, for someone who wrote the table before.
+    pub fn load(&self) -> CpuSet {
+        // SeqCst, and a write although it changes nothing: the caller's writes
+        // to the table are visible before the set is read.
+        CpuSet(self.0.fetch_or(0, Ordering::SeqCst))
+    }
+}
+
+#[cfg(any(test, ktest))]
+mod tests {
+    use super::{AtomicCpuSet, CpuSet};
+    use crate::cpu::{CpuId, MAX_CPUS, num_cpus};
+    use crate::prelude::*;
+
+    #[ktest]
+    fn set_holds_what_was_added_and_not_removed() {
+        let mut set = CpuSet::new_empty();
+        assert!(set.is_empty());
+        for index in [0, 1, 63] {
+            set.add(CpuId::new(index));
+        }
+        set.remove(CpuId::new(1));
+        assert_eq!(set.count(), 2);
+        assert!(set.iter().map(CpuId::as_usize).eq([0, 63]));
+        assert!(set.contains(CpuId::new(63)) && !set.contains(CpuId::new(1)));
+    }
+
+    #[ktest]
+    fn full_set_is_the_machine() {
+        assert_eq!(CpuSet::new_full().count(), num_cpus());
+        assert!(CpuSet::new_full().contains(CpuId::bsp()));
+    }
+
+    #[ktest]
+    fn atomic_set_reads_back() {
+        let set = AtomicCpuSet::new(CpuSet::new_empty());
+        set.add(CpuId::new(5));
+        set.add(CpuId::new(6));
+        set.remove(CpuId::new(5));
+        assert!(set.load().iter().eq([CpuId::new(6)]));
+    }
+
+    #[ktest]
+    #[should_panic(expected = "so many processors")]
+    fn processor_beyond_the_last_cannot_be_named() {
+        CpuId::new(MAX_CPUS);
+    }
+}

@@ -1,0 +1,194 @@
+//! What a type of frame is, and what is known of it when only a slot is.
+
+use core::any::TypeId;
+use core::fmt;
+use core::marker::PhantomData;
+
+use crate::arch::memory;
+use crate::mm::{Infallible, PAGE_SIZE, Paddr, VmReader};
+
+/// The type of a frame: what its slot holds.
+///
+/// At most [`FRAME_METADATA_MAX_SIZE`](super::meta::FRAME_METADATA_MAX_SIZE) bytes; a larger type does not compile.
+/// Implement it with [`impl_frame_meta_for!`](crate::impl_frame_meta_for) or
+/// [`impl_untyped_frame_meta_for!`](crate::impl_untyped_frame_meta_for).
+///
+/// # Safety
+///
+/// 1. `is_untyped` says yes only for a type whose frames hold plain bytes that
+///    anybody may see and change, user programs included.
+/// 2. `drop_hook` says [`DropHook::LeavesZeros`] only if that is so.
+pub unsafe trait AnyFrameMeta: fmt::Debug + Send + Sync + 'static {
+    /// Called once, when the last reference is gone and before the data is
+    /// dropped, with the bytes of the page. Must not take locks that somebody
+    /// who drops a frame may hold.
+    fn on_drop(&mut self, _reader: &mut VmReader<'_, Infallible>) {}
+
+    /// Returns whether the frame is plain bytes.
+    fn is_untyped(&self) -> bool {
+        false
+    }
+
+    /// Says whether [`Self::on_drop`] has work to do; if not, it is not called.
+    fn drop_hook() -> DropHook
+    where
+        Self: Sized,
+    {
+        DropHook::None
+    }
+}
+
+/// What a type of frame does when its last reference goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropHook {
+    /// Nothing.
+    None,
+    /// [`AnyFrameMeta::on_drop`] is called.
+    Runs,
+    /// It is called, and leaves the page all zeros.
+    LeavesZeros,
+}
+
+/// The vtables of a type; which one is its own depends on its drop hook.
+struct VtableOf<M>(PhantomData<M>);
+
+impl<M: AnyFrameMeta> VtableOf<M> {
+    const PLAIN: &'static MetaVtable = &MetaVtable {
+        type_id: TypeId::of::<M>,
+        leaves_zeros: false,
+        destroy: if core::mem::needs_drop::<M>() {
+            Some(destroy::<M>)
+        } else {
+            None
+        },
+        as_dyn: as_dyn::<M>,
+    };
+    const HOOKED: &'static MetaVtable = &MetaVtable {
+        destroy: Some(destroy_with_hook::<M>),
+        ..*Self::PLAIN
+    };
+    const ZEROING: &'static MetaVtable = &MetaVtable {
+        leaves_zeros: true,
+        ..*Self::HOOKED
+    };
+
+    fn get() -> &'static MetaVtable {
+        match M::drop_hook() {
+            DropHook::None => Self::PLAIN,
+            DropHook::Runs => Self::HOOKED,
+            DropHook::LeavesZeros => Self::ZEROING,
+        }
+    }
+}
+
+/// What a slot's type is when only the slot is known.
+#[derive(Clone, Copy)]
+pub(super) struct MetaVtable {
+    type_id: fn() -> TypeId,
+    /// Whether the page is all zeros after the data is destroyed.
+    pub(super) leaves_zeros: bool,
+    /// Destroys the data: drop hook, then destructor. SAFETY: see [`destroy`].
+    pub(super) destroy: Option<unsafe fn(*mut u8, Paddr)>,
+    /// Returns the data as what all types have in common. SAFETY: see [`as_dyn`].
+    pub(super) as_dyn: unsafe fn(*const u8) -> *const dyn AnyFrameMeta,
+}
+
+/// From where the distances of vtables are counted. They are constants of the
+/// same image, so they are less than 2 GiB away.
+static ANCHOR: u8 = 0;
+
+impl MetaVtable {
+    /// Returns the number by which a slot remembers the vtable of a type.
+    pub(super) fn number_of<M: AnyFrameMeta>() -> u32 {
+        let address = (VtableOf::<M>::get() as *const Self).expose_provenance();
+        address.wrapping_sub((&raw const ANCHOR).expose_provenance()) as u32
+    }
+
+    /// Returns the vtable of a number.
+    ///
+    /// # Safety
+    ///
+    /// The number is from [`Self::number_of`].
+    pub(super) unsafe fn by_number(number: u32) -> &'static Self {
+        let anchor = (&raw const ANCHOR).expose_provenance();
+        let address = anchor.wrapping_add_signed(number as i32 as isize);
+        let vtable = core::ptr::with_exposed_provenance::<Self>(address);
+        // SAFETY: The number is the distance of a constant of this image.
+        unsafe { &*vtable }
+    }
+
+    /// Returns whether the type is `M`.
+    pub(super) fn is_of<M: AnyFrameMeta>(&self) -> bool {
+        (self.type_id)() == TypeId::of::<M>()
+    }
+}
+
+impl fmt::Debug for MetaVtable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MetaVtable")
+    }
+}
+
+/// Drops the data of a frame.
+///
+/// # Safety
+///
+/// `data` holds a value of `M` that nobody uses any more.
+unsafe fn destroy<M: AnyFrameMeta>(data: *mut u8, _paddr: Paddr) {
+    // SAFETY: As the caller promises; nobody reads it after this.
+    unsafe { data.cast::<M>().drop_in_place() };
+}
+
+/// Runs the drop hook of a frame and drops its data.
+///
+/// # Safety
+///
+/// `data` holds a value of `M` that nobody uses any more, of the frame at `paddr`.
+unsafe fn destroy_with_hook<M: AnyFrameMeta>(data: *mut u8, paddr: Paddr) {
+    let page = memory::paddr_to_vaddr(paddr) as *const u8;
+    // SAFETY: The linear map holds the page, and the frame has no user left.
+    let mut reader = unsafe { VmReader::from_kernel_space(page, PAGE_SIZE) };
+    // SAFETY: The caller promises a value that is nobody else's.
+    unsafe { (*data.cast::<M>()).on_drop(&mut reader) };
+    // SAFETY: As the caller promises.
+    unsafe { destroy::<M>(data, paddr) };
+}
+
+/// Returns the data as what all types have in common.
+///
+/// # Safety
+///
+/// `data` holds a value of `M`.
+unsafe fn as_dyn<M: AnyFrameMeta>(data: *const u8) -> *const dyn AnyFrameMeta {
+    data.cast::<M>()
+}
+
+/// Makes types that of frames whose bytes the kernel alone may touch.
+///
+/// Nothing of what it expands to depends on its input: the types' own code is
+/// not called, and the compiler checks that they fit.
+#[macro_export]
+macro_rules! impl_frame_meta_for {
+    ($($meta:ty),* $(,)?) => {$(
+        // SAFETY: 1. it is not untyped; 2. there is no hook.
+        unsafe impl $crate::mm::frame::AnyFrameMeta for $meta {}
+    )*};
+}
+
+/// Makes types that of frames of plain bytes, which user programs may see.
+#[macro_export]
+macro_rules! impl_untyped_frame_meta_for {
+    ($($meta:ty),* $(,)?) => {$(
+        // SAFETY: 1. the frame's bytes are touched by readers and writers
+        // alone, as untyped frames give no other access; 2. there is no hook.
+        unsafe impl $crate::mm::frame::AnyFrameMeta for $meta {
+            fn is_untyped(&self) -> bool {
+                true
+            }
+        }
+        // SAFETY: It is untyped, see above.
+        unsafe impl $crate::mm::frame::AnyUFrameMeta for $meta {}
+    )*};
+}
+
+impl_untyped_frame_meta_for!(());

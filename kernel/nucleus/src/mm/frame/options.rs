@@ -1,0 +1,130 @@
+//! How frames are allocated.
+
+use super::{AnyFrameMeta, Frame, Segment, allocator};
+use crate::arch::memory::paddr_to_vaddr;
+use crate::arch::uaccess;
+use crate::error::{Error, Result};
+use crate::mm::{PAGE_SIZE, Paddr};
+
+/// How to allocate frames: zeroed unless told otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameAllocOptions {
+    zeroed: bool,
+    align: usize,
+}
+
+impl FrameAllocOptions {
+    /// Returns the default options: zeroed, aligned to a page.
+    pub const fn new() -> Self {
+        Self {
+            zeroed: true,
+            align: PAGE_SIZE,
+        }
+    }
+
+    /// Says whether frames are to be zeroed; if not, they hold old data.
+    pub const fn zeroed(&mut self, zeroed: bool) -> &mut Self {
+        self.zeroed = zeroed;
+        self
+    }
+
+    /// Says what the first address is to be a multiple of: bytes, a power of two
+    /// of at least a page.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `align` is anything else.
+    pub const fn align(&mut self, align: usize) -> &mut Self {
+        assert!(
+            align.is_power_of_two() && align >= PAGE_SIZE,
+            "an alignment is a power of two of at least a page"
+        );
+        self.align = align;
+        self
+    }
+
+    /// Allocates an untyped frame.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn alloc_frame(&self) -> Result<Frame<()>> {
+        self.alloc_frame_with(())
+    }
+
+    /// Allocates a frame of a type.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn alloc_frame_with<M: AnyFrameMeta>(&self, data: M) -> Result<Frame<M>> {
+        if self.align > PAGE_SIZE {
+            let mut data = Some(data);
+            let one = |_| data.take().expect("a segment of one frame asks once");
+            let mut segment = self.alloc_segment_with(1, one)?;
+            return segment.next().ok_or(Error::NoMemory);
+        }
+        let free = allocator::alloc_frame(self.zeroed).ok_or(Error::NoMemory)?;
+        // Claimed first: a pool that lies must not have a used frame zeroed.
+        if let Err(why) = free.slot.claim(data) {
+            panic!("the allocator gave {:?} out, but {why}", free.slot);
+        }
+        if self.zeroed && !free.is_zeroed {
+            zero(free.slot.frame_paddr(), PAGE_SIZE);
+        }
+        free.slot.finish_shared();
+        // SAFETY: The claim made one reference, to a frame of this type.
+        Ok(unsafe { Frame::from_slot(free.slot) })
+    }
+
+    /// Allocates untyped frames side by side.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgs`] for no frames, [`Error::NoMemory`].
+    pub fn alloc_segment(&self, nr_frames: usize) -> Result<Segment<()>> {
+        self.alloc_segment_with(nr_frames, |_| ())
+    }
+
+    /// Allocates frames of a type side by side; `data_of` makes the data of the
+    /// frame at each address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgs`] for no frames, [`Error::NoMemory`].
+    pub fn alloc_segment_with<M: AnyFrameMeta>(
+        &self,
+        nr_frames: usize,
+        data_of: impl FnMut(Paddr) -> M,
+    ) -> Result<Segment<M>> {
+        if nr_frames == 0 {
+            return Err(Error::InvalidArgs);
+        }
+        let size = nr_frames.checked_mul(PAGE_SIZE).ok_or(Error::NoMemory)?;
+        let start = allocator::alloc_contiguous(size, self.align).ok_or(Error::NoMemory)?;
+        match Segment::from_unused(start..start + size, data_of) {
+            Ok(segment) => {
+                if self.zeroed {
+                    zero(start, size);
+                }
+                Ok(segment)
+            }
+            Err(why) => panic!("the allocator gave frames from {start:#x} out, but {why}"),
+        }
+    }
+}
+
+impl Default for FrameAllocOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Zeroes memory that was just claimed.
+fn zero(start: Paddr, size: usize) {
+    for paddr in (start..start + size).step_by(PAGE_SIZE) {
+        // SAFETY: The linear map holds the page, which was just claimed, and which
+        // nobody else has a use for yet.
+        unsafe { uaccess::zero_page(paddr_to_vaddr(paddr) as *mut u8) };
+    }
+}

@@ -1,0 +1,33 @@
+//! What was taken out of a page table.
+
+use crate::mm::Vaddr;
+use crate::mm::frame::{AnyFrameMeta, Frame};
+
+use super::config::PageTableConfig;
+
+/// A part of a page table that was taken out of it.
+///
+/// It owns what its entry owned. Processors may still translate by it, and read
+/// its nodes, until they flushed its addresses: drop it only after that.
+#[derive(Debug)]
+#[must_use = "processors may still use what was taken out"]
+pub enum PageTableFrag<C: PageTableConfig> {
+    /// A mapping.
+    Mapped {
+        /// Its first address.
+        va: Vaddr,
+        /// What was mapped.
+        item: C::Item,
+    },
+    /// A node with all below it.
+    StrayPageTable {
+        /// The node.
+        pt: Frame<dyn AnyFrameMeta>,
+        /// Its first address.
+        va: Vaddr,
+        /// Bytes of addresses that it covered.
+        len: usize,
+        /// Mappings in it, huge ones counting once.
+        num_frames: usize,
+    },
+}

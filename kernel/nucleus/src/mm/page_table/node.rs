@@ -1,0 +1,374 @@
+//! A node: a frame that serves as a table of paging, with its lock.
+//!
+//! A node is a [`Frame`] of type [`PageTablePageMeta`], so that its life is
+//! counted like that of any frame. Its parent's entry holds one reference; so
+//! do the owner of a root and each processor whose root register holds it. When
+//! the last reference goes, so do all that its entries hold ([`AnyFrameMeta::on_drop`]),
+//! and the page is left all zeros, ready to be the next node.
+//!
+//! [`Node`] is a borrowed look, copied freely inside of this module. Two rules
+//! make it sound; they are the business of [`range_lock`](super::range_lock) and
+//! [`cursor`](super::cursor), the only users:
+//!
+//! 1. A node is looked at while its root is kept and, unless it is locked, within
+//!    a read section of [`rcu`](crate::sync::rcu): so it does not go away.
+//! 2. Entries, the count of children and the stray flag are written by the holder
+//!    of the node's lock alone. The hardware sets accessed and dirty bits
+//!    whenever it likes, which is why entries are atomic words.
+//!
+//! | access to an entry | ordering | why |
+//! |---|---|---|
+//! | read, lock held | `Relaxed` | the lock orders |
+//! | read, lock not held | `Acquire` | pairs with the write: a child that is seen is seen initialised |
+//! | write | `Release` | the child's contents come before the child |
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering};
+
+use super::config::{PageTableConfig, PageTableEntryTrait};
+use crate::arch::{cpu, memory, watch};
+use crate::error::Result;
+use crate::mm::frame::meta::{self, MetaSlot};
+use crate::mm::frame::{AnyFrameMeta, DropHook, Frame, FrameAllocOptions};
+use crate::mm::paging::PagingConstsTrait;
+use crate::mm::{Infallible, Paddr, PagingLevel, VmReader};
+
+/// The data of a frame that is a node.
+pub(crate) struct PageTablePageMeta<C: PageTableConfig> {
+    /// Entries of the table's own that are not absent. Written under the lock.
+    nr_children: AtomicU16,
+    /// The level, which never changes.
+    level: PagingLevel,
+    /// 0 free, 1 held. Taken with `Acquire`, released with `Release`.
+    lock: AtomicU8,
+    /// Whether the node was cut off from its parent; never becomes false again.
+    /// Written under the lock.
+    stray: AtomicBool,
+    _config: PhantomData<C>,
+}
+
+/// The reference of a node's parent, or a root's owner.
+pub(crate) type PageTableNode<C> = Frame<PageTablePageMeta<C>>;
+
+impl<C: PageTableConfig> PageTablePageMeta<C> {
+    /// Returns the data of a node without children.
+    pub(crate) const fn new(level: PagingLevel, locked: bool) -> Self {
+        Self {
+            nr_children: AtomicU16::new(0),
+            level,
+            lock: AtomicU8::new(locked as u8),
+            stray: AtomicBool::new(false),
+            _config: PhantomData,
+        }
+    }
+}
+
+impl<C: PageTableConfig> fmt::Debug for PageTablePageMeta<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Relaxed: a snapshot for people.
+        write!(
+            f,
+            "level {} with {} children",
+            self.level,
+            self.nr_children.load(Ordering::Relaxed)
+        )
+    }
+}
+
+// SAFETY: 1. nodes are not untyped. 2. `on_drop` makes every entry absent, which
+// is zero.
+unsafe impl<C: PageTableConfig> AnyFrameMeta for PageTablePageMeta<C> {
+    fn drop_hook() -> DropHook {
+        DropHook::LeavesZeros
+    }
+
+    fn on_drop(&mut self, reader: &mut VmReader<'_, Infallible>) {
+        let entries = reader.cursor().cast::<AtomicUsize>();
+        let is_root = self.level == C::C::NR_LEVELS;
+        let own = if is_root {
+            C::TOP_LEVEL_INDEX_RANGE
+        } else {
+            0..C::C::NR_ENTRIES
+        };
+        let mut left = *self.nr_children.get_mut();
+        for index in own.clone() {
+            if left == 0 {
+                break;
+            }
+            // SAFETY: The index is that of an entry, and the page is this node's.
+            let slot = unsafe { &*entries.wrapping_add(index) };
+            // Relaxed: nobody else uses the node any more.
+            let entry = C::E::load(slot, Ordering::Relaxed);
+            if entry.is_present() {
+                C::E::new_absent().store(slot, Ordering::Relaxed);
+                drop_entry::<C>(entry, self.level);
+                left -= 1;
+            }
+        }
+        if !is_root {
+            C::count_nodes(-1);
+        } else {
+            // What other tables own was only copied here.
+            for index in (0..own.start).chain(own.end..C::C::NR_ENTRIES) {
+                // SAFETY: As above.
+                let slot = unsafe { &*entries.wrapping_add(index) };
+                C::E::new_absent().store(slot, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Drops what an entry of a node that is no more was the owner of.
+fn drop_entry<C: PageTableConfig>(entry: C::E, level: PagingLevel) {
+    let paddr = entry.paddr(level);
+    if entry.is_last(level) {
+        // SAFETY: The entry was the raw form of an item and its owner, and no
+        // processor translates by it any more.
+        drop(unsafe { C::item_from_raw(paddr, level, entry.prop(level)) });
+    } else {
+        // SAFETY: The entry was the parent's reference to the child.
+        drop(unsafe { PageTableNode::<C>::from_raw(paddr) });
+    }
+}
+
+/// A look at a node, under the rules of this module.
+pub(super) struct Node<C: PageTableConfig> {
+    entries: *const AtomicUsize,
+    slot: &'static MetaSlot,
+    _config: PhantomData<C>,
+}
+
+impl<C: PageTableConfig> Clone for Node<C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C: PageTableConfig> Copy for Node<C> {}
+
+impl<C: PageTableConfig> fmt::Debug for Node<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({:#x})", self.paddr())
+    }
+}
+
+/// What an entry says, without the details.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Child<C: PageTableConfig> {
+    /// Nothing.
+    Absent,
+    /// It leads to a node.
+    Table(Node<C>),
+    /// It is a leaf.
+    Leaf(C::E),
+}
+
+impl<C: PageTableConfig> Node<C> {
+    /// Looks at the node in the frame at `paddr`.
+    pub(super) fn at(paddr: Paddr) -> Self {
+        debug_assert!(meta::slot_of(paddr).is_ok());
+        Self {
+            entries: memory::paddr_to_vaddr(paddr) as *const AtomicUsize,
+            // SAFETY: Nodes are frames of RAM, and `paddr` comes from an entry
+            // that leads to a node, or from a root's owner.
+            slot: unsafe { meta::slot_of_unchecked(paddr) },
+            _config: PhantomData,
+        }
+    }
+
+    /// Allocates a node, born locked, and not linked anywhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`](crate::Error::NoMemory).
+    pub(super) fn alloc_locked(level: PagingLevel) -> Result<Self> {
+        let data = PageTablePageMeta::<C>::new(level, true);
+        let frame = FrameAllocOptions::new().alloc_frame_with(data)?;
+        // The reference becomes the one of the entry that will lead here.
+        let node = Self::at(frame.into_raw());
+        watch::node_made(node.paddr(), level);
+        C::count_nodes(1);
+        Ok(node)
+    }
+
+    /// Returns the address of the node's frame.
+    pub(super) fn paddr(self) -> Paddr {
+        self.slot.frame_paddr()
+    }
+
+    fn meta(&self) -> &PageTablePageMeta<C> {
+        // SAFETY: The frame is a node, by the rules of this module.
+        unsafe { &*self.slot.node_data() }
+    }
+
+    fn entry(&self, index: usize) -> &AtomicUsize {
+        debug_assert!(index < C::C::NR_ENTRIES);
+        // SAFETY: The index is that of an entry, and the frame is a node.
+        unsafe { &*self.entries.wrapping_add(index) }
+    }
+
+    /// Returns the node's level.
+    pub(super) fn level(self) -> PagingLevel {
+        self.meta().level
+    }
+
+    /// Returns the number of entries that are not absent; for the lock's holder.
+    pub(super) fn nr_children(self) -> u16 {
+        // Relaxed: the lock orders.
+        self.meta().nr_children.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the node was cut off; for the lock's holder.
+    pub(super) fn is_stray(self) -> bool {
+        // Relaxed: the lock orders.
+        self.meta().stray.load(Ordering::Relaxed)
+    }
+
+    /// Reads an entry; for the lock's holder.
+    #[inline]
+    pub(super) fn read(self, index: usize) -> C::E {
+        C::E::load(self.entry(index), Ordering::Relaxed)
+    }
+
+    /// Reads an entry of a node that is not locked.
+    pub(super) fn read_unlocked(self, index: usize) -> C::E {
+        C::E::load(self.entry(index), Ordering::Acquire)
+    }
+
+    /// Writes an entry that was absent; for the lock's holder.
+    #[inline]
+    pub(super) fn fill(self, index: usize, entry: C::E) {
+        watch::entry_written(self.paddr(), index, 0, entry.as_usize(), self.is_locked());
+        entry.store(self.entry(index), Ordering::Release);
+        let meta = self.meta();
+        // Relaxed, and not atomic as a whole: the lock orders.
+        let count = meta.nr_children.load(Ordering::Relaxed);
+        meta.nr_children.store(count + 1, Ordering::Relaxed);
+    }
+
+    /// Replaces an entry that is not absent by one that is not; returns what it
+    /// was at that moment. For the lock's holder.
+    pub(super) fn replace(self, index: usize, entry: C::E) -> C::E {
+        let old = entry.swap(self.entry(index));
+        watch::entry_written(
+            self.paddr(),
+            index,
+            old.as_usize(),
+            entry.as_usize(),
+            self.is_locked(),
+        );
+        old
+    }
+
+    /// Makes an entry absent that is not; returns what it was at that moment.
+    /// For the lock's holder.
+    #[inline]
+    pub(super) fn clear(self, index: usize) -> C::E {
+        let old = self.replace(index, C::E::new_absent());
+        let meta = self.meta();
+        // Relaxed, and not atomic as a whole: the lock orders.
+        let count = meta.nr_children.load(Ordering::Relaxed);
+        meta.nr_children.store(count - 1, Ordering::Relaxed);
+        old
+    }
+
+    /// Replaces an entry if it still is `old`, which only the hardware could
+    /// have changed. For the lock's holder.
+    ///
+    /// # Errors
+    ///
+    /// What it is instead.
+    pub(super) fn update(self, index: usize, old: C::E, new: C::E) -> Result<(), C::E> {
+        old.compare_exchange(self.entry(index), new)?;
+        watch::entry_written(
+            self.paddr(),
+            index,
+            old.as_usize(),
+            new.as_usize(),
+            self.is_locked(),
+        );
+        Ok(())
+    }
+
+    /// Writes an entry that is copied from another table, and not counted.
+    pub(super) fn copy_in(self, index: usize, entry: C::E) {
+        watch::entry_written(self.paddr(), index, 0, entry.as_usize(), self.is_locked());
+        entry.store(self.entry(index), Ordering::Release);
+    }
+
+    /// Sorts an entry of this node.
+    pub(super) fn sort(self, entry: C::E, level: PagingLevel) -> Child<C> {
+        if !entry.is_present() {
+            Child::Absent
+        } else if entry.is_last(level) {
+            Child::Leaf(entry)
+        } else {
+            Child::Table(Self::at(entry.paddr(level)))
+        }
+    }
+
+    /// Returns whether somebody holds the lock.
+    pub(super) fn is_locked(self) -> bool {
+        // Relaxed: the holder knows, and others only wonder.
+        self.meta().lock.load(Ordering::Relaxed) != 0
+    }
+
+    /// Waits until the lock is free, and takes it.
+    ///
+    /// Within a read section, so that the node is there while it is waited for.
+    pub(super) fn lock(self) {
+        let lock = &self.meta().lock;
+        // Acquire: pairs with the Release of the holder before.
+        while lock
+            .compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            cpu::relax();
+        }
+    }
+
+    /// Releases the lock, which the caller holds.
+    pub(super) fn unlock(self) {
+        debug_assert!(self.is_locked());
+        // Release: pairs with the Acquire of the next holder.
+        self.meta().lock.store(0, Ordering::Release);
+    }
+
+    /// Says that the node was cut off from its parent; for the lock's holder.
+    pub(super) fn mark_stray(self) {
+        // Relaxed: the lock orders.
+        self.meta().stray.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the reference that the parent's entry held.
+    pub(super) fn into_owned(self) -> PageTableNode<C> {
+        // SAFETY: The caller made the entry absent that held the reference.
+        unsafe { PageTableNode::<C>::from_slot(self.slot) }
+    }
+}
+
+/// Makes a node of a frame that start-up filled as one: sets its metadata.
+///
+/// # Safety
+///
+/// 1. The frame is reserved, holds a node of `level` of the configuration, and is
+///    linked from one entry or is a root.
+/// 2. Nobody else uses the node meanwhile.
+pub(super) unsafe fn adopt<C: PageTableConfig>(paddr: Paddr, level: PagingLevel) {
+    let slot = meta::slot_of(paddr).expect("nodes are in RAM");
+    slot.make_claimable();
+    let data = PageTablePageMeta::<C>::new(level, false);
+    let frame = Frame::from_unused(paddr, data).expect("the frame was just made claimable");
+    let node = Node::<C>::at(frame.into_raw());
+    let is_root = level == C::C::NR_LEVELS;
+    let own = if is_root {
+        C::TOP_LEVEL_INDEX_RANGE
+    } else {
+        0..C::C::NR_ENTRIES
+    };
+    let present = own.filter(|index| node.read(*index).is_present()).count();
+    node.meta()
+        .nr_children
+        .store(present as u16, Ordering::Relaxed);
+}

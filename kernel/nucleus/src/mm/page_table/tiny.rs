@@ -1,0 +1,102 @@
+//! A tiny geometry: three levels of four entries, 64 pages in all.
+//!
+//! Tests and checkers can enumerate what a table of it does, through the very
+//! code that serves the machine's geometry. Leaves are of 1 or 4 pages and own
+//! their frames.
+
+use core::marker::PhantomData;
+use core::ops::Range;
+
+use super::config::{PageTableConfig, PtFlags};
+use crate::arch::paging::PageTableEntry;
+use crate::mm::frame::Segment;
+use crate::mm::paging::{PagingConstsTrait, page_size};
+use crate::mm::{Paddr, PageProperty, PagingLevel};
+
+/// Three levels of four entries.
+#[derive(Clone, Copy, Debug)]
+pub struct TinyPaging;
+
+impl PagingConstsTrait for TinyPaging {
+    const BASE_PAGE_SIZE: usize = 4096;
+    const NR_LEVELS: PagingLevel = 3;
+    const HIGHEST_TRANSLATION_LEVEL: PagingLevel = 2;
+    const PTE_SIZE: usize = 8;
+    const ADDRESS_WIDTH: usize = 18;
+    const VA_SIGN_EXT: bool = false;
+    const NR_ENTRIES: usize = 4;
+}
+
+/// The configuration of a tiny page table.
+#[derive(Clone, Debug)]
+pub struct TinyPtConfig;
+
+/// The frames of a page, with a reference to each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TinyItem {
+    /// One frame, or four.
+    pub frames: Segment<()>,
+    /// How they are mapped.
+    pub prop: PageProperty,
+}
+
+/// The same, borrowed from a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TinyItemRef<'a> {
+    /// Where the frames are.
+    pub frames: Range<Paddr>,
+    /// How they are mapped.
+    pub prop: PageProperty,
+    _table: PhantomData<&'a ()>,
+}
+
+// SAFETY:
+// 1. A segment is taken apart by its `into_raw`, which leaves the counts alone.
+// 2. The level says how many frames there are; a part of them is a shorter
+//    segment, whose references it has.
+// 3. Whoever makes a huge item aligns it, or encoding it panics.
+unsafe impl PageTableConfig for TinyPtConfig {
+    type E = PageTableEntry;
+    type C = TinyPaging;
+    type Item = TinyItem;
+    type ItemRef<'a> = TinyItemRef<'a>;
+
+    const TOP_LEVEL_INDEX_RANGE: Range<usize> = 0..4;
+    const PT_FLAGS: PtFlags = PtFlags::USER;
+
+    fn item_into_raw(item: TinyItem) -> (Paddr, PagingLevel, PageProperty) {
+        let level = Self::item_level(&item);
+        (item.frames.into_raw().start, level, item.prop)
+    }
+
+    fn item_level(item: &TinyItem) -> PagingLevel {
+        if item.frames.size() == page_size::<TinyPaging>(1) {
+            1
+        } else {
+            2
+        }
+    }
+
+    unsafe fn item_from_raw(paddr: Paddr, level: PagingLevel, prop: PageProperty) -> TinyItem {
+        let range = paddr..paddr + page_size::<TinyPaging>(level);
+        // SAFETY: The references of the entry pass on, as the caller promises.
+        let frames = unsafe { Segment::from_raw(range) };
+        TinyItem { frames, prop }
+    }
+
+    unsafe fn item_ref_from_raw<'a>(
+        paddr: Paddr,
+        level: PagingLevel,
+        prop: PageProperty,
+    ) -> TinyItemRef<'a> {
+        TinyItemRef {
+            frames: paddr..paddr + page_size::<TinyPaging>(level),
+            prop,
+            _table: PhantomData,
+        }
+    }
+
+    fn tracked(_item: &TinyItem) -> bool {
+        true
+    }
+}

@@ -1,0 +1,95 @@
+//! All state of the memory system: one value a machine, one a processor.
+//!
+//! On the bare machine these are statics. A simulated machine has its own, so
+//! that many machines can live in one process and their tests run in parallel.
+//! Both are found through [`arch`](crate::arch).
+
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicUsize};
+
+use spin::Once;
+
+use super::frame::allocator::{BuddyAllocator, FrameAllocator, FrameCache};
+use super::kspace::{KernelPtConfig, KvirtAllocator};
+use super::page_table::PageTable;
+use super::tlb::{FlushBuffers, FlushQueue};
+use super::vm_space::{ActiveSpace, FaultHandler};
+use crate::cpu::PreemptCount;
+use crate::sync::SpinLock;
+use crate::sync::rcu::RcuState;
+
+/// What the processors of a machine share.
+pub(crate) struct Memory {
+    /// The pool of frames, unless another one is set.
+    pub(crate) buddy: BuddyAllocator,
+    /// The pool that stands in for it.
+    pub(crate) pool: Once<&'static dyn FrameAllocator>,
+    /// Frames that were ever given to the allocator.
+    pub(crate) nr_managed: AtomicUsize,
+    /// The number of the next list of frames.
+    pub(crate) next_list_id: AtomicU32,
+    /// The kernel's page table.
+    pub(crate) kernel_page_table: Once<PageTable<KernelPtConfig>>,
+    /// Nodes of it that were made since start-up, and are still there.
+    pub(crate) nr_kernel_nodes: AtomicUsize,
+    /// The addresses of kernel virtual areas.
+    pub(crate) kvirt: SpinLock<KvirtAllocator>,
+    /// What handles page faults of spaces that have no handler of their own.
+    pub(crate) fault_handler: Once<FaultHandler>,
+}
+
+impl Memory {
+    pub(crate) const fn new() -> Self {
+        Self {
+            buddy: BuddyAllocator::new(),
+            pool: Once::new(),
+            nr_managed: AtomicUsize::new(0),
+            next_list_id: AtomicU32::new(1),
+            kernel_page_table: Once::new(),
+            nr_kernel_nodes: AtomicUsize::new(0),
+            kvirt: SpinLock::new(KvirtAllocator::new()),
+            fault_handler: Once::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
+/// What one processor has for itself. Others touch only what says so.
+#[derive(Debug)]
+pub(crate) struct CpuMemory {
+    /// Guards that keep the processor's task from yielding.
+    pub(crate) preempt: PreemptCount,
+    /// Free frames.
+    pub(crate) frames: FrameCache,
+    /// Read sections, which others look at, and what waits for those of others.
+    pub(crate) rcu: RcuState,
+    /// Flushes that others ask for.
+    pub(crate) flushes: FlushQueue,
+    /// Where a flusher collects what is to be flushed.
+    pub(crate) flush_buffers: FlushBuffers,
+    /// The user space that is loaded.
+    pub(crate) active_space: ActiveSpace,
+}
+
+impl CpuMemory {
+    pub(crate) const fn new() -> Self {
+        Self {
+            preempt: PreemptCount::new(),
+            frames: FrameCache::new(),
+            rcu: RcuState::new(),
+            flushes: FlushQueue::new(),
+            flush_buffers: FlushBuffers::new(),
+            active_space: ActiveSpace::new(),
+        }
+    }
+}
+
+// SAFETY: Other processors touch only what is atomic or behind a lock: the
+// counters of `rcu` and `frames`, the queue of `flushes`, and `active_space`. The
+// rest is used by its own processor alone, as each field's type says.
+unsafe impl Sync for CpuMemory {}

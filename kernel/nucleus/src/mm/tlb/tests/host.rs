@@ -1,0 +1,246 @@
+//! Several processors, whose TLBs remember all they may.
+
+extern crate std;
+
+use super::*;
+use crate::arch::sim::{Config, Machine};
+use crate::mm::frame::frame_counts;
+
+const VA: Vaddr = 0x40_0000;
+
+fn machine(cpus: usize) -> Machine {
+    Machine::new(Config {
+        cpus,
+        ..Config::default()
+    })
+}
+
+fn read(space: &VmSpace) -> Result<u8> {
+    space.reader(VA, 1).expect("the space is active").read_val()
+}
+
+/// Unmaps the page; synchronises if `sync`.
+fn unmap(space: &VmSpace, sync: bool) {
+    let guard = disable_preempt();
+    let mut cursor = space
+        .cursor_mut(&guard, &(VA..VA + PAGE_SIZE))
+        .expect("a legal range");
+    assert_eq!(cursor.unmap(PAGE_SIZE), Ok(1));
+    if sync {
+        cursor.flusher().sync_tlb_flush();
+    }
+}
+
+#[test]
+fn claims_143_148_after_sync_no_processor_has_the_translation() {
+    // peer_056
+    let machine = machine(3);
+    let space = machine.on(0, || space_with_page(VA, &frame()));
+    for cpu in 0..3 {
+        machine.on(cpu, || {
+            space.activate();
+            assert_eq!(read(&space), Ok(0));
+        });
+    }
+    machine.on(0, || unmap(&space, true));
+    for cpu in 0..3 {
+        machine.on(cpu, || assert_eq!(read(&space), Err(Error::PageFault)));
+    }
+    machine.on(0, || drop(space));
+}
+
+#[test]
+fn without_sync_another_processor_may_use_the_page_and_so_it_is_kept() {
+    let machine = machine(2);
+    let space = machine.on(0, || space_with_page(VA, &frame()));
+    machine.on(1, || {
+        let irq_off = crate::irq::disable_local();
+        space.activate();
+        let free = machine.on(0, || {
+            space.activate();
+            unmap(&space, false);
+            frame_counts().free
+        });
+        // The processor has not heard of it: its old translation still works.
+        assert_eq!(read(&space), Ok(0));
+        drop(irq_off);
+        // Now it has.
+        assert_eq!(read(&space), Err(Error::PageFault));
+        machine.on(0, || {
+            crate::sync::rcu::poll();
+            assert_eq!(frame_counts().free, free + 1);
+        });
+    });
+    machine.on(0, || drop(space));
+}
+
+#[test]
+#[should_panic(expected = "can reach it by a cached translation")]
+fn the_checker_sees_a_frame_that_is_freed_too_early() {
+    // What the flusher prevents, done by hand: the checker must object.
+    machine(1).on(0, || {
+        let space = space_with_page(VA, &frame());
+        space.activate();
+        let guard = disable_preempt();
+        let range = VA..VA + PAGE_SIZE;
+        let mut cursor = space
+            .page_table()
+            .cursor_mut(&guard, &range)
+            .expect("a legal range");
+        // SAFETY: Not sound: 2. what is returned is dropped without a flush.
+        drop(unsafe { cursor.take_next(PAGE_SIZE) });
+    });
+}
+
+#[test]
+#[should_panic(expected = "paging-structure caches")]
+fn peer_059_the_checker_sees_a_node_that_is_freed_too_early() {
+    machine(1).on(0, || {
+        let (frame, guard) = (frame(), disable_preempt());
+        let space = space_with_page(VA, &frame);
+        space.activate();
+        let range = VA..VA + (4 << 20);
+        let mut cursor = space
+            .page_table()
+            .cursor_mut(&guard, &range)
+            .expect("a legal range");
+        // SAFETY: Not sound: 2. what is returned is dropped without a flush.
+        let taken = unsafe { cursor.take_next(4 << 20) };
+        std::mem::forget(frame);
+        drop(taken);
+    });
+}
+
+#[test]
+fn claim_149_activation_during_an_unmap_sees_the_new_table() {
+    // peer_069: after the entry is gone and before the flush is dispatched,
+    // another processor comes along.
+    let machine = machine(2);
+    let frame = machine.on(0, frame);
+    let space = machine.on(0, || space_with_page(VA, &frame));
+    machine.on(0, || {
+        let guard = disable_preempt();
+        let range = VA..VA + PAGE_SIZE;
+        let mut cursor = space
+            .page_table()
+            .cursor_mut(&guard, &range)
+            .expect("a legal range");
+        // SAFETY: 1. a user's page; 2. kept by the flusher below.
+        let taken = unsafe { cursor.take_next(PAGE_SIZE) }.expect("nothing to split");
+        machine.on(1, || {
+            space.activate();
+            assert_eq!(read(&space), Err(Error::PageFault));
+        });
+        drop(taken);
+    });
+    machine.on(0, || drop((space, frame)));
+}
+
+#[test]
+fn peer_066_early_answer_is_not_taken_for_a_later_request() {
+    let machine = machine(2);
+    machine.on(0, || {
+        let one = crate::arch::cpu::of(crate::cpu::CpuId::new(1));
+        let mut everybody = CpuSet::new_empty();
+        everybody.add(crate::cpu::CpuId::new(1));
+        let (users, guard) = (AtomicCpuSet::new(everybody), disable_preempt());
+        let mut flusher = TlbFlusher::new(&users, &guard);
+        flusher.issue_tlb_flush(TlbFlushOp::Address(VA));
+        flusher.dispatch_tlb_flush();
+        assert_eq!((one.flushes.requested(), one.flushes.done()), (1, 0));
+        machine.on(1, || ());
+        assert_eq!(one.flushes.done(), 1);
+        flusher.issue_tlb_flush(TlbFlushOp::Address(VA));
+        flusher.dispatch_tlb_flush();
+        assert_eq!((one.flushes.requested(), one.flushes.done()), (2, 1));
+        flusher.sync_tlb_flush();
+        assert_eq!(one.flushes.done(), 2);
+    });
+}
+
+#[test]
+fn processors_that_do_not_use_the_table_are_not_interrupted() {
+    let machine = machine(3);
+    let space = machine.on(0, || space_with_page(VA, &frame()));
+    machine.on(1, || space.activate());
+    machine.on(0, || unmap(&space, false));
+    machine.on(0, || {
+        let requested = |cpu| {
+            crate::arch::cpu::of(crate::cpu::CpuId::new(cpu))
+                .flushes
+                .requested()
+        };
+        assert_eq!([0, 1, 2].map(requested), [0, 1, 0]);
+        drop(space);
+    });
+}
+
+#[test]
+fn peer_064_processors_that_flush_each_other_do_not_hang() {
+    let machine = machine(2);
+    let space = machine.on(0, || Arc::new(VmSpace::new().expect("enough memory")));
+    std::thread::scope(|scope| {
+        for cpu in 0..2_usize {
+            let (machine, space) = (&machine, &space);
+            scope.spawn(move || {
+                machine.on(cpu, || {
+                    space.activate();
+                    let va = VA + cpu * (4 << 20);
+                    for _ in 0..300 {
+                        let guard = disable_preempt();
+                        let range = va..va + PAGE_SIZE;
+                        let mut cursor = space.cursor_mut(&guard, &range).expect("a range");
+                        let prop = PageProperty::new_user(PageFlags::RW, CachePolicy::Writeback);
+                        cursor.map(frame(), prop).expect("enough memory");
+                        cursor.jump(va).expect("in the range");
+                        assert_eq!(cursor.unmap(PAGE_SIZE), Ok(1));
+                        cursor.flusher().sync_tlb_flush();
+                    }
+                });
+            });
+        }
+    });
+    machine.on(0, || drop(space));
+}
+
+#[test]
+fn claim_152_flush_of_an_address_leaves_other_translations() {
+    machine(1).on(0, || {
+        let (first, second) = (frame(), frame());
+        let space = space_with_page(VA, &first);
+        let guard = disable_preempt();
+        let range = VA..VA + 2 * PAGE_SIZE;
+        let prop = PageProperty::new_user(PageFlags::RW, CachePolicy::Writeback);
+        let mut cursor = space.cursor_mut(&guard, &range).expect("a legal range");
+        cursor.jump(VA + PAGE_SIZE).expect("in the range");
+        cursor.map(second.clone(), prop).expect("enough memory");
+        drop(cursor);
+        space.activate();
+        // Both are made read-only, and only the first is flushed: a write to
+        // the second still goes through its old translation.
+        let mut cursor = space.cursor_mut(&guard, &range).expect("a legal range");
+        for _ in 0..2 {
+            let rest = range.end - cursor.virt_addr();
+            let read_only = |old: PageProperty| PageProperty {
+                flags: PageFlags::R,
+                ..old
+            };
+            assert!(
+                cursor
+                    .protect_next(rest, read_only)
+                    .expect("nothing to split")
+                    .is_some()
+            );
+        }
+        cursor.flusher().issue_tlb_flush(TlbFlushOp::Address(VA));
+        cursor.flusher().dispatch_tlb_flush();
+        drop(cursor);
+        let write = |va| space.writer(va, 1).expect("active").write_val(&1_u8);
+        assert_eq!(write(VA), Err(Error::PageFault));
+        assert_eq!(
+            write(VA + PAGE_SIZE),
+            Ok(()),
+            "claim 118: protecting flushes nothing"
+        );
+    });
+}
