@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Gdb(GdbOptions),
     /// Format, lints, house rules, documentation
     Check,
+    /// List the memory core's claims that no test carries the number of
+    Claims,
     /// Install what the other commands need, which they also do by themselves
     Setup(SetupOptions),
 }

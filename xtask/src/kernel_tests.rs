@@ -44,10 +44,14 @@ const DEATHS: [(&str, &[&str]); 4] = [
 
 /// Tests that end on purpose in ways other than passing: their names, and part of
 /// what is reported of them.
-const BAD_ENDS: [(&str, &str); 8] = [
+const BAD_ENDS: [(&str, &str); 9] = [
     ("panics", "on purpose"),
     ("does_not_panic", "did not panic"),
     ("faults", "page fault"),
+    (
+        "claim_162_kernel_fault_outside_of_user_space_ends_it",
+        "page fault",
+    ),
     ("overflows_its_stack", "double fault"),
     ("hangs", "timed out"),
     ("hangs_without_interrupts", "took too long"),

@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod check;
+mod claims;
 mod emulator;
 mod flags;
 mod gdb;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Image(options) => image::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Check => check::run(),
+        Command::Claims => claims::run(),
         Command::Setup(options) => toolchain::setup(options.all),
     };
     match result {

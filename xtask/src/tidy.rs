@@ -59,6 +59,13 @@ pub(crate) fn unsafe_audit(root: &Path) -> Result<String> {
     ))
 }
 
+/// Returns the texts of the source files below a directory.
+pub(crate) fn texts_below(root: &Path, directory: &str) -> Result<Vec<String>> {
+    let sources = sources(root)?.into_iter();
+    let below = sources.filter(|source| source.name.starts_with(directory));
+    Ok(below.map(|source| source.text).collect())
+}
+
 fn check(source: &Source) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut complain = |line: usize, rule: &str| {

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[ktest]
-    fn handed_out_and_rest_make_up_all_usable_memory() {
+    fn claim_187_handed_out_and_rest_make_up_all_usable_memory() {
         let map = map();
         let mut early = Box::new(EarlyAllocator::new(&map));
         let total: usize = early.rest().map(|range| range.len()).sum();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[ktest]
-    fn final_map_has_exactly_the_rest_as_usable() {
+    fn claim_185_final_map_has_exactly_the_rest_as_usable() {
         let map = map();
         let mut early = Box::new(EarlyAllocator::new(&map));
         early.alloc(2 << 20, 2 << 20).expect("there is room");

@@ -31,7 +31,7 @@ fn assert_regions(map: &MemoryMap, expected: &[(u64, u64, RegionKind)]) {
 }
 
 #[ktest]
-fn unsorted_regions_come_out_sorted() {
+fn claim_188_unsorted_regions_come_out_sorted() {
     let map = map(&[
         (8 * K4, 9 * K4, Usable),
         (0, K4, Reserved),
@@ -46,7 +46,7 @@ fn unsorted_regions_come_out_sorted() {
 }
 
 #[ktest]
-fn more_restrictive_kind_wins_in_either_order() {
+fn claim_189_more_restrictive_kind_wins_in_either_order() {
     // peer_030
     let (low, high) = ((0, 8 * K4, Usable), (2 * K4, 4 * K4, Reserved));
     let expected = [
@@ -84,7 +84,7 @@ fn empty_and_reversed_regions_are_dropped() {
 }
 
 #[ktest]
-fn free_memory_shrinks_and_taken_memory_grows_to_pages() {
+fn claim_190_free_memory_shrinks_and_taken_memory_grows_to_pages() {
     let map = map(&[(1, 3 * K4 - 1, Usable), (4 * K4 + 1, 5 * K4 + 1, Reserved)]);
     assert_regions(&map, &[(K4, 2 * K4, Usable), (4 * K4, 6 * K4, Reserved)]);
 }
@@ -95,7 +95,7 @@ fn free_memory_of_less_than_a_page_is_nothing() {
 }
 
 #[ktest]
-fn equal_neighbours_are_merged() {
+fn claim_188_equal_neighbours_are_merged() {
     let map = map(&[
         (0, K4, Usable),
         (2 * K4, 3 * K4, Usable),
@@ -190,7 +190,7 @@ fn full_map_gives_up_memory_but_no_reservation() {
 
 /// Compares with the kind of each page, found by asking every raw region.
 #[ktest]
-fn agrees_with_a_page_by_page_model() {
+fn claims_188_189_190_map_agrees_with_a_page_by_page_model() {
     let mut seed = 1_u64;
     let mut random = |below: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

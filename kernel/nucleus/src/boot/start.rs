@@ -29,6 +29,8 @@ bootloader_api::entry_point!(start, config = &loader::CONFIG);
 const MIB: u64 = 1 << 20;
 
 static INITRAMFS: Once<&'static [u8]> = Once::new();
+/// Bytes of memory that the loader used and gave back.
+static RECLAIMED: Once<usize> = Once::new();
 static COMMAND_LINE: Once<CommandLine<'static>> = Once::new();
 
 /// What the first half of start-up leaves for the second.
@@ -57,6 +59,12 @@ pub fn initramfs() -> &'static [u8] {
 /// Panics during start-up.
 pub fn command_line() -> &'static CommandLine<'static> {
     COMMAND_LINE.get().expect("start-up reads the command line")
+}
+
+/// Returns how many bytes of memory the loader used and gave back.
+#[cfg(ktest)]
+pub(crate) fn reclaimed_bytes() -> usize {
+    RECLAIMED.get().copied().unwrap_or_default()
 }
 
 /// The first half: on the loader's stack, in the loader's address space.
@@ -266,6 +274,7 @@ fn give_memory_to_the_allocator(map: &MemoryMap) {
             loader_bytes += frames * PAGE_SIZE;
         }
     }
+    RECLAIMED.call_once(|| loader_bytes);
     let counts = frame_counts();
     log::info!(
         "frames: {} free ({} MiB), {} KiB given back by the loader",

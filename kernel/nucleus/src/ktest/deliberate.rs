@@ -37,6 +37,14 @@ fn faults() {
 }
 
 #[ktest]
+fn claim_162_kernel_fault_outside_of_user_space_ends_it() {
+    let nowhere = crate::mm::kspace::layout::KVIRT_RANGE.end - 8;
+    // SAFETY: Not sound, which is the point: the last address of the areas is
+    // never used, so that the processor refuses, and the test ends.
+    black_box(unsafe { ptr::read_volatile(black_box(nowhere as *const u8)) });
+}
+
+#[ktest]
 fn overflows_its_stack() {
     #[expect(unconditional_recursion, reason = "it is to overflow the stack")]
     #[inline(never)]

@@ -23,6 +23,8 @@ struct Place {
 pub(super) struct Checker {
     nodes: HashMap<Paddr, Place>,
     pub(super) tlbs: Vec<Tlb>,
+    /// Locks taken and released since a test asked for them.
+    locks: Option<Vec<(Paddr, bool)>>,
 }
 
 /// What an entry translates, as far as the checker follows it.
@@ -39,12 +41,25 @@ impl Checker {
         Self {
             nodes: HashMap::new(),
             tlbs: (0..cpus).map(|_| Tlb::default()).collect(),
+            locks: None,
         }
     }
 
     pub(super) fn node_made(&mut self, node: Paddr, level: PagingLevel) {
         let parent = None;
         self.nodes.insert(node, Place { level, parent });
+    }
+
+    /// Notes that a node was locked, or unlocked, if a test wants to know.
+    pub(super) fn note_lock(&mut self, node: Paddr, is_lock: bool) {
+        if let Some(locks) = &mut self.locks {
+            locks.push((node, is_lock));
+        }
+    }
+
+    /// Starts to note locks; returns what was noted so far.
+    pub(super) fn take_locks(&mut self) -> Vec<(Paddr, bool)> {
+        self.locks.replace(Vec::new()).unwrap_or_default()
     }
 
     /// Follows a write of an entry. `roots` are those that processors have loaded.

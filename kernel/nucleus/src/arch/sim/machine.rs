@@ -5,8 +5,8 @@ extern crate std;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::boxed::Box;
 use std::cell::Cell;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
 use super::checker::Checker;
@@ -15,7 +15,7 @@ use crate::mm::frame::meta::{self, SLOT_SIZE};
 use crate::mm::frame::{allocator, frame_counts, validate_free_frames};
 use crate::mm::page_table::PageTable;
 use crate::mm::state::{CpuMemory, Memory};
-use crate::mm::{PAGE_SIZE, Paddr};
+use crate::mm::{PAGE_SIZE, Paddr, Vaddr};
 
 /// What a machine has.
 #[derive(Clone, Copy, Debug)]
@@ -192,6 +192,43 @@ impl Machine {
     /// Panics when another thread is that processor.
     pub fn on<R>(&self, cpu: usize, body: impl FnOnce() -> R) -> R {
         play(&self.state.cpus[cpu], body)
+    }
+
+    /// Returns the nodes that were locked (true) and unlocked since the last call,
+    /// in order; the first call starts the noting.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a machine that is not checked.
+    pub fn take_locks(&self) -> Vec<(Paddr, bool)> {
+        self.checker().take_locks()
+    }
+
+    /// Returns the translations that a processor may still believe and that are
+    /// not in the tables any more: addresses, and the physical ones.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a machine that is not checked.
+    pub fn stale_translations(&self, cpu: usize) -> Vec<(Vaddr, Paddr)> {
+        self.checker().tlbs[cpu].stale()
+    }
+
+    /// Returns how many pages a processor has flushed one by one, and how often
+    /// it has flushed everything.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a machine that is not checked.
+    pub fn flush_counts(&self, cpu: usize) -> (usize, usize) {
+        let checker = self.checker();
+        let tlb = &checker.tlbs[cpu];
+        (tlb.page_flushes, tlb.full_flushes)
+    }
+
+    fn checker(&self) -> MutexGuard<'static, Checker> {
+        let checker = self.state.checker.as_ref().expect("the machine is checked");
+        checker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns how many frames have not come back.

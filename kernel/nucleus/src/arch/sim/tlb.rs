@@ -32,6 +32,14 @@ impl Tlb {
         self.nodes.push(node);
     }
 
+    /// Returns the addresses of what is cached, and where they lead.
+    pub(super) fn stale(&self) -> Vec<(Vaddr, Paddr)> {
+        self.stale
+            .iter()
+            .map(|entry| (entry.vaddr, entry.paddr))
+            .collect()
+    }
+
     /// Returns the oldest cached translation of an address.
     pub(super) fn find(&self, vaddr: Vaddr) -> Option<Translation> {
         self.stale.iter().find(|entry| entry.covers(vaddr)).copied()

@@ -8,6 +8,7 @@ use std::vec::Vec;
 
 use super::checker::Checker;
 use super::machine::current;
+use crate::mm::frame::meta::MetaSlot;
 use crate::mm::{Paddr, PagingLevel};
 
 /// Runs with the checker and the roots that processors have loaded.
@@ -27,6 +28,12 @@ fn with_checker(body: impl FnOnce(&mut Checker, &[Paddr])) {
     body(&mut checker, &roots);
 }
 
+/// Returns whether the machine is checked.
+#[inline]
+pub(crate) fn is_on() -> bool {
+    current().machine().checker.is_some()
+}
+
 /// A frame became a node.
 pub(crate) fn node_made(node: Paddr, level: PagingLevel) {
     with_checker(|checker, _| checker.node_made(node, level));
@@ -42,6 +49,18 @@ pub(crate) fn entry_written(node: Paddr, index: usize, old: usize, new: usize, l
     with_checker(|checker, roots| {
         checker.entry_written(node, index, (old as u64, new as u64), roots);
     });
+}
+
+/// A node was locked.
+#[inline]
+pub(crate) fn node_locked(node: &MetaSlot) {
+    with_checker(|checker, _| checker.note_lock(node.frame_paddr(), true));
+}
+
+/// A node is about to be unlocked.
+#[inline]
+pub(crate) fn node_unlocked(node: &MetaSlot) {
+    with_checker(|checker, _| checker.note_lock(node.frame_paddr(), false));
 }
 
 /// A frame was given back to the allocator.

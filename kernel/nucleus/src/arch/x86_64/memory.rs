@@ -15,8 +15,29 @@ pub(crate) const PHYSICAL_LIMIT: Paddr = 1 << 52;
 
 static MEMORY: Memory = Memory::new();
 
-/// End of the addresses that have metadata; zero until it is there.
-static MAX_PADDR: AtomicUsize = AtomicUsize::new(0);
+/// End of the addresses that have metadata.
+static BOUND: Bound = Bound::new();
+
+/// The end of the addresses that have metadata: zero until it is there.
+struct Bound(AtomicUsize);
+
+impl Bound {
+    const fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    #[inline]
+    fn get(&self) -> Paddr {
+        // Acquire pairs with the Release in `publish`.
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn publish(&self, bound: Paddr) {
+        assert_eq!(self.get(), 0, "the metadata is made once");
+        // Release: whoever sees the bound sees the slots below it initialised.
+        self.0.store(bound, Ordering::Release);
+    }
+}
 
 /// Returns the memory state of the machine.
 #[inline]
@@ -47,17 +68,35 @@ pub(crate) fn slot_base() -> Vaddr {
 /// Returns the end of the addresses that have metadata; zero until it is there.
 #[inline]
 pub(crate) fn max_paddr() -> Paddr {
-    // Acquire pairs with the Release in `publish_max_paddr`.
-    MAX_PADDR.load(Ordering::Acquire)
+    BOUND.get()
 }
 
 /// Declares the metadata of all frames below `max_paddr` mapped and initialised.
 pub(crate) fn publish_max_paddr(max_paddr: Paddr) {
-    // Release: whoever sees the bound sees the slots below it initialised.
-    MAX_PADDR.store(max_paddr, Ordering::Release);
+    BOUND.publish(max_paddr);
 }
 
 /// Returns whether a range is in the kernel's half.
 pub(crate) fn is_kernel_range(start: Vaddr, len: usize) -> bool {
     is_kernel_address(start) && start.checked_add(len).is_some()
+}
+
+#[cfg(ktest)]
+mod tests {
+    use super::Bound;
+    use crate::prelude::*;
+
+    #[ktest]
+    fn claim_194_bound_is_zero_until_it_is_published() {
+        let bound = Bound::new();
+        assert_eq!(bound.get(), 0);
+        bound.publish(0x1000);
+        assert_eq!(bound.get(), 0x1000);
+    }
+
+    #[ktest]
+    #[should_panic(expected = "the metadata is made once")]
+    fn bound_is_published_once() {
+        super::publish_max_paddr(0x1000);
+    }
 }

@@ -3,7 +3,14 @@
 //! No hardware. The simulated machine's module of this name checks the doings;
 //! the bare machine has a page walker and a TLB that act on them.
 
+use crate::mm::frame::meta::MetaSlot;
 use crate::mm::{Paddr, PagingLevel};
+
+/// Returns whether a checker listens.
+#[inline]
+pub(crate) fn is_on() -> bool {
+    cfg!(debug_assertions)
+}
 
 /// A frame became a node.
 #[inline]
@@ -14,6 +21,14 @@ pub(crate) fn node_made(_node: Paddr, _level: PagingLevel) {}
 pub(crate) fn entry_written(_node: Paddr, _index: usize, _old: usize, _new: usize, locked: bool) {
     debug_assert!(locked, "an entry was written without its node's lock");
 }
+
+/// A node was locked.
+#[inline]
+pub(crate) fn node_locked(_node: &MetaSlot) {}
+
+/// A node is about to be unlocked.
+#[inline]
+pub(crate) fn node_unlocked(_node: &MetaSlot) {}
 
 /// A frame was given back to the allocator.
 #[inline]

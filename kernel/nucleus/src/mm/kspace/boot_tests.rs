@@ -92,3 +92,9 @@ fn metadata_of_holes_cannot_be_written() {
         None => crate::ktest::skip("this machine's RAM ends below the devices"),
     }
 }
+
+#[ktest]
+fn choice_l9_loaders_memory_is_given_back() {
+    // The loader has its own page tables, stack and information at the least.
+    assert!(crate::boot::reclaimed_bytes() >= 16 * PAGE_SIZE);
+}

@@ -239,7 +239,7 @@ impl<C: PageTableConfig> Node<C> {
     /// Writes an entry that was absent; for the lock's holder.
     #[inline]
     pub(super) fn fill(self, index: usize, entry: C::E) {
-        watch::entry_written(self.paddr(), index, 0, entry.as_usize(), self.is_locked());
+        self.tell_written(index, 0, entry);
         entry.store(self.entry(index), Ordering::Release);
         let meta = self.meta();
         // Relaxed, and not atomic as a whole: the lock orders.
@@ -251,13 +251,7 @@ impl<C: PageTableConfig> Node<C> {
     /// was at that moment. For the lock's holder.
     pub(super) fn replace(self, index: usize, entry: C::E) -> C::E {
         let old = entry.swap(self.entry(index));
-        watch::entry_written(
-            self.paddr(),
-            index,
-            old.as_usize(),
-            entry.as_usize(),
-            self.is_locked(),
-        );
+        self.tell_written(index, old.as_usize(), entry);
         old
     }
 
@@ -281,20 +275,22 @@ impl<C: PageTableConfig> Node<C> {
     /// What it is instead.
     pub(super) fn update(self, index: usize, old: C::E, new: C::E) -> Result<(), C::E> {
         old.compare_exchange(self.entry(index), new)?;
-        watch::entry_written(
-            self.paddr(),
-            index,
-            old.as_usize(),
-            new.as_usize(),
-            self.is_locked(),
-        );
+        self.tell_written(index, old.as_usize(), new);
         Ok(())
     }
 
     /// Writes an entry that is copied from another table, and not counted.
     pub(super) fn copy_in(self, index: usize, entry: C::E) {
-        watch::entry_written(self.paddr(), index, 0, entry.as_usize(), self.is_locked());
+        self.tell_written(index, 0, entry);
         entry.store(self.entry(index), Ordering::Release);
+    }
+
+    /// Tells the checker of a write, if there is one.
+    #[inline]
+    fn tell_written(self, index: usize, old: usize, new: C::E) {
+        if watch::is_on() {
+            watch::entry_written(self.paddr(), index, old, new.as_usize(), self.is_locked());
+        }
     }
 
     /// Sorts an entry of this node.
@@ -326,11 +322,13 @@ impl<C: PageTableConfig> Node<C> {
         {
             cpu::relax();
         }
+        watch::node_locked(self.slot);
     }
 
     /// Releases the lock, which the caller holds.
     pub(super) fn unlock(self) {
         debug_assert!(self.is_locked());
+        watch::node_unlocked(self.slot);
         // Release: pairs with the Acquire of the next holder.
         self.meta().lock.store(0, Ordering::Release);
     }

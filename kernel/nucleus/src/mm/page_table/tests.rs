@@ -201,7 +201,7 @@ fn claims_17_18_19_encoding_an_item_and_back_is_the_item() {
 }
 
 #[ktest]
-fn claims_18_27_kernel_items_round_trip_and_never_show_the_tag() {
+fn claims_18_27_choice_l7_kernel_items_round_trip_and_never_show_the_tag() {
     let prop = PageProperty::new_kernel(PageFlags::RW, CachePolicy::Writeback);
     let frame: Frame<dyn AnyFrameMeta> = frame().into();
     let frames: Segment<dyn AnyFrameMeta> = huge_frames().into();

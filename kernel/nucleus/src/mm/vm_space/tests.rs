@@ -148,7 +148,7 @@ fn peer_054_replaced_page_is_seen_at_once() {
 }
 
 #[ktest]
-fn claims_101_104_105_unmap_counts_moves_and_gives_frames_back() {
+fn claims_101_104_105_112_unmap_counts_moves_and_gives_frames_back() {
     let (space, guard, frame) = (space(), disable_preempt(), frame());
     for page in [0, 1, 511, 512, 513, 262_144] {
         map(&space, BASE + page * PAGE_SIZE, &frame, PageFlags::R);
@@ -161,7 +161,41 @@ fn claims_101_104_105_unmap_counts_moves_and_gives_frames_back() {
     assert_eq!(cursor.unmap(len - 512 * PAGE_SIZE), Ok(3));
     assert_eq!(cursor.virt_addr(), BASE + len);
     drop(cursor);
-    assert_eq!(frame.reference_count(), 1, "claim 112");
+    assert_eq!(
+        frame.reference_count(),
+        1,
+        "each lost its mapping's reference"
+    );
+}
+
+#[ktest]
+fn claim_47_count_is_handles_segments_mappings_and_flushes() {
+    let (one, two, guard) = (space(), space(), disable_preempt());
+    let frames = FrameAllocOptions::new().alloc_segment(3);
+    let segment: USegment = frames.expect("enough memory").into();
+    let slice = segment.slice(&(0..2 * PAGE_SIZE));
+    let handle = segment.clone().next().expect("it has three");
+    // The segment, the slice, the handle.
+    assert_eq!(handle.reference_count(), 3);
+    map(&one, BASE, &handle, PageFlags::R);
+    map(&one, BASE + PAGE_SIZE, &handle, PageFlags::R);
+    map(&two, BASE, &handle, PageFlags::R);
+    assert_eq!(handle.reference_count(), 6);
+    let mut cursor = open(&one, &guard, BASE..BASE + PAGE_SIZE);
+    let op = crate::mm::tlb::TlbFlushOp::Address(BASE);
+    cursor
+        .flusher()
+        .issue_tlb_flush_with(op, handle.clone().into());
+    assert_eq!(handle.reference_count(), 7, "a flush keeps it");
+    assert_eq!(cursor.unmap(PAGE_SIZE), Ok(1));
+    assert_eq!(
+        handle.reference_count(),
+        5,
+        "the flush and a mapping are gone"
+    );
+    drop(cursor);
+    drop((slice, one, two, segment));
+    assert_eq!(handle.reference_count(), 1);
 }
 
 #[ktest]
@@ -240,7 +274,7 @@ fn privileges_given_to_map_do_not_count() {
 }
 
 #[ktest]
-fn claims_111_154_spaces_share_the_kernels_half_and_nothing_else() {
+fn claim_154_spaces_share_the_kernels_half_and_nothing_else() {
     // peer_028
     let (first, second, frame) = (space(), space(), frame());
     map(&first, BASE, &frame, PageFlags::R);

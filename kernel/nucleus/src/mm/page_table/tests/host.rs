@@ -207,3 +207,42 @@ fn choice_l10_bits_that_the_hardware_sets_meanwhile_are_kept() {
         assert_eq!(flags, PageFlags::R | PageFlags::ACCESSED | PageFlags::DIRTY);
     });
 }
+
+#[test]
+fn claim_134_peer_041_locks_are_taken_downwards_and_released_in_reverse() {
+    let machine = machine(1);
+    machine.on(0, || {
+        let (table, guard, frame) = (user_table(), disable_preempt(), frame());
+        for page in [0, 512, 1024] {
+            map(&table, BASE + page * PAGE_SIZE, ram(&frame, PageFlags::R));
+        }
+        machine.take_locks();
+        drop(open(&table, &guard, BASE..BASE + G1 + PAGE_SIZE));
+        let locks = machine.take_locks();
+        let taken: std::vec::Vec<_> = locks
+            .iter()
+            .filter(|lock| lock.1)
+            .map(|lock| lock.0)
+            .collect();
+        let released: std::vec::Vec<_> = locks
+            .iter()
+            .filter(|lock| !lock.1)
+            .map(|lock| lock.0)
+            .rev()
+            .collect();
+        // The covering node of level 3, that of level 2, and three of level 1.
+        assert_eq!((taken.len(), &released), (5, &taken));
+        let mut place = table.root_paddr();
+        let mut expected = std::vec::Vec::new();
+        for level in (2..=4).rev() {
+            let node = super::super::node::Node::<UserPtConfig>::at(place);
+            let index = crate::mm::paging::pte_index::<PagingConsts>(BASE, level);
+            place = node.read(index).paddr(level);
+            expected.push(place);
+            if level == 2 {
+                expected.extend([1, 2].map(|next| node.read(index + next).paddr(level)));
+            }
+        }
+        assert_eq!(taken, expected);
+    });
+}

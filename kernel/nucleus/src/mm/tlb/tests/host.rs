@@ -32,7 +32,7 @@ fn unmap(space: &VmSpace, sync: bool) {
 }
 
 #[test]
-fn claims_143_148_after_sync_no_processor_has_the_translation() {
+fn claims_143_148_choice_l12_after_sync_no_processor_has_the_translation() {
     // peer_056
     let machine = machine(3);
     let space = machine.on(0, || space_with_page(VA, &frame()));
@@ -204,7 +204,7 @@ fn peer_064_processors_that_flush_each_other_do_not_hang() {
 }
 
 #[test]
-fn claim_152_flush_of_an_address_leaves_other_translations() {
+fn claims_118_152_flush_of_an_address_leaves_other_translations() {
     machine(1).on(0, || {
         let (first, second) = (frame(), frame());
         let space = space_with_page(VA, &first);
@@ -237,10 +237,74 @@ fn claim_152_flush_of_an_address_leaves_other_translations() {
         drop(cursor);
         let write = |va| space.writer(va, 1).expect("active").write_val(&1_u8);
         assert_eq!(write(VA), Err(Error::PageFault));
-        assert_eq!(
-            write(VA + PAGE_SIZE),
-            Ok(()),
-            "claim 118: protecting flushes nothing"
-        );
+        assert_eq!(write(VA + PAGE_SIZE), Ok(()), "protecting flushed nothing");
     });
+}
+
+#[test]
+fn claim_150_unmap_dispatches_once_however_much_it_removes() {
+    let machine = machine(2);
+    let space = machine.on(0, || space_with_page(VA, &frame()));
+    machine.on(1, || space.activate());
+    machine.on(0, || {
+        let (guard, frame) = (disable_preempt(), frame());
+        // Single pages at both edges and tables in between.
+        let range = VA + PAGE_SIZE..VA + (8 << 20) - PAGE_SIZE;
+        let prop = PageProperty::new_user(PageFlags::RW, CachePolicy::Writeback);
+        let mut cursor = space.cursor_mut(&guard, &range).expect("a legal range");
+        for _ in 0..2000 {
+            cursor.map(frame.clone(), prop).expect("enough memory");
+        }
+        let one = &crate::arch::cpu::of(crate::cpu::CpuId::new(1)).flushes;
+        assert_eq!(
+            one.requested(),
+            0,
+            "mapping what was not mapped flushes nothing"
+        );
+        cursor.jump(range.start).expect("in the range");
+        assert_eq!(cursor.unmap(range.end - range.start), Ok(2000));
+        assert_eq!(one.requested(), 1);
+        cursor.jump(range.start).expect("in the range");
+        assert_eq!(cursor.unmap(PAGE_SIZE), Ok(0));
+        assert_eq!(one.requested(), 1, "and nothing that was not removed");
+        drop(cursor);
+        drop(guard);
+        machine.on(1, VmSpace::deactivate_current);
+        drop((space, frame));
+    });
+}
+
+#[test]
+fn claim_151_after_all_flushes_no_processor_believes_what_is_not_so() {
+    let machine = machine(3);
+    let space = machine.on(0, || space_with_page(VA, &frame()));
+    for cpu in 0..3 {
+        machine.on(cpu, || space.activate());
+    }
+    let mut state = 1_usize;
+    for _ in 0..300 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695);
+        let number = state >> 33;
+        machine.on(number % 3, || {
+            let guard = disable_preempt();
+            let va = VA + number % 64 * PAGE_SIZE;
+            let range = va..va + (1 + number % 7) * PAGE_SIZE;
+            let mut cursor = space.cursor_mut(&guard, &range).expect("a legal range");
+            if number % 5 < 3 {
+                let prop = PageProperty::new_user(PageFlags::RW, CachePolicy::Writeback);
+                cursor.map(frame(), prop).expect("enough memory");
+            } else {
+                cursor
+                    .unmap(range.end - range.start)
+                    .expect("nothing to split");
+            }
+            cursor.flusher().sync_tlb_flush();
+        });
+        for cpu in 0..3 {
+            assert_eq!(machine.stale_translations(cpu), []);
+        }
+    }
+    machine.on(0, || drop(space));
 }
