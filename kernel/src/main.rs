@@ -28,6 +28,8 @@ const DEFAULT_PROGRAM: &str = "/bin/init";
 #[nucleus::main]
 fn main() -> ! {
     ktest::run_if_requested();
+    #[cfg(bench)]
+    nucleus::bench::run_if_requested();
 
     let command_line = boot::command_line();
     let mut arguments: Vec<&str> = command_line.program().collect();

@@ -17,12 +17,14 @@ pub(crate) enum KernelKind {
     Release,
     /// The one with its tests, and with every assertion.
     Tests,
+    /// The one that is shipped, with benchmarks linked in.
+    Bench,
 }
 
 impl KernelKind {
     fn profile(self) -> &'static str {
         match self {
-            Self::Release => "release",
+            Self::Release | Self::Bench => "release",
             Self::Tests => "ktest",
         }
     }
@@ -66,6 +68,7 @@ pub(crate) fn kernel_rustflags(kind: KernelKind) -> &'static str {
     match kind {
         KernelKind::Release => "-Cforce-frame-pointers=yes",
         KernelKind::Tests => "-Cforce-frame-pointers=yes --cfg=ktest",
+        KernelKind::Bench => "-Cforce-frame-pointers=yes --cfg=bench",
     }
 }
 
@@ -74,7 +77,10 @@ pub(crate) const RUSTFLAGS_VARIABLE: &str = "CARGO_TARGET_X86_64_UNKNOWN_NONE_RU
 
 /// Builds a kernel.
 pub(crate) fn kernel(toolchain: &Toolchain, kind: KernelKind) -> Result<Kernel> {
-    let directory = target().join("kernel");
+    let directory = target().join(match kind {
+        KernelKind::Release | KernelKind::Tests => "kernel",
+        KernelKind::Bench => "kernel-bench",
+    });
     let mut cargo = toolchain.cargo();
     cargo
         .arg("build")
@@ -91,7 +97,7 @@ pub(crate) fn kernel(toolchain: &Toolchain, kind: KernelKind) -> Result<Kernel> 
         .join("x86_64-unknown-none")
         .join(kind.profile())
         .join("kernel");
-    let stripped = target().join(format!("kernel-{}.stripped", kind.profile()));
+    let stripped = directory.join(format!("{}.stripped", kind.profile()));
     let mut strip = toolchain.llvm_tool("llvm-objcopy");
     strip.arg("--strip-all").arg(&symbols).arg(&stripped);
     shell::step("stripping the kernel", &mut strip)?;

@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<u8> {
         .arg(artifacts::target().join("boot"))
         .args(["--", "-Dwarnings"]);
     shell::step("clippy: boot", &mut clippy)?;
-    for kind in [KernelKind::Release, KernelKind::Tests] {
+    for kind in [KernelKind::Release, KernelKind::Tests, KernelKind::Bench] {
         let mut clippy = toolchain.clippy();
         clippy
             .args(BARE_TARGET)

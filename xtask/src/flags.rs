@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Run the tests: host, kernel, programs
     Test(TestOptions),
+    /// Count the instructions of the memory core's operations
+    Bench(BenchOptions),
     /// Make the disk images
     Image(ImageOptions),
     /// Boot stopped, with gdb attached and symbols loaded
@@ -98,6 +100,30 @@ pub(crate) struct TestOptions {
     /// Write a JUnit report
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchOptions {
+    /// Count only those whose names contain this
+    pub(crate) filter: Option<String>,
+    /// Only on the host, under callgrind
+    #[arg(long)]
+    pub(crate) host: bool,
+    /// Only in the kernel, under QEMU's -icount
+    #[arg(long)]
+    pub(crate) kernel: bool,
+    /// Write the counts as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl BenchOptions {
+    /// Returns whether a benchmark of this name is to be counted.
+    pub(crate) fn selects(&self, name: &str) -> bool {
+        self.filter
+            .as_ref()
+            .is_none_or(|filter| name.contains(filter))
+    }
 }
 
 #[derive(Args, Debug)]

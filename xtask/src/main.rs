@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod artifacts;
+mod bench;
 mod check;
 mod claims;
 mod emulator;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Image(options) => image::run(&options),
         Command::Gdb(options) => gdb::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Check => check::run(),
         Command::Claims => claims::run(),
         Command::Setup(options) => toolchain::setup(options.all),

@@ -150,6 +150,14 @@ pub(crate) fn need_bochs() -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that valgrind is there.
+pub(crate) fn need_valgrind() -> Result<()> {
+    if shell::find_program("valgrind").is_none() {
+        install_packages("valgrind")?;
+    }
+    Ok(())
+}
+
 /// Makes sure that gdb is there.
 pub(crate) fn need_gdb() -> Result<()> {
     if shell::find_program("gdb").is_none() {

@@ -25,6 +25,7 @@ extern crate alloc;
 extern crate self as nucleus;
 
 pub mod arch;
+pub mod bench;
 pub mod boot;
 pub mod console;
 pub mod cpu;

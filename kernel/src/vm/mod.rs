@@ -140,15 +140,11 @@ impl AddressSpace {
             flags: (prop.flags - PageFlags::RWX) | flags,
             ..prop
         };
-        loop {
-            let rest = range.end() - cursor.virt_addr();
-            let Some(changed) = cursor.protect_next(rest, change)? else {
-                break;
-            };
-            let op = TlbFlushOp::Range(changed);
+        if cursor.protect(range.len(), change)? > 0 {
+            let op = TlbFlushOp::Range(range.as_range().clone());
             cursor.flusher().issue_tlb_flush(op);
+            cursor.flusher().dispatch_tlb_flush();
         }
-        cursor.flusher().dispatch_tlb_flush();
         Ok(())
     }
 

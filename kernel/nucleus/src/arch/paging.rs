@@ -42,33 +42,77 @@ const ADDRESS: usize = 0x000f_ffff_ffff_f000;
 pub struct PageTableEntry(usize);
 
 impl PageTableEntry {
+    /// Returns an entry as the loader's tables have it, in a node of `level`:
+    /// without the mark of leaves.
+    pub(crate) fn from_loader(self, level: PagingLevel) -> Self {
+        let is_leaf = self.0 & PRESENT != 0 && (level == 1 || self.0 & PAGE_SIZE_BIT != 0);
+        if is_leaf { Self(self.0 | LEAF) } else { self }
+    }
+
     /// Returns the bits of a leaf that a property stands for.
     ///
-    /// The flags stand in the same order in both, so they move in groups.
+    /// Most of them are where the property has them; see [`PageFlags`].
+    #[inline]
     const fn property_bits(prop: PageProperty, level: PagingLevel) -> usize {
-        const {
-            assert!(
-                PageFlags::R.bits() as usize == PRESENT && PageFlags::W.bits() as usize == WRITABLE
-            );
-            assert!((PageFlags::X.bits() as usize) << 61 == NO_EXECUTE);
-            assert!((PageFlags::ACCESSED.bits() as usize) << 2 == ACCESSED);
-            assert!((PageFlags::DIRTY.bits() as usize) << 2 == DIRTY);
-            assert!((PrivilegedPageFlags::USER.bits() as usize) << 2 == USER);
-            assert!((PrivilegedPageFlags::GLOBAL.bits() as usize) << 7 == GLOBAL);
-        }
         let flags = prop.flags.bits() as usize;
         let privileged = prop.priv_flags.bits() as usize;
-        (flags & 0x03)
-            | (flags & 0x18) << 2
-            | (flags & 0xc0) << 4
-            | (!flags & 0x04) << 61
-            | (privileged & 1) << 2
-            | (privileged & 2) << 7
-            | cache_bits(prop.cache, level)
+        let cache = prop.cache as usize;
+        let cache = if level == 1 {
+            cache
+        } else {
+            (cache & POLICY) | (cache & PAT_LEVEL_1) << PAT_MOVES
+        };
+        // The global bit is one place higher than it fits into the flags.
+        let privileged = privileged + (privileged & GLOBAL >> 1);
+        (flags & DIRECT)
+            | (flags & AVAILABLE) << AVAILABLE_MOVES
+            | (!flags & EXECUTE) << NO_EXECUTE_MOVES
+            | privileged
+            | cache
     }
 }
 
+/// Flags that are where the hardware has them.
+const DIRECT: usize = PRESENT | WRITABLE | ACCESSED | DIRTY;
+/// Flags that move up, and how far.
+const AVAILABLE: usize = (PageFlags::AVAIL1.bits() | PageFlags::AVAIL2.bits()) as usize;
+const AVAILABLE_MOVES: usize = 7;
+/// The flag that is turned round, and how far it moves up.
+const EXECUTE: usize = PageFlags::X.bits() as usize;
+const NO_EXECUTE_MOVES: usize = 61;
+/// The bits of a cache policy that do not depend on the level, and how far the
+/// other one moves up in huge leaves.
+const POLICY: usize = WRITE_THROUGH | CACHE_DISABLE;
+const PAT_MOVES: usize = 5;
+
+const _: () = {
+    assert!(PageFlags::R.bits() as usize == PRESENT && PageFlags::W.bits() as usize == WRITABLE);
+    assert!(PageFlags::ACCESSED.bits() as usize == ACCESSED);
+    assert!(PageFlags::DIRTY.bits() as usize == DIRTY);
+    assert!(AVAILABLE << AVAILABLE_MOVES == 0b11 << 10);
+    assert!(EXECUTE << NO_EXECUTE_MOVES == NO_EXECUTE);
+    assert!(PrivilegedPageFlags::USER.bits() as usize == USER);
+    assert!((PrivilegedPageFlags::GLOBAL.bits() as usize) << 1 == GLOBAL);
+    assert!(PAT_LEVEL_1 << PAT_MOVES == PAT_HUGE);
+    assert!(CachePolicy::Uncacheable as usize == POLICY);
+    assert!(CachePolicy::WriteProtected as usize == PAT_LEVEL_1);
+};
+
 impl PageTableEntryTrait for PageTableEntry {
+    #[inline]
+    fn new_page(paddr: Paddr, level: PagingLevel, prop: PageProperty) -> Self {
+        // The attribute bit of a huge leaf lies among its address bits, as do
+        // those that its alignment keeps zero.
+        let low = if level == 1 { 0 } else { PAT_HUGE };
+        // Items are aligned, by the contract of configurations.
+        debug_assert!(
+            paddr & !(ADDRESS & !low) == 0,
+            "{paddr:#x} cannot be mapped at level {level}"
+        );
+        let huge = if level == 1 { 0 } else { PAGE_SIZE_BIT };
+        Self(paddr | LEAF | huge | Self::property_bits(prop, level))
+    }
+
     fn from_repr(repr: &PteScalar, level: PagingLevel) -> Self {
         match *repr {
             PteScalar::Absent => Self(0),
@@ -81,56 +125,50 @@ impl PageTableEntryTrait for PageTableEntry {
                 };
                 Self(child | PRESENT | WRITABLE | user)
             }
-            PteScalar::Mapped(paddr, prop) => {
-                // The attribute bit of a huge leaf lies among its address bits,
-                // as do those that its alignment keeps zero.
-                let low = if level == 1 { 0 } else { PAT_HUGE };
-                assert_eq!(
-                    paddr & !(ADDRESS & !low),
-                    0,
-                    "{paddr:#x} cannot be mapped at level {level}"
-                );
-                let huge = if level == 1 { 0 } else { PAGE_SIZE_BIT };
-                Self(paddr | LEAF | huge | Self::property_bits(prop, level))
-            }
+            PteScalar::Mapped(paddr, prop) => Self::new_page(paddr, level, prop),
         }
     }
 
     fn to_repr(&self, level: PagingLevel) -> PteScalar {
         if !self.is_present() {
             PteScalar::Absent
-        } else if self.is_last(level) {
+        } else if self.is_last() {
             PteScalar::Mapped(self.paddr(level), self.prop(level))
         } else {
             let mut flags = PtFlags::empty();
             flags.set(PtFlags::USER, self.0 & USER != 0);
-            PteScalar::PageTable(self.0 & ADDRESS, flags)
+            PteScalar::PageTable(self.child(), flags)
         }
     }
 
+    #[inline]
     fn is_present(&self) -> bool {
         self.0 & (PRESENT | LEAF) != 0
     }
 
-    /// An entry that another author wrote (the loader's) is recognised as well,
-    /// as long as it is present to the hardware.
-    fn is_last(&self, level: PagingLevel) -> bool {
-        self.0 & LEAF != 0 || (level > 1 && self.0 & PAGE_SIZE_BIT != 0) || level == 1
+    #[inline]
+    fn is_last(&self) -> bool {
+        self.0 & LEAF != 0
     }
 
+    #[inline]
     fn paddr(&self, level: PagingLevel) -> Paddr {
-        let low = if level > 1 && self.is_last(level) {
-            PAT_HUGE
-        } else {
-            0
-        };
+        let low = if level > 1 { PAT_HUGE } else { 0 };
         self.0 & ADDRESS & !low
     }
 
+    #[inline]
+    fn child(&self) -> Paddr {
+        self.0 & ADDRESS
+    }
+
+    #[inline]
     fn prop(&self, level: PagingLevel) -> PageProperty {
         let bits = self.0;
-        let flags = (bits & 0x03) | (bits >> 2 & 0x18) | (bits >> 4 & 0xc0) | (!bits >> 61 & 0x04);
-        let privileged = (bits >> 2 & 1) | (bits >> 7 & 2);
+        let flags = (bits & DIRECT)
+            | (bits >> AVAILABLE_MOVES & AVAILABLE)
+            | (!bits >> NO_EXECUTE_MOVES & EXECUTE);
+        let privileged = (bits & USER) | (bits & GLOBAL) >> 1;
         PageProperty {
             flags: PageFlags::from_bits_retain(flags as u8),
             cache: cache_policy(bits, level),
@@ -138,20 +176,24 @@ impl PageTableEntryTrait for PageTableEntry {
         }
     }
 
+    #[inline]
     fn load(slot: &AtomicUsize, ordering: Ordering) -> Self {
         Self(slot.load(ordering))
     }
 
+    #[inline]
     fn store(self, slot: &AtomicUsize, ordering: Ordering) {
         slot.store(self.0, ordering);
     }
 
+    #[inline]
     fn swap(self, slot: &AtomicUsize) -> Self {
         // AcqRel: the caller takes over what the old entry led to, and whoever
         // reads the new one sees what it leads to.
         Self(slot.swap(self.0, Ordering::AcqRel))
     }
 
+    #[inline]
     fn compare_exchange(self, slot: &AtomicUsize, new: Self) -> Result<(), Self> {
         // AcqRel as in `swap`; a failure tells what the hardware changed, which
         // orders nothing.
@@ -160,41 +202,34 @@ impl PageTableEntryTrait for PageTableEntry {
             .map_err(Self)
     }
 
+    #[inline]
+    fn differs_in_address_alone(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !ADDRESS == 0
+    }
+
+    #[inline]
     fn as_usize(self) -> usize {
         self.0
     }
 
+    #[inline]
     fn from_usize(bits: usize) -> Self {
         Self(bits)
     }
 }
 
-/// Returns the attribute bit of a leaf of a level.
-const fn pat_bit(level: PagingLevel) -> usize {
-    if level == 1 { PAT_LEVEL_1 } else { PAT_HUGE }
-}
-
-/// Returns the bits of a cache policy: an index into the page-attribute table,
-/// as the processor is given it at start-up.
-const fn cache_bits(cache: CachePolicy, level: PagingLevel) -> usize {
-    match cache {
-        CachePolicy::Writeback => 0,
-        CachePolicy::Writethrough => WRITE_THROUGH,
-        CachePolicy::WriteCombining => CACHE_DISABLE,
-        CachePolicy::Uncacheable => CACHE_DISABLE | WRITE_THROUGH,
-        CachePolicy::WriteProtected => pat_bit(level),
+/// Returns the policy of a leaf's bits. The four policies of the table's second
+/// half that are not write-protected repeat those of the first.
+#[inline]
+fn cache_policy(bits: usize, level: PagingLevel) -> CachePolicy {
+    let pat = if level == 1 { PAT_LEVEL_1 } else { PAT_HUGE };
+    let policy = (bits & POLICY) as u8;
+    if bits & pat != 0 && policy == 0 {
+        return CachePolicy::WriteProtected;
     }
-}
-
-const fn cache_policy(bits: usize, level: PagingLevel) -> CachePolicy {
-    let pat = bits & pat_bit(level) != 0;
-    match (pat, bits & CACHE_DISABLE != 0, bits & WRITE_THROUGH != 0) {
-        (true, false, false) => CachePolicy::WriteProtected,
-        (false, false, false) => CachePolicy::Writeback,
-        (_, false, true) => CachePolicy::Writethrough,
-        (_, true, false) => CachePolicy::WriteCombining,
-        (_, true, true) => CachePolicy::Uncacheable,
-    }
+    // SAFETY: The values of the two bits are the numbers of four policies, as is
+    // asserted above for the ends.
+    unsafe { core::mem::transmute::<u8, CachePolicy>(policy) }
 }
 
 #[cfg(any(test, ktest))]
@@ -214,14 +249,15 @@ mod tests {
     ];
 
     fn every_property() -> impl Iterator<Item = PageProperty> {
+        let privileges = || (0..=u8::MAX).filter_map(PrivilegedPageFlags::from_bits);
         (0..=u8::MAX)
             .filter_map(PageFlags::from_bits)
-            .flat_map(|flags| {
-                (0..=PrivilegedPageFlags::all().bits()).flat_map(move |bits| {
+            .flat_map(move |flags| {
+                privileges().flat_map(move |priv_flags| {
                     CACHES.map(|cache| PageProperty {
                         flags,
                         cache,
-                        priv_flags: PrivilegedPageFlags::from_bits_truncate(bits),
+                        priv_flags,
                     })
                 })
             })
@@ -235,7 +271,7 @@ mod tests {
             for paddr in [0, size, 0xf_ffff_ffff_f000 & !(size - 1)] {
                 for prop in every_property() {
                     let entry = PageTableEntry::new_page(paddr, level, prop);
-                    assert!(entry.is_present() && entry.is_last(level));
+                    assert!(entry.is_present() && entry.is_last());
                     assert_eq!((entry.paddr(level), entry.prop(level)), (paddr, prop));
                     assert_eq!(entry.to_repr(level), PteScalar::Mapped(paddr, prop));
                 }
@@ -248,7 +284,7 @@ mod tests {
         for flags in [PtFlags::empty(), PtFlags::USER] {
             let entry = PageTableEntry::new_pt(0x1234_5000, flags);
             for level in 2..=4 {
-                assert!(entry.is_present() && !entry.is_last(level));
+                assert!(entry.is_present() && !entry.is_last());
                 assert_eq!(
                     entry.to_repr(level),
                     PteScalar::PageTable(0x1234_5000, flags)
@@ -296,7 +332,7 @@ mod tests {
 
     #[ktest]
     #[should_panic(expected = "cannot be mapped at level 2")]
-    fn unaligned_huge_leaf_is_refused() {
+    fn unaligned_huge_leaf_is_a_bug_that_tests_see() {
         let prop = PageProperty::new_kernel(PageFlags::RW, CachePolicy::Writeback);
         PageTableEntry::new_page(0x1000, 2, prop);
     }

@@ -11,6 +11,7 @@
 //! | `ktest`, `ktest=FILTER` | run the in-kernel tests whose names contain FILTER |
 //! | `ktest.from=N` | start with the N-th of them, counted from 1 |
 //! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
+//! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
 //! | `crash=null\|panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
@@ -48,6 +49,8 @@ pub struct CommandLine<'a> {
     pub ktest_from: usize,
     /// Seconds that a test may take.
     pub ktest_timeout_s: u32,
+    /// The filter of the benchmarks to run, if any are to run.
+    pub bench: Option<&'a str>,
     /// A way to die after start-up.
     pub crash: Option<Crash>,
 }
@@ -63,6 +66,7 @@ impl<'a> CommandLine<'a> {
             ktest: None,
             ktest_from: 1,
             ktest_timeout_s: 20,
+            bench: None,
             crash: None,
         };
         for word in line.options() {
@@ -105,6 +109,7 @@ impl<'a> CommandLine<'a> {
                 let seconds = value.parse().ok().filter(|seconds| *seconds > 0);
                 set(&mut self.ktest_timeout_s, seconds)
             }
+            ("bench", filter) => set(&mut self.bench, Some(Some(filter.unwrap_or("")))),
             ("crash", Some(value)) => {
                 let crash = match value {
                     "null" => Crash::Null,

@@ -63,6 +63,7 @@ impl PreemptCount {
 /// # Panics
 ///
 /// Panics when 2³² guards live at once on a processor (peer 81).
+#[inline]
 pub fn disable_preempt() -> DisabledPreemptGuard {
     let count = &cpu::local().preempt.0;
     count.set(count.get() + 1);
@@ -72,6 +73,7 @@ pub fn disable_preempt() -> DisabledPreemptGuard {
 }
 
 impl Drop for DisabledPreemptGuard {
+    #[inline]
     fn drop(&mut self) {
         let count = &cpu::local().preempt.0;
         count.set(count.get() - 1);

@@ -4,6 +4,8 @@ use bitflags::bitflags;
 
 bitflags! {
     /// What may be done through a mapping, and what has been done.
+    ///
+    /// The bits are where the hardware has them, as far as they fit.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct PageFlags: u8 {
         /// Reads are allowed.
@@ -13,14 +15,14 @@ bitflags! {
         /// Instructions may be fetched.
         const X = 1 << 2;
         /// The hardware has used the mapping.
-        const ACCESSED = 1 << 3;
+        const ACCESSED = 1 << 5;
         /// The hardware has written through the mapping.
-        const DIRTY = 1 << 4;
+        const DIRTY = 1 << 6;
         /// Reserved: the configurations of page tables tell items apart by it,
         /// and no property that a caller gives or gets contains it.
-        const AVAIL1 = 1 << 6;
+        const AVAIL1 = 1 << 3;
         /// For the owner of the mapping to use as it likes.
-        const AVAIL2 = 1 << 7;
+        const AVAIL2 = 1 << 4;
         /// Reads and writes.
         const RW = Self::R.bits() | Self::W.bits();
         /// Reads and instruction fetches.
@@ -35,25 +37,29 @@ bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct PrivilegedPageFlags: u8 {
         /// Ring 3 may use the mapping.
-        const USER = 1 << 0;
+        const USER = 1 << 2;
         /// The translation stays in the TLB when the address space changes.
-        const GLOBAL = 1 << 1;
+        const GLOBAL = 1 << 7;
     }
 }
 
 /// How accesses through a mapping are cached (SDM vol. 3A, 12.3).
+///
+/// The numbers are the bits of a leaf of level 1, by which the hardware finds the
+/// policy in the page-attribute table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum CachePolicy {
-    /// Not at all, in program order: device registers.
-    Uncacheable,
-    /// Not at all, but writes may be gathered: framebuffers.
-    WriteCombining,
-    /// Reads are cached, writes go to memory and drop the line.
-    WriteProtected,
-    /// Reads are cached, writes go to memory as well.
-    Writethrough,
     /// Reads and writes are cached: ordinary memory.
-    Writeback,
+    Writeback = 0,
+    /// Reads are cached, writes go to memory as well.
+    Writethrough = 0x08,
+    /// Not at all, but writes may be gathered: framebuffers.
+    WriteCombining = 0x10,
+    /// Not at all, in program order: device registers.
+    Uncacheable = 0x18,
+    /// Reads are cached, writes go to memory and drop the line.
+    WriteProtected = 0x80,
 }
 
 /// All that a page-table entry says about a mapping but its address.

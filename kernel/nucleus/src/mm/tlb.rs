@@ -335,7 +335,7 @@ impl<'a> TlbFlusher<'a> {
     /// # Panics
     ///
     /// As [`Self::issue_tlb_flush`].
-    #[inline]
+    #[inline(always)]
     pub fn issue_tlb_flush_with(&mut self, op: TlbFlushOp, keep: Frame<dyn AnyFrameMeta>) {
         let pages = op.pages();
         if let Some(buffer) = self.take_buffer()
@@ -373,10 +373,15 @@ impl<'a> TlbFlusher<'a> {
     /// Makes happen what was collected: at once here, soon on the others.
     ///
     /// May be called with interrupts off, and holding locks of nodes.
+    #[inline]
     pub fn dispatch_tlb_flush(&mut self) {
-        let Some(owner) = self.buffer.take() else {
-            return;
-        };
+        if let Some(owner) = self.buffer.take() {
+            self.dispatch(owner);
+        }
+    }
+
+    /// Flushes what a buffer holds, and gives the buffer back.
+    fn dispatch(&mut self, owner: &'static FlushBuffers) {
         // SAFETY: This flusher had the buffer of this processor.
         let buffer = unsafe { &mut *owner.buffer.get() };
         // Freeing may run drop hooks; those may need the buffer's place.
@@ -426,15 +431,19 @@ impl<'a> TlbFlusher<'a> {
     #[inline]
     fn take_buffer(&mut self) -> Option<&mut Buffer> {
         if self.buffer.is_none() {
-            let buffers = &cpu::local().flush_buffers;
-            if buffers.is_taken.replace(true) {
-                return None;
-            }
-            self.buffer = Some(buffers);
+            self.claim_buffer();
         }
         // SAFETY: The buffer is this processor's, and `is_taken` says that this
         // flusher is the only one to use it.
         self.buffer.map(|owner| unsafe { &mut *owner.buffer.get() })
+    }
+
+    #[cold]
+    fn claim_buffer(&mut self) {
+        let buffers = &cpu::local().flush_buffers;
+        if !buffers.is_taken.replace(true) {
+            self.buffer = Some(buffers);
+        }
     }
 
     /// Flushes without collecting, for want of a place to.
@@ -512,6 +521,7 @@ impl<'a> TlbFlusher<'a> {
 }
 
 impl Drop for TlbFlusher<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.dispatch_tlb_flush();
     }
@@ -531,7 +541,12 @@ pub(crate) fn wait_for_all() {
 /// Returns whether a vector has room for one more, making it if it can.
 #[inline]
 fn has_room<T>(vector: &mut Vec<T>) -> bool {
-    vector.len() < vector.capacity() || vector.try_reserve(1).is_ok()
+    vector.len() < vector.capacity() || make_room(vector)
+}
+
+#[cold]
+fn make_room<T>(vector: &mut Vec<T>) -> bool {
+    vector.try_reserve(1).is_ok()
 }
 
 #[cfg(any(test, ktest))]

@@ -63,6 +63,7 @@ impl VmSpace {
     ///
     /// [`Error::AccessDenied`] when the range is empty, reversed, unaligned or
     /// not within user space.
+    #[inline]
     pub fn cursor<'a, G: InAtomicMode>(
         &'a self,
         guard: &'a G,
@@ -77,6 +78,7 @@ impl VmSpace {
     /// # Errors
     ///
     /// As [`Self::cursor`], and [`Error::NoMemory`] for a node on the way.
+    #[inline]
     pub fn cursor_mut<'a, G: InAtomicMode>(
         &'a self,
         guard: &'a G,
@@ -301,7 +303,7 @@ impl<'a> CursorMut<'a> {
     /// # Panics
     ///
     /// Panics at the end of the range.
-    #[inline]
+    #[inline(always)]
     pub fn map(&mut self, frame: UFrame, prop: PageProperty) -> Result<()> {
         let prop = users(prop);
         if self.map_item(MappedItem::MappedRam { frame, prop })? {
@@ -428,7 +430,7 @@ impl<'a> CursorMut<'a> {
     }
 
     /// Maps an item; returns whether something was there that is to be flushed.
-    #[inline]
+    #[inline(always)]
     fn map_item(&mut self, item: MappedItem) -> Result<bool> {
         // SAFETY: 1. users may see untyped frames and device memory, in their
         // half. 2. the flusher keeps what was there.
@@ -460,6 +462,7 @@ impl<'a> CursorMut<'a> {
         let end = self.virt_addr() + len;
         let mut count = 0;
         while self.virt_addr() < end {
+            count += self.unmap_run(end);
             let rest = end - self.virt_addr();
             // SAFETY: 1. what a user loses is the user's business. 2. the flusher
             // keeps it.
@@ -470,6 +473,40 @@ impl<'a> CursorMut<'a> {
         }
         self.flusher.dispatch_tlb_flush();
         Ok(count)
+    }
+
+    /// Unmaps the pages of one node.
+    #[inline]
+    fn unmap_run(&mut self, end: Vaddr) -> usize {
+        let flusher = &mut self.flusher;
+        let taken = |va, item| issue_flush_of_item(flusher, va, item);
+        // SAFETY: 1. what a user loses is the user's business. 2. the flusher
+        // keeps it.
+        unsafe { self.pt_cursor.take_run(end, taken) }
+    }
+
+    /// Changes the property of all mappings of the next `len` bytes and moves to
+    /// their end; returns how many there were. Otherwise as
+    /// [`Self::protect_next`], but that `op` may be called once for many mappings
+    /// with the same property.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`] when a huge mapping cannot be split; the mappings are
+    /// then as they were.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::protect_next`].
+    #[inline]
+    pub fn protect(
+        &mut self,
+        len: usize,
+        op: impl Fn(PageProperty) -> PageProperty,
+    ) -> Result<usize> {
+        let keep = |old: PageProperty| keep_tag(old, &op);
+        // SAFETY: What a user may do with its memory is the user's business.
+        Ok(unsafe { self.pt_cursor.protect_all(len, keep) }?)
     }
 
     /// Changes the property of the first mapping of the next `len` bytes and
@@ -494,22 +531,14 @@ impl<'a> CursorMut<'a> {
         len: usize,
         op: impl FnOnce(PageProperty) -> PageProperty,
     ) -> Result<Option<Range<Vaddr>>> {
-        let keep_tag = |old: PageProperty| {
-            let tag = old.flags & PageFlags::AVAIL1;
-            let new = op(page_table::untagged(old));
-            PageProperty {
-                flags: (new.flags - PageFlags::AVAIL1) | tag,
-                cache: new.cache,
-                priv_flags: old.priv_flags,
-            }
-        };
+        let keep = |old: PageProperty| keep_tag(old, op);
         // SAFETY: What a user may do with its memory is the user's business.
-        Ok(unsafe { self.pt_cursor.protect_next(len, keep_tag) }?)
+        Ok(unsafe { self.pt_cursor.protect_next(len, keep) }?)
     }
 
     /// Has the flusher flush and keep what was taken out; returns how many
     /// mappings it was.
-    #[inline]
+    #[inline(always)]
     fn issue_flush_of(&mut self, frag: PageTableFrag<UserPtConfig>) -> usize {
         match frag {
             PageTableFrag::Mapped { va, item } => {
@@ -536,6 +565,31 @@ impl<'a> CursorMut<'a> {
                 num_frames
             }
         }
+    }
+}
+
+/// Has a flusher flush and keep an item.
+#[inline(always)]
+fn issue_flush_of_item(flusher: &mut TlbFlusher<'_>, va: Vaddr, item: MappedItem) {
+    let op = TlbFlushOp::Address(va);
+    match item {
+        MappedItem::MappedRam { frame, .. } => flusher.issue_tlb_flush_with(op, frame.into()),
+        MappedItem::MappedHuge { frames, .. } => {
+            flusher.issue_tlb_flush_with_segment(op, frames.into());
+        }
+        MappedItem::MappedIoMem { .. } => flusher.issue_tlb_flush(op),
+    }
+}
+
+/// Changes a property but for the tag and the privileges.
+#[inline(always)]
+fn keep_tag(old: PageProperty, op: impl FnOnce(PageProperty) -> PageProperty) -> PageProperty {
+    let tag = old.flags & PageFlags::AVAIL1;
+    let new = op(page_table::untagged(old));
+    PageProperty {
+        flags: (new.flags - PageFlags::AVAIL1) | tag,
+        cache: new.cache,
+        priv_flags: old.priv_flags,
     }
 }
 

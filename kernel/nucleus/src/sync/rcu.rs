@@ -171,7 +171,7 @@ pub(crate) fn keep(
     flushing: CpuSet,
 ) {
     if crate::cpu::num_cpus() == 1 {
-        frames.clear();
+        frames.drain(..).for_each(Frame::release);
         segments.clear();
         return;
     }
@@ -192,7 +192,7 @@ pub(crate) fn keep(
     let others = || CpuSet::new_full().iter().filter(|cpu| *cpu != here);
     let nr_conditions = others().filter_map(condition_of).count();
     if nr_conditions == 0 {
-        frames.clear();
+        frames.drain(..).for_each(Frame::release);
         segments.clear();
         return;
     }

@@ -109,7 +109,7 @@ std::thread_local! {
 #[inline]
 pub(super) fn current() -> &'static SimCpu {
     let cpu = CURRENT.get();
-    assert!(
+    debug_assert!(
         !cpu.is_null(),
         "this thread is no processor of a simulated machine"
     );

@@ -21,11 +21,11 @@ pub(crate) fn memory() -> &'static Memory {
 #[inline]
 pub(crate) fn paddr_to_vaddr(paddr: Paddr) -> Vaddr {
     let machine = current().machine();
-    assert!(
+    debug_assert!(
         paddr < machine.max_paddr,
         "there is no memory at {paddr:#x}"
     );
-    machine.ram as usize + paddr
+    (machine.ram as usize).wrapping_add(paddr)
 }
 
 /// Returns where the array of metadata slots begins.

@@ -12,7 +12,7 @@ use crate::mm::frame::meta::MetaSlot;
 use crate::mm::{Paddr, PagingLevel};
 
 /// Runs with the checker and the roots that processors have loaded.
-#[inline]
+#[cold]
 fn with_checker(body: impl FnOnce(&mut Checker, &[Paddr])) {
     let machine = current().machine();
     let Some(checker) = &machine.checker else {
@@ -54,12 +54,18 @@ pub(crate) fn entry_written(node: Paddr, index: usize, old: usize, new: usize, l
 /// A node was locked.
 #[inline]
 pub(crate) fn node_locked(node: &MetaSlot) {
+    if !is_on() {
+        return;
+    }
     with_checker(|checker, _| checker.note_lock(node.frame_paddr(), true));
 }
 
 /// A node is about to be unlocked.
 #[inline]
 pub(crate) fn node_unlocked(node: &MetaSlot) {
+    if !is_on() {
+        return;
+    }
     with_checker(|checker, _| checker.note_lock(node.frame_paddr(), false));
 }
 

@@ -73,18 +73,21 @@ impl BuddyAllocator {
     }
 
     /// Moves a batch of single frames into a cache.
-    fn fill(&self, stack: &mut Stack<CACHE_SIZE>) {
+    fn fill(&self, stack: &Stack<CACHE_SIZE>) {
         let mut buddy = self.0.lock();
         for _ in 0..BATCH {
-            match buddy.alloc(0) {
-                Some(slot) => stack.push(slot),
-                None => break,
+            let Some(slot) = buddy.alloc(0) else {
+                break;
+            };
+            if let Err(slot) = stack.push(slot) {
+                buddy.free(slot, 0);
+                break;
             }
         }
     }
 
     /// Takes a batch of single frames out of a cache.
-    fn drain(&self, stack: &mut Stack<CACHE_SIZE>, count: usize) {
+    fn drain<const N: usize>(&self, stack: &Stack<N>, count: usize) {
         let mut buddy = self.0.lock();
         for _ in 0..count {
             match stack.pop() {
@@ -128,73 +131,88 @@ const ZEROED_SIZE: usize = 32;
 /// A processor's own free frames.
 #[derive(Debug)]
 pub(crate) struct FrameCache {
-    stacks: UnsafeCell<Stacks>,
-    /// How many frames they hold, for those who count.
-    nr_free: AtomicUsize,
+    ordinary: Stack<CACHE_SIZE>,
+    /// Frames that are all zeros.
+    zeroed: Stack<ZEROED_SIZE>,
     /// Whether an operation is under way, to notice one that is interrupted.
     in_use: Cell<bool>,
 }
 
-#[derive(Debug)]
-struct Stacks {
-    ordinary: Stack<CACHE_SIZE>,
-    zeroed: Stack<ZEROED_SIZE>,
-}
-
-/// Some free frames.
+/// Some free frames. Only their processor puts and takes them; the others may
+/// ask how many there are.
 #[derive(Debug)]
 struct Stack<const N: usize> {
-    slots: [MaybeUninit<&'static MetaSlot>; N],
-    len: usize,
+    slots: UnsafeCell<[MaybeUninit<&'static MetaSlot>; N]>,
+    /// How many there are: those below are initialised.
+    len: AtomicUsize,
 }
 
 impl<const N: usize> Stack<N> {
     const fn new() -> Self {
         Self {
-            slots: [const { MaybeUninit::uninit() }; N],
-            len: 0,
+            slots: UnsafeCell::new([const { MaybeUninit::uninit() }; N]),
+            len: AtomicUsize::new(0),
         }
     }
 
-    fn push(&mut self, slot: &'static MetaSlot) {
-        self.slots[self.len].write(slot);
-        self.len += 1;
+    /// Returns how many there are.
+    fn len(&self) -> usize {
+        // Relaxed: this processor's own, or a snapshot of another's.
+        self.len.load(Ordering::Relaxed)
     }
 
-    fn pop(&mut self) -> Option<&'static MetaSlot> {
-        self.len = self.len.checked_sub(1)?;
+    /// Puts a frame on top, if there is room.
+    #[inline]
+    fn push(&self, slot: &'static MetaSlot) -> Result<(), &'static MetaSlot> {
+        let len = self.len();
+        if len == N {
+            return Err(slot);
+        }
+        // SAFETY: Only this processor uses its stacks, the kernel is not
+        // preempted, interrupt handlers stay away, and no reference is kept.
+        let slots = unsafe { &mut *self.slots.get() };
+        slots[len].write(slot);
+        self.len.store(len + 1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes the frame on top.
+    #[inline]
+    fn pop(&self) -> Option<&'static MetaSlot> {
+        let len = self.len().checked_sub(1)?;
+        self.len.store(len, Ordering::Relaxed);
+        // SAFETY: As in `push`.
+        let slots = unsafe { &*self.slots.get() };
         // SAFETY: The elements below the old length were written by `push`.
-        Some(unsafe { self.slots[self.len].assume_init() })
+        Some(unsafe { slots[len].assume_init() })
     }
 }
 
 impl FrameCache {
     pub(crate) const fn new() -> Self {
         Self {
-            stacks: UnsafeCell::new(Stacks {
-                ordinary: Stack::new(),
-                zeroed: Stack::new(),
-            }),
-            nr_free: AtomicUsize::new(0),
+            ordinary: Stack::new(),
+            zeroed: Stack::new(),
             in_use: Cell::new(false),
         }
     }
 
+    /// Returns how many frames the cache holds.
+    fn nr_free(&self) -> usize {
+        self.ordinary.len() + self.zeroed.len()
+    }
+
     /// Does something with the stacks of this processor.
-    fn with<R>(&self, body: impl FnOnce(&mut Stacks) -> R) -> R {
+    #[inline]
+    fn with<R>(&self, body: impl FnOnce(&Self) -> R) -> R {
         debug_assert!(
             !self.in_use.replace(true),
             "frames allocated by an interrupt handler"
         );
-        // SAFETY: Only this processor uses its cache, the kernel is not
-        // preempted, interrupt handlers stay away, and `body`, which is this
-        // module's, does not call back.
-        let stacks = unsafe { &mut *self.stacks.get() };
-        let result = body(stacks);
-        // Relaxed: a count for others to read, not to rely on.
-        self.nr_free
-            .store(stacks.ordinary.len + stacks.zeroed.len, Ordering::Relaxed);
-        self.in_use.set(false);
+        let result = body(self);
+        if cfg!(debug_assertions) {
+            self.in_use.set(false);
+        }
         result
     }
 }
@@ -207,62 +225,74 @@ pub(super) struct FreeFrame {
 
 /// Takes a free frame, by preference one that is zero already or one that is
 /// not, as the caller can use it.
+#[inline]
 pub(super) fn alloc_frame(prefer_zeroed: bool) -> Option<FreeFrame> {
-    cpu::local().frames.with(|stacks| {
-        if prefer_zeroed && let Some(slot) = stacks.zeroed.pop() {
+    cpu::local().frames.with(|cache| {
+        if prefer_zeroed && let Some(slot) = cache.zeroed.pop() {
             return Some(FreeFrame {
                 slot,
                 is_zeroed: true,
             });
         }
-        if stacks.ordinary.len == 0 {
-            fill(&mut stacks.ordinary);
-        }
-        if let Some(slot) = stacks.ordinary.pop() {
-            return Some(FreeFrame {
+        match cache.ordinary.pop() {
+            Some(slot) => Some(FreeFrame {
                 slot,
                 is_zeroed: false,
-            });
+            }),
+            None => fill_and_alloc(cache),
         }
-        let slot = stacks.zeroed.pop()?;
-        Some(FreeFrame {
-            slot,
-            is_zeroed: true,
-        })
     })
 }
 
+/// Takes a frame of a cache that has no ordinary ones.
 #[cold]
-fn fill(stack: &mut Stack<CACHE_SIZE>) {
+fn fill_and_alloc(cache: &FrameCache) -> Option<FreeFrame> {
     let memory = memory::memory();
     match memory.pool.get() {
-        None => memory.buddy.fill(stack),
+        None => memory.buddy.fill(&cache.ordinary),
         Some(pool) => {
             let frame = pool.alloc(PAGE_SIZE, PAGE_SIZE);
             if let Some(Ok(slot)) = frame.map(meta::slot_of) {
-                stack.push(slot);
+                cache.ordinary.push(slot).expect("the stack is empty");
             }
         }
     }
+    let ordinary = cache.ordinary.pop();
+    let is_zeroed = ordinary.is_none();
+    let slot = ordinary.or_else(|| cache.zeroed.pop())?;
+    Some(FreeFrame { slot, is_zeroed })
 }
 
 /// Takes a frame back whose slot says unused.
+#[inline]
 pub(super) fn free_frame(slot: &'static MetaSlot, is_zeroed: bool) {
-    watch::frame_freed(slot.frame_paddr());
-    cpu::local().frames.with(|stacks| {
-        if is_zeroed && stacks.zeroed.len < ZEROED_SIZE {
-            stacks.zeroed.push(slot);
+    if watch::is_on() {
+        tell_freed(slot);
+    }
+    cpu::local().frames.with(|cache| {
+        if is_zeroed && cache.zeroed.push(slot).is_ok() {
             return;
         }
-        if stacks.ordinary.len == CACHE_SIZE {
-            drain(&mut stacks.ordinary, BATCH);
+        if let Err(slot) = cache.ordinary.push(slot) {
+            drain_and_free(cache, slot);
         }
-        stacks.ordinary.push(slot);
     });
 }
 
+/// Tells the checker.
 #[cold]
-fn drain(stack: &mut Stack<CACHE_SIZE>, count: usize) {
+fn tell_freed(slot: &MetaSlot) {
+    watch::frame_freed(slot.frame_paddr());
+}
+
+/// Takes a frame back into a cache that is full.
+#[cold]
+fn drain_and_free(cache: &FrameCache, slot: &'static MetaSlot) {
+    drain(&cache.ordinary, BATCH);
+    cache.ordinary.push(slot).expect("the stack has room again");
+}
+
+fn drain<const N: usize>(stack: &Stack<N>, count: usize) {
     let memory = memory::memory();
     match memory.pool.get() {
         None => memory.buddy.drain(stack, count),
@@ -288,14 +318,9 @@ pub(super) fn alloc_contiguous(size: usize, align: usize) -> Option<Paddr> {
 
 /// Gives all frames in this processor's cache to the pool.
 pub(crate) fn drain_local_cache() {
-    cpu::local().frames.with(|stacks| {
-        while let Some(slot) = stacks.zeroed.pop() {
-            if stacks.ordinary.len == CACHE_SIZE {
-                drain(&mut stacks.ordinary, CACHE_SIZE);
-            }
-            stacks.ordinary.push(slot);
-        }
-        drain(&mut stacks.ordinary, CACHE_SIZE);
+    cpu::local().frames.with(|cache| {
+        drain(&cache.zeroed, ZEROED_SIZE);
+        drain(&cache.ordinary, CACHE_SIZE);
     });
 }
 
@@ -313,10 +338,7 @@ pub struct FrameCounts {
 /// Exact when no other processor allocates or frees meanwhile.
 pub fn frame_counts() -> FrameCounts {
     let memory = memory::memory();
-    let cached: usize = cpu::all()
-        // Relaxed: a count.
-        .map(|cpu| cpu.frames.nr_free.load(Ordering::Relaxed))
-        .sum();
+    let cached: usize = cpu::all().map(|cpu| cpu.frames.nr_free()).sum();
     FrameCounts {
         free: memory
             .pool

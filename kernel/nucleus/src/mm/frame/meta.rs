@@ -65,6 +65,9 @@ const _: () = assert!(
     "slots do not straddle pages"
 );
 
+/// How far a slot's offset is from its frame's address: a power of two.
+const FRAME_PER_SLOT_SHIFT: u32 = (PAGE_SIZE / SLOT_SIZE).trailing_zeros();
+
 /// Largest data of a frame, in bytes.
 pub const FRAME_METADATA_MAX_SIZE: usize = 16;
 /// Largest alignment of a frame's data, in bytes.
@@ -157,8 +160,9 @@ pub(crate) fn slot_of(paddr: Paddr) -> Result<&'static MetaSlot, GetFrameError> 
 /// # Safety
 ///
 /// `paddr` is a multiple of a page below the bound of physical memory.
+#[inline]
 pub(crate) unsafe fn slot_of_unchecked(paddr: Paddr) -> &'static MetaSlot {
-    let slot = memory::slot_base() + paddr / (PAGE_SIZE / SLOT_SIZE);
+    let slot = memory::slot_base().wrapping_add(paddr >> FRAME_PER_SLOT_SHIFT);
     // SAFETY: Below the bound, as the caller promises, the array is mapped,
     // initialised and never unmapped.
     unsafe { &*(slot as *const MetaSlot) }
@@ -166,8 +170,10 @@ pub(crate) unsafe fn slot_of_unchecked(paddr: Paddr) -> &'static MetaSlot {
 
 impl MetaSlot {
     /// Returns the address of the frame that the slot speaks of.
+    #[inline]
     pub(crate) fn frame_paddr(&self) -> Paddr {
-        (&raw const *self as usize - memory::slot_base()) * (PAGE_SIZE / SLOT_SIZE)
+        // The slot is in the array, so nothing wraps.
+        (&raw const *self as usize).wrapping_sub(memory::slot_base()) << FRAME_PER_SLOT_SHIFT
     }
 
     /// Returns where the data is.
@@ -195,6 +201,7 @@ impl MetaSlot {
     /// # Errors
     ///
     /// Says what the frame is instead of unused.
+    #[inline]
     pub(super) fn claim<M: AnyFrameMeta>(&self, data: M) -> Result<(), GetFrameError> {
         const {
             assert!(
@@ -230,6 +237,7 @@ impl MetaSlot {
     /// # Safety
     ///
     /// The frame is busy or unique by the caller's doing, and holds no data.
+    #[inline]
     unsafe fn set_data<M: AnyFrameMeta>(&self, data: M) {
         // SAFETY: `claim` checks size and alignment at compile time; nobody else
         // touches the storage in this state.
@@ -240,6 +248,7 @@ impl MetaSlot {
     }
 
     /// Why a frame in this state is not unused.
+    #[cold]
     fn why_not(&self, seen: u32) -> GetFrameError {
         match seen {
             REF_COUNT_UNUSED => GetFrameError::Unused,
@@ -300,6 +309,7 @@ impl MetaSlot {
     /// # Panics
     ///
     /// Panics when the frame has [`REF_COUNT_MAX`] references.
+    #[inline]
     pub(crate) fn add_reference(&self) {
         // Relaxed: the caller's reference keeps the frame.
         let before = self.ref_count.fetch_add(1, Ordering::Relaxed);
@@ -315,6 +325,7 @@ impl MetaSlot {
     /// # Safety
     ///
     /// The reference is the caller's, and the frame is shared.
+    #[inline]
     pub(super) unsafe fn drop_reference(&'static self) {
         // Release: what this holder did comes before the frame's destruction.
         let before = self.ref_count.fetch_sub(1, Ordering::Release);
@@ -335,8 +346,25 @@ impl MetaSlot {
     /// # Safety
     ///
     /// The frame is busy by the caller's doing, and holds data.
+    #[inline]
     unsafe fn destroy_and_free(&'static self) {
         let vtable = self.vtable();
+        if vtable.destroy.is_some() {
+            // SAFETY: As the caller promises.
+            return unsafe { self.destroy_with_hook_and_free(vtable) };
+        }
+        // Release: pairs with the Acquire of the next claim.
+        self.ref_count.store(REF_COUNT_UNUSED, Ordering::Release);
+        allocator::free_frame(self, false);
+    }
+
+    /// As [`Self::destroy_and_free`], for data that has something to do.
+    ///
+    /// # Safety
+    ///
+    /// As there; `vtable` is that of the data.
+    #[inline(never)]
+    unsafe fn destroy_with_hook_and_free(&'static self, vtable: &MetaVtable) {
         // SAFETY: As the caller promises.
         unsafe { self.destroy_data(vtable) };
         // Release: pairs with the Acquire of the next claim.
@@ -405,6 +433,7 @@ impl MetaSlot {
             .is_ok()
     }
 
+    #[inline]
     fn vtable(&self) -> &'static MetaVtable {
         // Relaxed: ordered by `ref_count`, of which the caller has a reference.
         let number = self.vtable.load(Ordering::Relaxed);

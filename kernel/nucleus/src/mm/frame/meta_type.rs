@@ -72,6 +72,7 @@ impl<M: AnyFrameMeta> VtableOf<M> {
         ..*Self::HOOKED
     };
 
+    #[inline]
     fn get() -> &'static MetaVtable {
         match M::drop_hook() {
             DropHook::None => Self::PLAIN,
@@ -99,6 +100,7 @@ static ANCHOR: u8 = 0;
 
 impl MetaVtable {
     /// Returns the number by which a slot remembers the vtable of a type.
+    #[inline]
     pub(super) fn number_of<M: AnyFrameMeta>() -> u32 {
         let address = (VtableOf::<M>::get() as *const Self).expose_provenance();
         address.wrapping_sub((&raw const ANCHOR).expose_provenance()) as u32
@@ -109,6 +111,7 @@ impl MetaVtable {
     /// # Safety
     ///
     /// The number is from [`Self::number_of`].
+    #[inline]
     pub(super) unsafe fn by_number(number: u32) -> &'static Self {
         let anchor = (&raw const ANCHOR).expose_provenance();
         let address = anchor.wrapping_add_signed(number as i32 as isize);

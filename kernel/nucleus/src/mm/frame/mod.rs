@@ -102,6 +102,7 @@ impl<M: AnyFrameMeta + ?Sized> Frame<M> {
     ///
     /// 1. The slot has a reference that is nobody's.
     /// 2. The frame's type is `M`, or `M` is what the type has in common with it.
+    #[inline]
     pub(crate) unsafe fn from_slot(slot: &'static MetaSlot) -> Self {
         Self {
             slot,
@@ -115,6 +116,7 @@ impl<M: AnyFrameMeta + ?Sized> Frame<M> {
     ///
     /// `paddr` came from `into_raw` of a handle of this type, and this is the
     /// only use of that reference since.
+    #[inline]
     pub(crate) unsafe fn from_raw(paddr: Paddr) -> Self {
         // SAFETY: A handle was there, so the frame is below the bound.
         let slot = unsafe { meta::slot_of_unchecked(paddr) };
@@ -123,8 +125,17 @@ impl<M: AnyFrameMeta + ?Sized> Frame<M> {
     }
 
     /// Gives the reference up to whoever keeps the address; no count changes.
+    #[inline]
     pub(crate) fn into_raw(self) -> Paddr {
         ManuallyDrop::new(self).slot.frame_paddr()
+    }
+
+    /// Drops the handle, inlined where many are dropped.
+    #[inline(always)]
+    pub(crate) fn release(self) {
+        let slot = ManuallyDrop::new(self).slot;
+        // SAFETY: The reference is this handle's, which ended.
+        unsafe { slot.drop_reference() };
     }
 
     /// Returns the address of the frame's first byte.
@@ -169,6 +180,7 @@ impl<M: AnyFrameMeta + ?Sized> Frame<M> {
     /// # Safety
     ///
     /// The frame's type is `N`, or `N` is what the type has in common with it.
+    #[inline]
     unsafe fn transmute<N: AnyFrameMeta + ?Sized>(self) -> Frame<N> {
         let slot = ManuallyDrop::new(self).slot;
         // SAFETY: The reference of `self` passes on; the type is as promised.
@@ -177,6 +189,7 @@ impl<M: AnyFrameMeta + ?Sized> Frame<M> {
 }
 
 impl<M: AnyFrameMeta + ?Sized> Clone for Frame<M> {
+    #[inline]
     fn clone(&self) -> Self {
         self.slot.add_reference();
         // SAFETY: The reference was just added.
@@ -185,6 +198,7 @@ impl<M: AnyFrameMeta + ?Sized> Clone for Frame<M> {
 }
 
 impl<M: AnyFrameMeta + ?Sized> Drop for Frame<M> {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: The reference is this handle's, which ends.
         unsafe { self.slot.drop_reference() };

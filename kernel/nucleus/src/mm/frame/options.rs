@@ -48,6 +48,7 @@ impl FrameAllocOptions {
     /// # Errors
     ///
     /// [`Error::NoMemory`].
+    #[inline]
     pub fn alloc_frame(&self) -> Result<Frame<()>> {
         self.alloc_frame_with(())
     }
@@ -57,12 +58,10 @@ impl FrameAllocOptions {
     /// # Errors
     ///
     /// [`Error::NoMemory`].
+    #[inline]
     pub fn alloc_frame_with<M: AnyFrameMeta>(&self, data: M) -> Result<Frame<M>> {
         if self.align > PAGE_SIZE {
-            let mut data = Some(data);
-            let one = |_| data.take().expect("a segment of one frame asks once");
-            let mut segment = self.alloc_segment_with(1, one)?;
-            return segment.next().ok_or(Error::NoMemory);
+            return self.alloc_aligned_with(data);
         }
         let free = allocator::alloc_frame(self.zeroed).ok_or(Error::NoMemory)?;
         // Claimed first: a pool that lies must not have a used frame zeroed.
@@ -75,6 +74,14 @@ impl FrameAllocOptions {
         free.slot.finish_shared();
         // SAFETY: The claim made one reference, to a frame of this type.
         Ok(unsafe { Frame::from_slot(free.slot) })
+    }
+
+    #[cold]
+    fn alloc_aligned_with<M: AnyFrameMeta>(&self, data: M) -> Result<Frame<M>> {
+        let mut data = Some(data);
+        let one = |_| data.take().expect("a segment of one frame asks once");
+        let mut segment = self.alloc_segment_with(1, one)?;
+        segment.next().ok_or(Error::NoMemory)
     }
 
     /// Allocates untyped frames side by side.

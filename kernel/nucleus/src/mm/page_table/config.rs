@@ -62,16 +62,19 @@ pub trait PageTableEntryTrait: Copy + Debug + Send + Sync + 'static {
     ///
     /// # Panics
     ///
-    /// Panics when an address cannot be expressed, such as an unaligned one.
+    /// As [`Self::new_page`].
     fn from_repr(repr: &PteScalar, level: PagingLevel) -> Self;
     /// Decodes an entry of a node of `level`.
     fn to_repr(&self, level: PagingLevel) -> PteScalar;
     /// Returns whether the entry is not absent.
     fn is_present(&self) -> bool;
-    /// Returns whether the entry, which is present, is a leaf of a node of `level`.
-    fn is_last(&self, level: PagingLevel) -> bool;
-    /// Returns the address that the entry, which is present, leads to.
+    /// Returns whether the entry, which is present, is a leaf.
+    fn is_last(&self) -> bool;
+    /// Returns the address that the entry, which is a leaf of a node of `level`,
+    /// maps.
     fn paddr(&self, level: PagingLevel) -> Paddr;
+    /// Returns the address of the node that the entry leads to.
+    fn child(&self) -> Paddr;
     /// Returns the property of the entry, which is a leaf.
     fn prop(&self, level: PagingLevel) -> PageProperty;
     /// Reads an entry in memory.
@@ -86,6 +89,8 @@ pub trait PageTableEntryTrait: Copy + Debug + Send + Sync + 'static {
     ///
     /// What it is instead.
     fn compare_exchange(self, slot: &AtomicUsize, new: Self) -> Result<(), Self>;
+    /// Returns whether two leaves of a node of level 1 have the same property.
+    fn differs_in_address_alone(self, other: Self) -> bool;
     /// Returns the word.
     fn as_usize(self) -> usize;
     /// Returns the entry of a word.
@@ -96,14 +101,12 @@ pub trait PageTableEntryTrait: Copy + Debug + Send + Sync + 'static {
         Self::from_usize(0)
     }
 
-    /// Returns a leaf of a node of `level`.
+    /// Returns a leaf of a node of `level`; `paddr` is aligned to its size.
     ///
     /// # Panics
     ///
-    /// As [`Self::from_repr`].
-    fn new_page(paddr: Paddr, level: PagingLevel, prop: PageProperty) -> Self {
-        Self::from_repr(&PteScalar::Mapped(paddr, prop), level)
-    }
+    /// May panic when an address cannot be expressed, such as an unaligned one.
+    fn new_page(paddr: Paddr, level: PagingLevel, prop: PageProperty) -> Self;
 
     /// Returns an entry that leads to a child node.
     fn new_pt(child: Paddr, flags: PtFlags) -> Self {
@@ -113,7 +116,7 @@ pub trait PageTableEntryTrait: Copy + Debug + Send + Sync + 'static {
 
     /// Sets the property of a leaf; does nothing to other entries.
     fn set_prop(&mut self, level: PagingLevel, prop: PageProperty) {
-        if self.is_present() && self.is_last(level) {
+        if self.is_present() && self.is_last() {
             *self = Self::new_page(self.paddr(level), level, prop);
         }
     }

@@ -20,7 +20,7 @@ use super::node::{Child, Node};
 use super::range_lock::{self, Intent};
 use super::{PageTable, PageTableError};
 use crate::cpu::InAtomicMode;
-use crate::mm::paging::{MAX_LEVELS, PagingConstsTrait, page_shift, page_size, pte_index};
+use crate::mm::paging::{MAX_LEVELS, PagingConstsTrait, page_shift};
 use crate::mm::{PagingLevel, Vaddr};
 use crate::sync::rcu;
 
@@ -29,11 +29,18 @@ use crate::sync::rcu;
 /// Read-only cursors exclude others like changing ones do.
 pub struct Cursor<'rcu, C: PageTableConfig> {
     /// The nodes on the way to `known`, by their levels less one; valid from
-    /// `level` to `guard_level`.
+    /// `level` to `guard_level`. Shifts are by less than a word's bits, so the
+    /// wrapping ones do not.
     path: [Node<C>; MAX_LEVELS],
-    known: Vaddr,
+    pub(super) known: Vaddr,
     pub(super) level: PagingLevel,
     pub(super) guard_level: PagingLevel,
+    /// The lowest bit of the index into the node of `level`.
+    pub(super) shift: u32,
+    /// The lowest known node, which is also the path's.
+    here: Node<C>,
+    /// The covering node, which is also the path's.
+    covering: Node<C>,
     /// Where the cursor stands: in the barrier, or at its end.
     pub(super) va: Vaddr,
     pub(super) barrier: Range<Vaddr>,
@@ -44,7 +51,13 @@ pub struct Cursor<'rcu, C: PageTableConfig> {
 /// What one entry at the cursor says.
 type Found<C> = (usize, Child<C>);
 
+/// Bits of an address that a level translates.
+const fn bits<C: PageTableConfig>() -> u32 {
+    C::C::NR_ENTRIES.trailing_zeros()
+}
+
 impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
+    #[inline(always)]
     pub(super) fn new(
         table: &'rcu PageTable<C>,
         guard: &'rcu dyn InAtomicMode,
@@ -53,13 +66,15 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     ) -> Result<Self, PageTableError> {
         super::check_range::<C>(range)?;
         let section = rcu::read(guard);
-        let covering = range_lock::lock(table.root_paddr(), range, intent)?;
-        let level = covering.level();
+        let (covering, level) = range_lock::lock(table.root_paddr(), range, intent)?;
         Ok(Self {
             path: [covering; MAX_LEVELS],
             known: range.start,
             level,
             guard_level: level,
+            shift: page_shift::<C::C>(level) as u32,
+            here: covering,
+            covering,
             va: range.start,
             barrier: range.clone(),
             _section: section,
@@ -67,11 +82,13 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     }
 
     /// Returns the current address.
+    #[inline]
     pub fn virt_addr(&self) -> Vaddr {
         self.va
     }
 
     /// Returns the range that the cursor owns.
+    #[inline]
     pub fn barrier(&self) -> Range<Vaddr> {
         self.barrier.clone()
     }
@@ -95,6 +112,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     /// # Panics
     ///
     /// Panics when the mapped frame has the most references it may have.
+    #[inline(always)]
     pub fn query(&mut self) -> Result<(Range<Vaddr>, Option<C::Item>), PageTableError> {
         let (range, leaf) = self.look()?;
         let item = leaf.map(|entry| {
@@ -113,6 +131,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     /// # Errors
     ///
     /// [`PageTableError::InvalidVaddr`] at the end of the cursor's range.
+    #[inline]
     pub fn query_ref(&mut self) -> Result<(Range<Vaddr>, Option<C::ItemRef<'_>>), PageTableError> {
         let (range, leaf) = self.look()?;
         let level = self.level;
@@ -125,6 +144,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     }
 
     /// Descends to what is mapped at the cursor.
+    #[inline(always)]
     fn look(&mut self) -> Result<(Range<Vaddr>, Option<C::E>), PageTableError> {
         if self.va >= self.barrier.end {
             return Err(PageTableError::InvalidVaddr(self.va));
@@ -145,6 +165,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     /// # Panics
     ///
     /// Panics when `len` is not whole pages, or more than is left of the range.
+    #[inline(always)]
     pub fn find_next(&mut self, len: usize) -> Option<Vaddr> {
         let end = self.window_end(len);
         while self.va < end {
@@ -167,9 +188,10 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     /// # Panics
     ///
     /// Panics when the address is not a multiple of a page.
+    #[inline(always)]
     pub fn jump(&mut self, va: Vaddr) -> Result<(), PageTableError> {
         assert!(
-            va.is_multiple_of(C::C::BASE_PAGE_SIZE),
+            va & (C::C::BASE_PAGE_SIZE - 1) == 0,
             "jump to unaligned {va:#x}"
         );
         if !self.barrier.contains(&va) {
@@ -181,9 +203,10 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
 
     /// Checks a length against the rest of the range, by subtraction, and
     /// returns where it ends.
+    #[inline(always)]
     pub(super) fn window_end(&self, len: usize) -> Vaddr {
         assert!(
-            len.is_multiple_of(C::C::BASE_PAGE_SIZE),
+            len & (C::C::BASE_PAGE_SIZE - 1) == 0,
             "length {len:#x} is not whole pages"
         );
         assert!(
@@ -194,39 +217,71 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         self.va + len
     }
 
-    /// Climbs until the lowest known node covers the current address.
+    /// Returns whether the lowest known node covers the current address.
     #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        (self.known ^ self.va)
+            .wrapping_shr(self.shift)
+            .wrapping_shr(bits::<C>())
+            == 0
+    }
+
+    /// Climbs until the lowest known node covers the current address.
+    #[inline(always)]
     pub(super) fn settle(&mut self) {
-        let differs = self.known ^ self.va;
-        while self.level < self.guard_level && differs >> page_shift::<C::C>(self.level + 1) != 0 {
-            self.level += 1;
+        while self.level < self.guard_level && !self.is_settled() {
+            self.climb();
         }
         self.known = self.va;
     }
 
+    /// Returns the lowest known node.
+    #[inline]
     pub(super) fn node(&self) -> Node<C> {
-        self.path[usize::from(self.level) - 1]
+        self.here
+    }
+
+    /// Returns the index of the current address in the lowest known node.
+    #[inline]
+    pub(super) fn index(&self) -> usize {
+        self.va.wrapping_shr(self.shift) & (C::C::NR_ENTRIES - 1)
     }
 
     /// Settles, and returns the entry there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn current(&mut self) -> Found<C> {
         self.settle();
-        let index = pte_index::<C::C>(self.va, self.level);
-        let node = self.node();
-        (index, node.sort(node.read(index), self.level))
+        let index = self.index();
+        (index, Node::<C>::sort(self.node().read(index)))
     }
 
+    /// Forgets the lowest known node.
+    #[inline]
+    pub(super) fn climb(&mut self) {
+        self.level += 1;
+        self.shift += bits::<C>();
+        self.here = self.path[usize::from(self.level) - 1];
+    }
+
+    /// Makes a child of the lowest known node that.
     #[inline]
     pub(super) fn descend(&mut self, child: Node<C>) {
         self.level -= 1;
+        self.shift -= bits::<C>();
         self.path[usize::from(self.level) - 1] = child;
+        self.here = child;
+    }
+
+    /// Returns the size of the current slot.
+    #[inline]
+    pub(super) fn slot_size(&self) -> usize {
+        1_usize.wrapping_shl(self.shift)
     }
 
     /// Moves to the end of the current slot, or of the cursor's range.
-    #[inline]
+    #[inline(always)]
     pub(super) fn advance(&mut self) {
-        let last = self.va | (page_size::<C::C>(self.level) - 1);
+        let last = self.va | (self.slot_size() - 1);
         self.va = if last >= self.barrier.end - 1 {
             self.barrier.end
         } else {
@@ -234,26 +289,32 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         };
     }
 
+    /// Returns the first address of the current slot.
+    #[inline]
+    pub(super) fn slot_start(&self) -> Vaddr {
+        self.va & !(self.slot_size() - 1)
+    }
+
     /// Returns the range of the current slot.
+    #[inline]
     pub(super) fn slot_range(&self) -> Range<Vaddr> {
-        let size = page_size::<C::C>(self.level);
-        let start = self.va & !(size - 1);
-        let end = start.checked_add(size);
+        let start = self.slot_start();
+        let end = start.checked_add(self.slot_size());
         start..end.unwrap_or(usize::MAX & !(C::C::BASE_PAGE_SIZE - 1))
     }
 
     /// Returns whether the current slot starts at the cursor and ends by `end`.
     #[inline]
     pub(super) fn slot_fits(&self, end: Vaddr) -> bool {
-        let size = page_size::<C::C>(self.level);
+        let size = self.slot_size();
         self.va & (size - 1) == 0 && size <= end - self.va
     }
 }
 
 impl<C: PageTableConfig> Drop for Cursor<'_, C> {
+    #[inline]
     fn drop(&mut self) {
-        let covering = self.path[usize::from(self.guard_level) - 1];
-        range_lock::unlock(covering, self.guard_level, &self.barrier);
+        range_lock::unlock(self.covering, self.guard_level, &self.barrier);
     }
 }
 

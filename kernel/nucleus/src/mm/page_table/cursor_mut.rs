@@ -16,7 +16,7 @@ use super::cursor::Cursor;
 use super::frag::PageTableFrag;
 use super::node::{Child, Node};
 use super::{PageTableError, range_lock};
-use crate::mm::paging::{PagingConstsTrait, page_size, pte_index};
+use crate::mm::paging::{PagingConstsTrait, page_shift, page_size};
 use crate::mm::{PageFlags, PageProperty, PagingLevel, Vaddr};
 
 /// A place in a range of a page table that can be changed.
@@ -62,19 +62,42 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     ///    addresses.
     /// 2. What is returned is kept until its addresses are flushed on every
     ///    processor that may translate by the table.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn map(
         &mut self,
         item: C::Item,
     ) -> Result<Option<PageTableFrag<C>>, PageTableError> {
         let level = C::item_level(&item);
+        let size = 1_usize.wrapping_shl(page_shift::<C::C>(level) as u32);
+        let cursor = &mut self.0;
+        // The usual case first: an absent entry of the node at hand. The cursor
+        // is never beyond its range, so the rest of that does not wrap.
+        let is_at_hand = level == cursor.level && cursor.is_settled();
+        let fits = level <= C::C::HIGHEST_TRANSLATION_LEVEL
+            && cursor.va & (size - 1) == 0
+            && size <= cursor.barrier.end.wrapping_sub(cursor.va);
+        if is_at_hand && fits {
+            let (index, node) = (cursor.index(), cursor.node());
+            if !node.read(index).is_present() {
+                let (paddr, _, prop) = C::item_into_raw(item);
+                node.fill(index, C::E::new_page(paddr, level, prop));
+                // It fits, so nothing wraps.
+                cursor.va = cursor.va.wrapping_add(size);
+                return Ok(None);
+            }
+        }
+        self.map_anywhere(item)
+    }
+
+    /// Maps an item wherever the cursor stands; see [`Self::map`].
+    #[inline(never)]
+    fn map_anywhere(&mut self, item: C::Item) -> Result<Option<PageTableFrag<C>>, PageTableError> {
+        let level = C::item_level(&item);
         let size = self.check_item(level);
         self.descend_to(level)?;
         let (paddr, level, prop) = C::item_into_raw(item);
         let entry = C::E::new_page(paddr, level, prop);
-        let cursor = &mut self.0;
-        let index = pte_index::<C::C>(cursor.va, level);
-        let node = cursor.node();
+        let (index, node) = (self.0.index(), self.0.node());
         let frag = if node.read(index).is_present() {
             Some(self.take(index, Some(entry)))
         } else {
@@ -144,7 +167,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         loop {
             match self.0.current() {
                 (_, Child::Table(child)) => self.0.descend(child),
-                (index, Child::Leaf(entry)) if !self.0.slot_range().start.eq(&va) => {
+                (index, Child::Leaf(entry)) if self.0.slot_start() != va => {
                     self.split(index, entry)?;
                 }
                 _ => return Ok(()),
@@ -156,10 +179,8 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     fn split_last(&mut self, end: Vaddr) -> Result<(), PageTableError> {
         self.0.va = end - C::C::BASE_PAGE_SIZE;
         loop {
-            let reaches_over = self.0.va | (page_size::<C::C>(self.0.level) - 1);
             let (index, child) = self.0.current();
-            let last = self.0.va | (page_size::<C::C>(self.0.level) - 1);
-            debug_assert!(reaches_over <= last);
+            let last = self.0.va | (self.0.slot_size() - 1);
             match child {
                 Child::Table(child) => self.0.descend(child),
                 Child::Leaf(entry) if last > end - 1 => self.split(index, entry)?,
@@ -188,7 +209,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     ///    addresses.
     /// 2. What is returned is kept until its addresses are flushed on every
     ///    processor that may translate by the table.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn take_next(
         &mut self,
         len: usize,
@@ -212,6 +233,123 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         Ok(None)
     }
 
+    /// Takes all pages of the base size out that are mapped from the cursor on in
+    /// the node at hand, up to `end`, and calls `taken` with each; moves past what
+    /// was seen. Returns how many there were: none if the cursor's node is another
+    /// one. What [`Self::take_next`] does one by one, for many.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::take_next`], of each item.
+    #[inline(always)]
+    pub(in crate::mm) unsafe fn take_run(
+        &mut self,
+        end: Vaddr,
+        mut taken: impl FnMut(Vaddr, C::Item),
+    ) -> usize {
+        let cursor = &mut self.0;
+        if cursor.level != 1 || !cursor.is_settled() {
+            return 0;
+        }
+        cursor.known = cursor.va;
+        let (node, page) = (cursor.node(), C::C::BASE_PAGE_SIZE);
+        // No more than a node has entries, so counting does not wrap.
+        let mut count = 0_u16;
+        let first = cursor.index();
+        let pages = (C::C::NR_ENTRIES - first).min((end - cursor.va) / page);
+        let mut va = cursor.va;
+        for index in first..first + pages {
+            let seen = node.read(index);
+            if seen.is_present() {
+                let entry = node.replace(index, C::E::new_absent());
+                // SAFETY: 1. a present entry of level 1 is the raw form of an
+                // item. 2. it was the owner, and is no more.
+                let item = unsafe { C::item_from_raw(entry.paddr(1), 1, entry.prop(1)) };
+                taken(va, item);
+                count = count.wrapping_add(1);
+            }
+            va = va.wrapping_add(page);
+        }
+        node.lose_children(count);
+        cursor.va = va;
+        usize::from(count)
+    }
+
+    /// Changes the property of all mappings of the next `len` bytes and moves to
+    /// their end; returns how many there were. Huge ones that reach over an end
+    /// are split. What [`Self::protect_next`] does one by one, for many.
+    ///
+    /// `op` is a function of the property alone: for many mappings with the same
+    /// property it may be called once.
+    ///
+    /// # Errors
+    ///
+    /// [`PageTableError::NoMemory`] when a huge mapping cannot be split; every
+    /// address translates as before, with the same rights.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::protect_next`].
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::protect_next`], of each mapping.
+    #[inline(always)]
+    pub unsafe fn protect_all(
+        &mut self,
+        len: usize,
+        op: impl Fn(PageProperty) -> PageProperty,
+    ) -> Result<usize, PageTableError> {
+        self.split_edges(len)?;
+        let end = self.0.va + len;
+        let mut count = 0;
+        while self.0.va < end {
+            if self.0.level == 1 && self.0.is_settled() {
+                count += self.protect_run(end, &op);
+                continue;
+            }
+            // SAFETY: As the caller promises.
+            match unsafe { self.protect_next(end - self.0.va, &op) }? {
+                Some(_) => count += 1,
+                None => break,
+            }
+        }
+        Ok(count)
+    }
+
+    /// Changes the property of the pages of the node at hand, which is of level 1,
+    /// up to `end`; moves past them. Returns how many there were.
+    #[inline(always)]
+    fn protect_run(&mut self, end: Vaddr, op: &impl Fn(PageProperty) -> PageProperty) -> usize {
+        let cursor = &mut self.0;
+        cursor.known = cursor.va;
+        let (node, first) = (cursor.node(), cursor.index());
+        let left = (end - cursor.va) / C::C::BASE_PAGE_SIZE;
+        let pages = (C::C::NR_ENTRIES - first).min(left);
+        // Entries that differ in their addresses alone change by the same bits.
+        let mut like = C::E::new_absent();
+        let mut flip = 0;
+        let mut count = 0_usize;
+        for index in first..first + pages {
+            let old = node.read(index);
+            if !old.is_present() {
+                continue;
+            }
+            if !old.differs_in_address_alone(like) {
+                let (paddr, prop) = (old.paddr(1), old.prop(1));
+                flip = C::E::new_page(paddr, 1, op(prop)).as_usize() ^ old.as_usize();
+                like = old;
+            }
+            let new = C::E::from_usize(old.as_usize() ^ flip);
+            if let Err(now) = node.update(index, old, new) {
+                keep_marks(node, index, 1, (now, old.prop(1), new.prop(1)));
+            }
+            count = count.wrapping_add(1);
+        }
+        cursor.va += pages * C::C::BASE_PAGE_SIZE;
+        count
+    }
+
     /// Changes the property of the first mapping of the next `len` bytes and
     /// moves past it; returns its range. A huge mapping that reaches over an end
     /// of them is split. Returns nothing, with the cursor at their end, when
@@ -232,7 +370,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     /// # Safety
     ///
     /// The change does not break the memory safety of whoever uses the addresses.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn protect_next(
         &mut self,
         len: usize,
@@ -245,8 +383,8 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
                 Child::Table(child) if child.nr_children() > 0 => self.0.descend(child),
                 Child::Absent | Child::Table(_) => self.0.advance(),
                 Child::Leaf(entry) if self.0.slot_fits(end) => {
-                    let range = self.0.va..self.0.va + page_size::<C::C>(self.0.level);
-                    self.change_property(index, entry, op);
+                    let range = self.0.va..self.0.va + self.0.slot_size();
+                    change_property(self.0.node(), index, self.0.level, entry, op);
                     self.0.va = range.end;
                     return Ok(Some(range));
                 }
@@ -257,7 +395,6 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     }
 
     /// Checks that an item of a level can be mapped here; returns its size.
-    #[inline]
     fn check_item(&self, level: PagingLevel) -> usize {
         let cursor = &self.0;
         assert!(
@@ -268,7 +405,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
             level <= C::C::HIGHEST_TRANSLATION_LEVEL,
             "no leaf may be of level {level}"
         );
-        let size = page_size::<C::C>(level);
+        let size = 1 << page_shift::<C::C>(level);
         assert!(
             cursor.va & (size - 1) == 0,
             "a page of {size:#x} bytes cannot be at {:#x}",
@@ -283,11 +420,10 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     }
 
     /// Moves to the node of `level` that covers the cursor, making it if need be.
-    #[inline]
     fn descend_to(&mut self, level: PagingLevel) -> Result<(), PageTableError> {
         self.0.settle();
         while self.0.level < level {
-            self.0.level += 1;
+            self.0.climb();
         }
         debug_assert!(
             level <= self.0.guard_level,
@@ -315,7 +451,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         C::TOP_LEVEL_CAN_UNMAP || self.0.level < C::C::NR_LEVELS
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_and_advance(&mut self, index: usize) -> PageTableFrag<C> {
         let frag = self.take(index, None);
         self.0.advance();
@@ -324,24 +460,16 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
 
     /// Takes the current entry out, which is not absent, putting another one in
     /// its place if there is one.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, index: usize, new: Option<C::E>) -> PageTableFrag<C> {
-        let (level, va) = (self.0.level, self.0.slot_range().start);
+        let (level, va) = (self.0.level, self.0.slot_start());
         let node = self.0.node();
         let old = match new {
             Some(entry) => node.replace(index, entry),
             None => node.clear(index),
         };
-        match node.sort(old, level) {
-            Child::Table(child) => {
-                let num_frames = range_lock::cut_off(child, level - 1);
-                PageTableFrag::StrayPageTable {
-                    pt: child.into_owned().into(),
-                    va,
-                    len: page_size::<C::C>(level),
-                    num_frames,
-                }
-            }
+        match Node::<C>::sort(old) {
+            Child::Table(child) => self.cut_off(child, va),
             Child::Leaf(entry) => {
                 let (paddr, prop) = (entry.paddr(level), entry.prop(level));
                 // SAFETY: 1. the entry was the raw form of an item, or a part of
@@ -350,6 +478,18 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
                 PageTableFrag::Mapped { va, item }
             }
             Child::Absent => unreachable!("an absent entry was taken out"),
+        }
+    }
+
+    /// Makes a fragment of a child whose entry was just taken out.
+    #[inline(never)]
+    fn cut_off(&mut self, child: Node<C>, va: Vaddr) -> PageTableFrag<C> {
+        let num_frames = range_lock::cut_off(child, self.0.level - 1);
+        PageTableFrag::StrayPageTable {
+            pt: child.into_owned().into(),
+            va,
+            len: self.0.slot_size(),
+            num_frames,
         }
     }
 
@@ -378,35 +518,49 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         self.0.descend(child);
         Ok(())
     }
+}
 
-    /// Changes the property of a leaf, keeping what the hardware sets meanwhile.
-    #[inline]
-    fn change_property(
-        &mut self,
-        index: usize,
-        leaf: C::E,
-        op: impl FnOnce(PageProperty) -> PageProperty,
-    ) {
-        let level = self.0.level;
-        let node = self.0.node();
-        let old_prop = leaf.prop(level);
-        let mut prop = op(old_prop);
-        debug_assert_eq!(
-            prop.flags & PageFlags::AVAIL1,
-            old_prop.flags & PageFlags::AVAIL1,
-            "the tag of a mapping is not its owner's"
-        );
-        let mut old = leaf;
-        loop {
-            let mut new = old;
-            new.set_prop(level, prop);
-            match node.update(index, old, new) {
-                Ok(()) => return,
-                Err(now) => {
-                    prop.flags |= now.prop(level).flags - old_prop.flags;
-                    old = now;
-                }
-            }
+/// Changes the property of a leaf, keeping what the hardware sets meanwhile.
+#[inline(always)]
+fn change_property<C: PageTableConfig>(
+    node: Node<C>,
+    index: usize,
+    level: PagingLevel,
+    leaf: C::E,
+    op: impl FnOnce(PageProperty) -> PageProperty,
+) {
+    let old_prop = leaf.prop(level);
+    let prop = op(old_prop);
+    debug_assert_eq!(
+        prop.flags & PageFlags::AVAIL1,
+        old_prop.flags & PageFlags::AVAIL1,
+        "the tag of a mapping is not its owner's"
+    );
+    let new = C::E::new_page(leaf.paddr(level), level, prop);
+    if let Err(now) = node.update(index, leaf, new) {
+        keep_marks(node, index, level, (now, old_prop, prop));
+    }
+}
+
+/// Changes a leaf that the hardware has marked since it was read.
+#[cold]
+fn keep_marks<C: PageTableConfig>(
+    node: Node<C>,
+    index: usize,
+    level: PagingLevel,
+    (now, old_prop, prop): (C::E, PageProperty, PageProperty),
+) {
+    let mut now = now;
+    loop {
+        let marks = now.prop(level).flags - old_prop.flags;
+        let prop = PageProperty {
+            flags: prop.flags | marks,
+            ..prop
+        };
+        let new = C::E::new_page(now.paddr(level), level, prop);
+        match node.update(index, now, new) {
+            Ok(()) => return,
+            Err(again) => now = again,
         }
     }
 }

@@ -148,6 +148,7 @@ impl<C: PageTableConfig> PageTable<C> {
     ///
     /// [`PageTableError::InvalidVaddrRange`], then
     /// [`PageTableError::UnalignedVaddr`].
+    #[inline]
     pub fn cursor<'rcu, G: InAtomicMode>(
         &'rcu self,
         guard: &'rcu G,
@@ -163,6 +164,7 @@ impl<C: PageTableConfig> PageTable<C> {
     ///
     /// As [`Self::cursor`], and [`PageTableError::NoMemory`] for a node on the
     /// way to the range.
+    #[inline]
     pub fn cursor_mut<'rcu, G: InAtomicMode>(
         &'rcu self,
         guard: &'rcu G,
@@ -183,7 +185,7 @@ impl<C: PageTableConfig> PageTable<C> {
         let mut level = C::C::NR_LEVELS;
         loop {
             let entry = node.read_unlocked(pte_index::<C::C>(va, level));
-            match node.sort(entry, level) {
+            match Node::<C>::sort(entry) {
                 Child::Absent => return None,
                 Child::Table(child) => (node, level) = (child, level - 1),
                 Child::Leaf(entry) => {
@@ -223,7 +225,7 @@ impl<C: PageTableConfig> PageTable<C> {
             };
             let (mut nodes, mut children) = (1, 0);
             for index in own {
-                match node.sort(node.read(index), level) {
+                match Node::<C>::sort(node.read(index)) {
                     Child::Absent => continue,
                     Child::Table(child) => nodes += visit(child, level - 1),
                     Child::Leaf(_) => assert!(level <= C::C::HIGHEST_TRANSLATION_LEVEL),
@@ -274,7 +276,7 @@ impl PageTable<KernelPtConfig> {
         user.lock();
         for index in KernelPtConfig::TOP_LEVEL_INDEX_RANGE {
             let entry = kernel.read_unlocked(index);
-            debug_assert!(entry.is_present() && !entry.is_last(kernel.level()));
+            debug_assert!(entry.is_present() && !entry.is_last());
             user.copy_in(index, entry);
         }
         user.unlock();
@@ -289,6 +291,7 @@ impl<C: PageTableConfig> fmt::Debug for PageTable<C> {
 }
 
 /// Checks a range: order first, then alignment.
+#[inline(always)]
 fn check_range<C: PageTableConfig>(range: &Range<Vaddr>) -> Result<(), PageTableError> {
     let managed = const { vaddr_range::<C>() };
     let is_legal = range.start < range.end

@@ -121,14 +121,13 @@ unsafe impl<C: PageTableConfig> AnyFrameMeta for PageTablePageMeta<C> {
 
 /// Drops what an entry of a node that is no more was the owner of.
 fn drop_entry<C: PageTableConfig>(entry: C::E, level: PagingLevel) {
-    let paddr = entry.paddr(level);
-    if entry.is_last(level) {
+    if entry.is_last() {
         // SAFETY: The entry was the raw form of an item and its owner, and no
         // processor translates by it any more.
-        drop(unsafe { C::item_from_raw(paddr, level, entry.prop(level)) });
+        drop(unsafe { C::item_from_raw(entry.paddr(level), level, entry.prop(level)) });
     } else {
         // SAFETY: The entry was the parent's reference to the child.
-        drop(unsafe { PageTableNode::<C>::from_raw(paddr) });
+        drop(unsafe { PageTableNode::<C>::from_raw(entry.child()) });
     }
 }
 
@@ -166,6 +165,7 @@ pub(super) enum Child<C: PageTableConfig> {
 
 impl<C: PageTableConfig> Node<C> {
     /// Looks at the node in the frame at `paddr`.
+    #[inline]
     pub(super) fn at(paddr: Paddr) -> Self {
         debug_assert!(meta::slot_of(paddr).is_ok());
         Self {
@@ -193,15 +193,18 @@ impl<C: PageTableConfig> Node<C> {
     }
 
     /// Returns the address of the node's frame.
+    #[inline]
     pub(super) fn paddr(self) -> Paddr {
         self.slot.frame_paddr()
     }
 
+    #[inline]
     fn meta(&self) -> &PageTablePageMeta<C> {
         // SAFETY: The frame is a node, by the rules of this module.
         unsafe { &*self.slot.node_data() }
     }
 
+    #[inline]
     fn entry(&self, index: usize) -> &AtomicUsize {
         debug_assert!(index < C::C::NR_ENTRIES);
         // SAFETY: The index is that of an entry, and the frame is a node.
@@ -209,17 +212,20 @@ impl<C: PageTableConfig> Node<C> {
     }
 
     /// Returns the node's level.
+    #[inline]
     pub(super) fn level(self) -> PagingLevel {
         self.meta().level
     }
 
     /// Returns the number of entries that are not absent; for the lock's holder.
+    #[inline]
     pub(super) fn nr_children(self) -> u16 {
         // Relaxed: the lock orders.
         self.meta().nr_children.load(Ordering::Relaxed)
     }
 
     /// Returns whether the node was cut off; for the lock's holder.
+    #[inline]
     pub(super) fn is_stray(self) -> bool {
         // Relaxed: the lock orders.
         self.meta().stray.load(Ordering::Relaxed)
@@ -232,8 +238,19 @@ impl<C: PageTableConfig> Node<C> {
     }
 
     /// Reads an entry of a node that is not locked.
+    #[inline]
     pub(super) fn read_unlocked(self, index: usize) -> C::E {
         C::E::load(self.entry(index), Ordering::Acquire)
+    }
+
+    /// Reads an entry of the node at an address that is not locked.
+    #[inline]
+    pub(super) fn read_at(paddr: Paddr, index: usize) -> C::E {
+        let entries = memory::paddr_to_vaddr(paddr) as *const AtomicUsize;
+        // SAFETY: The frame is a node, by the rules of this module, and the index
+        // that of an entry.
+        let entry = unsafe { &*entries.wrapping_add(index) };
+        C::E::load(entry, Ordering::Acquire)
     }
 
     /// Writes an entry that was absent; for the lock's holder.
@@ -243,12 +260,15 @@ impl<C: PageTableConfig> Node<C> {
         entry.store(self.entry(index), Ordering::Release);
         let meta = self.meta();
         // Relaxed, and not atomic as a whole: the lock orders.
+        // No more than there are entries, so it does not wrap.
         let count = meta.nr_children.load(Ordering::Relaxed);
-        meta.nr_children.store(count + 1, Ordering::Relaxed);
+        meta.nr_children
+            .store(count.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Replaces an entry that is not absent by one that is not; returns what it
     /// was at that moment. For the lock's holder.
+    #[inline]
     pub(super) fn replace(self, index: usize, entry: C::E) -> C::E {
         let old = entry.swap(self.entry(index));
         self.tell_written(index, old.as_usize(), entry);
@@ -267,12 +287,22 @@ impl<C: PageTableConfig> Node<C> {
         old
     }
 
+    /// Notes that entries were made absent by [`Self::replace`]; for the lock's
+    /// holder.
+    pub(super) fn lose_children(self, count: u16) {
+        let meta = self.meta();
+        // Relaxed, and not atomic as a whole: the lock orders.
+        let before = meta.nr_children.load(Ordering::Relaxed);
+        meta.nr_children.store(before - count, Ordering::Relaxed);
+    }
+
     /// Replaces an entry if it still is `old`, which only the hardware could
     /// have changed. For the lock's holder.
     ///
     /// # Errors
     ///
     /// What it is instead.
+    #[inline]
     pub(super) fn update(self, index: usize, old: C::E, new: C::E) -> Result<(), C::E> {
         old.compare_exchange(self.entry(index), new)?;
         self.tell_written(index, old.as_usize(), new);
@@ -289,18 +319,24 @@ impl<C: PageTableConfig> Node<C> {
     #[inline]
     fn tell_written(self, index: usize, old: usize, new: C::E) {
         if watch::is_on() {
-            watch::entry_written(self.paddr(), index, old, new.as_usize(), self.is_locked());
+            self.tell_checker(index, old, new);
         }
     }
 
-    /// Sorts an entry of this node.
-    pub(super) fn sort(self, entry: C::E, level: PagingLevel) -> Child<C> {
+    #[cold]
+    fn tell_checker(self, index: usize, old: usize, new: C::E) {
+        watch::entry_written(self.paddr(), index, old, new.as_usize(), self.is_locked());
+    }
+
+    /// Sorts an entry of a node.
+    #[inline]
+    pub(super) fn sort(entry: C::E) -> Child<C> {
         if !entry.is_present() {
             Child::Absent
-        } else if entry.is_last(level) {
+        } else if entry.is_last() {
             Child::Leaf(entry)
         } else {
-            Child::Table(Self::at(entry.paddr(level)))
+            Child::Table(Self::at(entry.child()))
         }
     }
 
@@ -310,22 +346,32 @@ impl<C: PageTableConfig> Node<C> {
         self.meta().lock.load(Ordering::Relaxed) != 0
     }
 
+    /// Takes the lock if it is free.
+    #[inline]
+    pub(super) fn try_lock(self) -> bool {
+        // Acquire: pairs with the Release of the holder before.
+        let is_taken = self.meta().lock.swap(1, Ordering::Acquire) == 0;
+        if is_taken {
+            watch::node_locked(self.slot);
+        }
+        is_taken
+    }
+
     /// Waits until the lock is free, and takes it.
     ///
     /// Within a read section, so that the node is there while it is waited for.
+    #[inline]
     pub(super) fn lock(self) {
         let lock = &self.meta().lock;
         // Acquire: pairs with the Release of the holder before.
-        while lock
-            .compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            cpu::relax();
+        while lock.swap(1, Ordering::Acquire) != 0 {
+            wait_until_free(lock);
         }
         watch::node_locked(self.slot);
     }
 
     /// Releases the lock, which the caller holds.
+    #[inline]
     pub(super) fn unlock(self) {
         debug_assert!(self.is_locked());
         watch::node_unlocked(self.slot);
@@ -343,6 +389,15 @@ impl<C: PageTableConfig> Node<C> {
     pub(super) fn into_owned(self) -> PageTableNode<C> {
         // SAFETY: The caller made the entry absent that held the reference.
         unsafe { PageTableNode::<C>::from_slot(self.slot) }
+    }
+}
+
+/// Waits until a lock looks free, without writing to it.
+#[cold]
+fn wait_until_free(lock: &AtomicU8) {
+    // Relaxed: whoever takes the lock then looks again.
+    while lock.load(Ordering::Relaxed) != 0 {
+        cpu::relax();
     }
 }
 

@@ -31,7 +31,7 @@ use core::ops::Range;
 use super::PageTableError;
 use super::config::{PageTableConfig, PageTableEntryTrait};
 use super::node::{Child, Node};
-use crate::mm::paging::{PagingConstsTrait, page_size, pte_index};
+use crate::mm::paging::{PagingConstsTrait, page_shift, pte_index};
 use crate::mm::{Paddr, PagingLevel, Vaddr};
 
 /// What a cursor wants to do in its range.
@@ -43,38 +43,50 @@ pub(super) enum Intent {
     Change,
 }
 
-/// Locks a range of the table with this root; returns the covering node.
+/// Locks a range of the table with this root; returns the covering node and its
+/// level.
 ///
 /// # Errors
 ///
 /// [`PageTableError::NoMemory`]: a node on the way could not be made. Those made
 /// before stay, empty, and nothing is locked.
+#[inline(always)]
 pub(super) fn lock<C: PageTableConfig>(
     root: Paddr,
     range: &Range<Vaddr>,
     intent: Intent,
-) -> Result<Node<C>, PageTableError> {
-    let covering = loop {
-        if let Some(node) = try_lock_covering(root, range, intent)? {
-            break node;
-        }
+) -> Result<(Node<C>, PagingLevel), PageTableError> {
+    let target = covering_level::<C>(range, intent);
+    // The usual case first: all tables are there, and nobody is in the way.
+    let (covering, level) = match try_lock_present(root, range.start, target) {
+        Some(covering) => (covering, target),
+        None => lock_covering(root, range.start, target, intent)?,
     };
-    lock_below(covering, covering.level(), range);
-    Ok(covering)
+    if level > 1 {
+        lock_below(covering, level, range);
+    }
+    Ok((covering, level))
 }
 
 /// Unlocks what [`lock`] locked, and what was made since.
+#[inline]
 pub(super) fn unlock<C: PageTableConfig>(
     covering: Node<C>,
     level: PagingLevel,
     range: &Range<Vaddr>,
 ) {
+    if level > 1 {
+        unlock_below(covering, level, range);
+    }
+    covering.unlock();
+}
+
+fn unlock_below<C: PageTableConfig>(node: Node<C>, level: PagingLevel, range: &Range<Vaddr>) {
     for index in indices::<C>(level, range).rev() {
-        if let Some((child, part)) = child_within(covering, level, index, range) {
+        if let Some((child, part)) = child_within(node, level, index, range) {
             unlock(child, level - 1, &part);
         }
     }
-    covering.unlock();
 }
 
 /// Marks a node and all below it stray, and unlocks them; returns the number of
@@ -85,7 +97,7 @@ pub(super) fn cut_off<C: PageTableConfig>(node: Node<C>, level: PagingLevel) -> 
     // Nodes of level 1 have nothing but leaves.
     if level > 1 && leaves > 0 {
         leaves = (0..C::C::NR_ENTRIES)
-            .map(|index| match node.sort(node.read(index), level) {
+            .map(|index| match Node::<C>::sort(node.read(index)) {
                 Child::Absent => 0,
                 Child::Leaf(_) => 1,
                 Child::Table(child) => cut_off(child, level - 1),
@@ -96,25 +108,90 @@ pub(super) fn cut_off<C: PageTableConfig>(node: Node<C>, level: PagingLevel) -> 
     leaves
 }
 
-/// Phase one. Returns nothing when a node turned out to be stray.
+/// Returns the level of the covering node of a range.
+#[inline(always)]
+fn covering_level<C: PageTableConfig>(range: &Range<Vaddr>, intent: Intent) -> PagingLevel {
+    // A node covers both ends if all bits are equal above those it translates.
+    let differs = range.start ^ (range.end - 1);
+    let mut level = 1;
+    while differs >> page_shift::<C::C>(level + 1) != 0 && level < C::C::NR_LEVELS {
+        level += 1;
+    }
+    if intent == Intent::Change && range.end - range.start > C::C::BASE_PAGE_SIZE {
+        level = level.max(parent_of_huge_page::<C>(range));
+    }
+    level
+}
+
+/// Returns the level at which a range would be one huge leaf; zero if at none.
+#[inline(never)]
+fn parent_of_huge_page<C: PageTableConfig>(range: &Range<Vaddr>) -> PagingLevel {
+    let len = range.end - range.start;
+    (2..=C::C::HIGHEST_TRANSLATION_LEVEL)
+        .find(|level| {
+            let size = 1 << page_shift::<C::C>(*level);
+            len == size && range.start & (size - 1) == 0
+        })
+        .unwrap_or(0)
+}
+
+/// Phase one where all tables are there and the covering node is free.
+#[inline(always)]
+fn try_lock_present<C: PageTableConfig>(
+    root: Paddr,
+    va: Vaddr,
+    target: PagingLevel,
+) -> Option<Node<C>> {
+    let mut node = root;
+    let mut shift = const { page_shift::<C::C>(C::C::NR_LEVELS) as u32 };
+    for _ in target..C::C::NR_LEVELS {
+        let index = va.wrapping_shr(shift) & (C::C::NR_ENTRIES - 1);
+        let entry = Node::<C>::read_at(node, index);
+        if !entry.is_present() || entry.is_last() {
+            return None;
+        }
+        node = entry.child();
+        shift = shift.wrapping_sub(C::C::NR_ENTRIES.trailing_zeros());
+    }
+    let node = Node::<C>::at(node);
+    if !node.try_lock() {
+        return None;
+    }
+    if node.is_stray() {
+        node.unlock();
+        return None;
+    }
+    Some(node)
+}
+
+/// Phase one.
+#[inline(never)]
+fn lock_covering<C: PageTableConfig>(
+    root: Paddr,
+    va: Vaddr,
+    target: PagingLevel,
+    intent: Intent,
+) -> Result<(Node<C>, PagingLevel), PageTableError> {
+    loop {
+        if let Some(found) = try_lock_covering(root, va, target, intent)? {
+            return Ok(found);
+        }
+    }
+}
+
+/// Returns nothing when a node turned out to be stray.
 fn try_lock_covering<C: PageTableConfig>(
     root: Paddr,
-    range: &Range<Vaddr>,
+    va: Vaddr,
+    target: PagingLevel,
     intent: Intent,
-) -> Result<Option<Node<C>>, PageTableError> {
+) -> Result<Option<(Node<C>, PagingLevel)>, PageTableError> {
     let mut node = Node::<C>::at(root);
     let mut level = C::C::NR_LEVELS;
     loop {
-        let index = pte_index::<C::C>(range.start, level);
-        let is_covering = level == 1
-            || index != pte_index::<C::C>(range.end - 1, level)
-            || (intent == Intent::Change && is_huge_page::<C>(range, level));
-        let next = if is_covering {
-            Child::Absent
-        } else {
-            node.sort(node.read_unlocked(index), level)
-        };
-        if let Child::Table(child) = next {
+        let index = pte_index::<C::C>(va, level);
+        let is_covering = level == target;
+        if !is_covering && let Child::Table(child) = Node::<C>::sort(node.read_unlocked(index)) {
             (node, level) = (child, level - 1);
             continue;
         }
@@ -125,17 +202,18 @@ fn try_lock_covering<C: PageTableConfig>(
             return Ok(None);
         }
         if is_covering {
-            return Ok(Some(node));
+            return Ok(Some((node, level)));
         }
-        match node.sort(node.read(index), level) {
+        match Node::<C>::sort(node.read(index)) {
             Child::Table(_) => node.unlock(),
             Child::Absent if intent == Intent::Change => make_child(node, level, index)?,
-            Child::Absent | Child::Leaf(_) => return Ok(Some(node)),
+            Child::Absent | Child::Leaf(_) => return Ok(Some((node, level))),
         }
     }
 }
 
 /// Makes a child of a locked node, and unlocks both.
+#[cold]
 fn make_child<C: PageTableConfig>(
     node: Node<C>,
     level: PagingLevel,
@@ -155,42 +233,35 @@ fn lock_below<C: PageTableConfig>(node: Node<C>, level: PagingLevel, range: &Ran
     for index in indices::<C>(level, range) {
         if let Some((child, part)) = child_within(node, level, index, range) {
             child.lock();
-            lock_below(child, level - 1, &part);
+            if level > 2 {
+                lock_below(child, level - 1, &part);
+            }
         }
     }
 }
 
-/// Returns whether a range is exactly one page that could be a leaf at a level.
-fn is_huge_page<C: PageTableConfig>(range: &Range<Vaddr>, level: PagingLevel) -> bool {
-    let size = page_size::<C::C>(level);
-    level <= C::C::HIGHEST_TRANSLATION_LEVEL
-        && range.end - range.start == size
-        && range.start.is_multiple_of(size)
-}
-
 /// Returns the entries of a node of a level that a range reaches, all of which
-/// lie in one node. Nodes of level 1 have no children to visit.
+/// lie in one node.
 fn indices<C: PageTableConfig>(level: PagingLevel, range: &Range<Vaddr>) -> Range<usize> {
-    if level == 1 {
-        return 0..0;
-    }
     pte_index::<C::C>(range.start, level)..pte_index::<C::C>(range.end - 1, level) + 1
 }
 
 /// Returns the child at an entry and the part of the range that lies in it.
+#[inline]
 fn child_within<C: PageTableConfig>(
     node: Node<C>,
     level: PagingLevel,
     index: usize,
     range: &Range<Vaddr>,
 ) -> Option<(Node<C>, Range<Vaddr>)> {
-    let Child::Table(child) = node.sort(node.read(index), level) else {
+    let Child::Table(child) = Node::<C>::sort(node.read(index)) else {
         return None;
     };
-    let size = page_size::<C::C>(level);
-    // The last byte of the part, since its end may be the end of all addresses.
-    let first_index = pte_index::<C::C>(range.start, level);
-    let base = range.start - range.start % size + (index - first_index) * size;
-    let last = (base + (size - 1)).min(range.end - 1);
+    let shift = page_shift::<C::C>(level);
+    // The addresses above the node's own are those of the range. The last byte
+    // of the part, since its end may be the end of all addresses.
+    let above = range.start >> shift & !(C::C::NR_ENTRIES - 1);
+    let base = (above | index) << shift;
+    let last = (base | ((1 << shift) - 1)).min(range.end - 1);
     Some((child, base.max(range.start)..last + 1))
 }

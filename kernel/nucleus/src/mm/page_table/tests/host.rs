@@ -185,7 +185,7 @@ fn choice_l10_bits_that_the_hardware_sets_meanwhile_are_kept() {
         for level in (2..=4).rev() {
             let node = super::super::node::Node::<UserPtConfig>::at(paddr);
             let index = crate::mm::paging::pte_index::<PagingConsts>(BASE, level);
-            paddr = node.read(index).paddr(level);
+            paddr = node.read(index).child();
         }
         let index = crate::mm::paging::pte_index::<PagingConsts>(BASE, 1);
         let entry = crate::arch::memory::paddr_to_vaddr(paddr) + index * 8;
@@ -237,10 +237,10 @@ fn claim_134_peer_041_locks_are_taken_downwards_and_released_in_reverse() {
         for level in (2..=4).rev() {
             let node = super::super::node::Node::<UserPtConfig>::at(place);
             let index = crate::mm::paging::pte_index::<PagingConsts>(BASE, level);
-            place = node.read(index).paddr(level);
+            place = node.read(index).child();
             expected.push(place);
             if level == 2 {
-                expected.extend([1, 2].map(|next| node.read(index + next).paddr(level)));
+                expected.extend([1, 2].map(|next| node.read(index + next).child()));
             }
         }
         assert_eq!(taken, expected);

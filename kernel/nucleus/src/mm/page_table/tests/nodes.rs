@@ -160,7 +160,7 @@ fn claim_48_linked_node_is_referenced_once() {
     for level in (2..=4).rev() {
         let node = super::super::node::Node::<UserPtConfig>::at(paddr);
         let index = super::super::super::paging::pte_index::<PagingConsts>(BASE, level);
-        paddr = node.read(index).paddr(level);
+        paddr = node.read(index).child();
         let child = Frame::from_in_use(paddr).expect("it is a node");
         assert_eq!(child.reference_count() - 1, 1);
     }

@@ -1,0 +1,46 @@
+//! The memory core's benchmarks on a host, and the same operations on other
+//! crates' page tables.
+//!
+//! Called by `cargo xtask bench` under callgrind, with the name of one benchmark:
+//! what runs in [`measured`] is counted. Without a name, lists them.
+
+use nucleus::arch::sim::{Config, Machine};
+use nucleus::bench::{Meter, NoMeter, ROWS};
+
+mod peers;
+
+/// The function that callgrind counts in. The black box keeps the compiler from
+/// making it one with the meter that warms up, which does the same.
+#[inline(never)]
+fn measured(body: &mut dyn FnMut()) {
+    std::hint::black_box(body)();
+}
+
+struct Callgrind;
+
+impl Meter for Callgrind {
+    fn measure(&mut self, body: &mut dyn FnMut()) {
+        measured(body);
+    }
+}
+
+fn main() {
+    let rows = || ROWS.iter().chain(peers::ROWS);
+    let Some(name) = std::env::args().nth(1).filter(|name| name != "--bench") else {
+        rows().for_each(|row| println!("{} {}", row.name, row.operations));
+        return;
+    };
+    let Some(row) = rows().find(|row| row.name == name) else {
+        eprintln!("there is no benchmark `{name}`");
+        std::process::exit(2);
+    };
+    let machine = Machine::new(Config {
+        ram: 64 << 20,
+        cpus: 1,
+        checked: false,
+    });
+    machine.on(0, || {
+        (row.run)(&mut NoMeter);
+        (row.run)(&mut Callgrind);
+    });
+}
