@@ -147,6 +147,11 @@ impl PageTableEntryTrait for PageTableEntry {
     }
 
     #[inline]
+    fn is_table(&self) -> bool {
+        self.0 & (PRESENT | LEAF) == PRESENT
+    }
+
+    #[inline]
     fn is_last(&self) -> bool {
         self.0 & LEAF != 0
     }

@@ -252,7 +252,13 @@ impl FlushBuffers {
 }
 
 impl Buffer {
+    /// Returns whether there is room for the usual number of frames, not more.
+    fn is_trim(&self) -> bool {
+        self.frames.capacity() == BUFFERED_FRAMES && self.segments.capacity() == 0
+    }
+
     /// Has room for the usual number of frames, and not for more.
+    #[cold]
     fn trim(&mut self) {
         if self.frames.capacity() != BUFFERED_FRAMES && self.frames.is_empty() {
             self.frames = Vec::new();
@@ -382,17 +388,14 @@ impl<'a> TlbFlusher<'a> {
 
     /// Flushes what a buffer holds, and gives the buffer back.
     fn dispatch(&mut self, owner: &'static FlushBuffers) {
-        // SAFETY: This flusher had the buffer of this processor.
+        // SAFETY: This flusher has the buffer of this processor. Freeing may run
+        // drop hooks; a flusher that one makes finds the buffer taken.
         let buffer = unsafe { &mut *owner.buffer.get() };
-        // Freeing may run drop hooks; those may need the buffer's place.
-        let mut frames = core::mem::take(&mut buffer.frames);
-        let mut segments = core::mem::take(&mut buffer.segments);
-        self.flush(&mut buffer.ops, &mut frames, &mut segments);
+        self.flush(&mut buffer.ops, &mut buffer.frames, &mut buffer.segments);
         buffer.ops.clear();
-        if buffer.frames.capacity() == 0 {
-            buffer.frames = frames;
+        if !buffer.is_trim() {
+            buffer.trim();
         }
-        buffer.trim();
         owner.is_taken.set(false);
     }
 
@@ -497,7 +500,7 @@ impl<'a> TlbFlusher<'a> {
         if ops.is_empty() {
             return;
         }
-        let _irq_off = irq::disable_local();
+        // The flusher is in atomic mode, so this stays the processor.
         let here = cpu::current_id();
         let mut targets = match self.users {
             Users::Some(users) => users.load(),

@@ -63,7 +63,8 @@ impl VmSpace {
     ///
     /// [`Error::AccessDenied`] when the range is empty, reversed, unaligned or
     /// not within user space.
-    #[inline]
+    // Inlined, so that the cursor is made where it is to be and not copied there.
+    #[inline(always)]
     pub fn cursor<'a, G: InAtomicMode>(
         &'a self,
         guard: &'a G,
@@ -78,7 +79,7 @@ impl VmSpace {
     /// # Errors
     ///
     /// As [`Self::cursor`], and [`Error::NoMemory`] for a node on the way.
-    #[inline]
+    #[inline(always)]
     pub fn cursor_mut<'a, G: InAtomicMode>(
         &'a self,
         guard: &'a G,

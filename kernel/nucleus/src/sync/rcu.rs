@@ -137,7 +137,7 @@ pub(crate) fn read(_guard: &dyn InAtomicMode) -> ReadSection<'_> {
         // SeqCst: the looks of this section come after it is announced. Pairs
         // with the fence in `keep`.
         let now = state.section.load(Ordering::Relaxed);
-        state.section.store(now + 1, Ordering::SeqCst);
+        state.section.store(now.wrapping_add(1), Ordering::SeqCst);
     }
     ReadSection {
         _atomic_mode: PhantomData,
@@ -154,9 +154,9 @@ impl Drop for ReadSection<'_> {
         if depth == 0 {
             let now = state.section.load(Ordering::Relaxed);
             // Release: the looks of this section come before its end.
-            state.section.store(now + 1, Ordering::Release);
+            state.section.store(now.wrapping_add(1), Ordering::Release);
             if state.nr_waiting() != 0 {
-                poll();
+                poll_late();
             }
         }
     }
@@ -171,9 +171,7 @@ pub(crate) fn keep(
     flushing: CpuSet,
 ) {
     if crate::cpu::num_cpus() == 1 {
-        frames.drain(..).for_each(Frame::release);
-        segments.clear();
-        return;
+        return free_now(frames, segments);
     }
     // SeqCst: what was taken out was taken out before the sections are looked
     // at. Pairs with the store in `read`.
@@ -192,9 +190,7 @@ pub(crate) fn keep(
     let others = || CpuSet::new_full().iter().filter(|cpu| *cpu != here);
     let nr_conditions = others().filter_map(condition_of).count();
     if nr_conditions == 0 {
-        frames.drain(..).for_each(Frame::release);
-        segments.clear();
-        return;
+        return free_now(frames, segments);
     }
     let state = &cpu::local().rcu;
     let mut until = Vec::new();
@@ -216,6 +212,24 @@ pub(crate) fn keep(
         until,
     };
     state.with_waiting(|waiting| waiting.push_back(batch));
+    poll();
+}
+
+/// Frees what nobody can look at.
+fn free_now(
+    frames: &mut Vec<Frame<dyn AnyFrameMeta>>,
+    segments: &mut Vec<Segment<dyn AnyFrameMeta>>,
+) {
+    while let Some(frame) = frames.pop() {
+        frame.release();
+    }
+    if !segments.is_empty() {
+        segments.clear();
+    }
+}
+
+#[cold]
+fn poll_late() {
     poll();
 }
 

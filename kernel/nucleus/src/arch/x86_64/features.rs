@@ -11,6 +11,7 @@ use core::fmt;
 use spin::Once;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::Msr;
+use x86_64::registers::xcontrol::{XCr0, XCr0Flags};
 
 /// The features that the nucleus asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(crate) struct Features {
     pub(crate) pat: bool,
     /// `RDRAND`.
     pub(crate) rdrand: bool,
+    /// The 256-bit registers, and the instructions that save them.
+    pub(crate) avx: bool,
 }
 
 static FEATURES: Once<Features> = Once::new();
@@ -42,6 +45,12 @@ const IA32_PAT: u32 = 0x277;
 /// Returns the features found by [`init`]; none of them before that.
 pub(crate) fn get() -> Features {
     FEATURES.get().copied().unwrap_or_default()
+}
+
+/// Returns whether the 256-bit registers can be used.
+#[inline]
+pub(crate) fn has_avx() -> bool {
+    FEATURES.get().is_some_and(|features| features.avx)
 }
 
 /// Finds the features of the processor, and switches on those that the kernel's
@@ -82,9 +91,16 @@ pub(crate) fn protect() {
     );
     cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, features.smap);
     cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.umip);
+    cr4.set(Cr4Flags::OSXSAVE, features.avx);
     // SAFETY: Physical-address extension stays on, as long mode demands; each
     // other bit was found to exist or exists wherever long mode does.
     unsafe { Cr4::write(cr4) };
+    if features.avx {
+        let state = XCr0Flags::X87 | XCr0Flags::SSE | XCr0Flags::AVX;
+        // SAFETY: The processor has all three, and the instruction was just
+        // switched on.
+        unsafe { XCr0::write(state) };
+    }
 }
 
 /// Asks `cpuid` (SDM vol. 2A).
@@ -116,6 +132,7 @@ fn detect() -> Features {
         umip: bit(leaf_7_ecx, 2),
         pat: bit(basic.edx, 16),
         rdrand: bit(basic.ecx, 30),
+        avx: bit(basic.ecx, 26) && bit(basic.ecx, 28),
     }
 }
 
@@ -134,6 +151,7 @@ impl fmt::Display for Features {
             (self.huge_1g, "1g-pages"),
             (self.pat, "pat"),
             (self.rdrand, "rdrand"),
+            (self.avx, "avx"),
         ];
         let mut first = true;
         for (_, name) in named.into_iter().filter(|(present, _)| *present) {

@@ -1,8 +1,11 @@
 //! The floating-point and SSE registers (SDM vol. 1, 10.5).
 //!
-//! The kernel is compiled without them, so what they hold is always ring 3's.
+//! The kernel is compiled without them, so what they hold is always ring 3's;
+//! where it uses one to zero a page, it puts it back as it was.
 
 use core::arch::asm;
+
+use super::features;
 
 /// The memory image of `fxsave`.
 #[repr(C, align(16))]
@@ -24,4 +27,8 @@ pub(crate) fn load_initial_state() {
     // SAFETY: Start-up switched `fxrstor` on; the area is aligned and valid, and
     // the kernel keeps nothing in these registers.
     unsafe { asm!("fxrstor64 [{}]", in(reg) &raw const INITIAL, options(nostack, readonly)) };
+    if features::get().avx {
+        // SAFETY: Start-up switched the wide registers on; as above.
+        unsafe { asm!("vzeroall", options(nostack, nomem)) };
+    }
 }

@@ -206,9 +206,72 @@ pub(crate) unsafe fn compare_exchange_u32(
 /// # Safety
 ///
 /// The page is the caller's, mapped and aligned.
+#[inline]
 pub(crate) unsafe fn zero_page(page: *mut u8) {
-    // SAFETY: As the caller promises.
-    unsafe { core::ptr::write_bytes(page, 0, PAGE_SIZE) };
+    if features::has_avx() {
+        // SAFETY: As the caller promises; start-up switched the registers on.
+        unsafe { zero_page_by_wide_stores(page) };
+    } else {
+        // SAFETY: As the caller promises.
+        unsafe { core::ptr::write_bytes(page, 0, PAGE_SIZE) };
+    }
+}
+
+/// Zeroes a page by stores of 32 bytes; the register that it uses for that, a
+/// program's, is as it was afterwards.
+///
+/// # Safety
+///
+/// 1. As for [`zero_page`].
+/// 2. The processor has the wide registers, and they are switched on.
+#[unsafe(naked)]
+unsafe extern "C" fn zero_page_by_wide_stores(page: *mut u8) {
+    naked_asm!(
+        "sub rsp, 40",
+        "vmovdqu [rsp], ymm0",
+        "vpxor xmm0, xmm0, xmm0",
+        "lea rax, [rdi + {size}]",
+        "2:",
+        "vmovdqa [rdi], ymm0",
+        "vmovdqa [rdi + 32], ymm0",
+        "vmovdqa [rdi + 64], ymm0",
+        "vmovdqa [rdi + 96], ymm0",
+        "vmovdqa [rdi + 128], ymm0",
+        "vmovdqa [rdi + 160], ymm0",
+        "vmovdqa [rdi + 192], ymm0",
+        "vmovdqa [rdi + 224], ymm0",
+        "vmovdqa [rdi + 256], ymm0",
+        "vmovdqa [rdi + 288], ymm0",
+        "vmovdqa [rdi + 320], ymm0",
+        "vmovdqa [rdi + 352], ymm0",
+        "vmovdqa [rdi + 384], ymm0",
+        "vmovdqa [rdi + 416], ymm0",
+        "vmovdqa [rdi + 448], ymm0",
+        "vmovdqa [rdi + 480], ymm0",
+        "vmovdqa [rdi + 512], ymm0",
+        "vmovdqa [rdi + 544], ymm0",
+        "vmovdqa [rdi + 576], ymm0",
+        "vmovdqa [rdi + 608], ymm0",
+        "vmovdqa [rdi + 640], ymm0",
+        "vmovdqa [rdi + 672], ymm0",
+        "vmovdqa [rdi + 704], ymm0",
+        "vmovdqa [rdi + 736], ymm0",
+        "vmovdqa [rdi + 768], ymm0",
+        "vmovdqa [rdi + 800], ymm0",
+        "vmovdqa [rdi + 832], ymm0",
+        "vmovdqa [rdi + 864], ymm0",
+        "vmovdqa [rdi + 896], ymm0",
+        "vmovdqa [rdi + 928], ymm0",
+        "vmovdqa [rdi + 960], ymm0",
+        "vmovdqa [rdi + 992], ymm0",
+        "add rdi, 1024",
+        "cmp rdi, rax",
+        "jne 2b",
+        "vmovdqu ymm0, [rsp]",
+        "add rsp, 40",
+        "ret",
+        size = const PAGE_SIZE,
+    )
 }
 
 /// Reads a word of kernel memory that may not be mapped, for reports.

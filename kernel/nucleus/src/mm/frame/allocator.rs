@@ -86,15 +86,23 @@ impl BuddyAllocator {
         }
     }
 
-    /// Takes a batch of single frames out of a cache.
+    /// Takes a batch of single frames out of a cache. Frames that were freed side
+    /// by side go back as the blocks that they make.
     fn drain<const N: usize>(&self, stack: &Stack<N>, count: usize) {
         let mut buddy = self.0.lock();
-        for _ in 0..count {
-            match stack.pop() {
-                Some(slot) => buddy.free(slot, 0),
-                None => break,
+        let mut run = 0..0;
+        for slot in (0..count).map_while(|_| stack.pop()) {
+            let start = slot.frame_paddr();
+            let end = start + PAGE_SIZE;
+            if start == run.end {
+                run.end = end;
+            } else if end == run.start {
+                run.start = start;
+            } else {
+                buddy.free_range(core::mem::replace(&mut run, start..end));
             }
         }
+        buddy.free_range(run);
     }
 }
 

@@ -81,11 +81,10 @@ impl Buddy {
         debug_assert!(is_page_aligned(range.start) && is_page_aligned(range.end));
         let mut start = range.start;
         while start < range.end {
-            let fits = |order: &usize| {
-                let size = PAGE_SIZE << order;
-                start.is_multiple_of(size) && range.end - start >= size
-            };
-            let order = (0..NR_ORDERS).rev().find(fits).unwrap_or(0);
+            let aligned = start.trailing_zeros().min(usize::BITS - 1) as usize;
+            let fitting = (range.end - start).ilog2() as usize;
+            let order = aligned.min(fitting) - PAGE_SIZE.trailing_zeros() as usize;
+            let order = order.min(NR_ORDERS - 1);
             // SAFETY: The frames are the allocator's, so they have slots.
             self.free(unsafe { meta::slot_of_unchecked(start) }, order);
             start += PAGE_SIZE << order;

@@ -68,6 +68,8 @@ pub trait PageTableEntryTrait: Copy + Debug + Send + Sync + 'static {
     fn to_repr(&self, level: PagingLevel) -> PteScalar;
     /// Returns whether the entry is not absent.
     fn is_present(&self) -> bool;
+    /// Returns whether the entry leads to a node.
+    fn is_table(&self) -> bool;
     /// Returns whether the entry, which is present, is a leaf.
     fn is_last(&self) -> bool;
     /// Returns the address that the entry, which is a leaf of a node of `level`,

@@ -16,7 +16,7 @@ use core::fmt;
 use core::ops::Range;
 
 use super::config::{PageTableConfig, PageTableEntryTrait};
-use super::node::{Child, Node};
+use super::node::{Child, Entries, Node};
 use super::range_lock::{self, Intent};
 use super::{PageTable, PageTableError};
 use crate::cpu::InAtomicMode;
@@ -31,7 +31,7 @@ pub struct Cursor<'rcu, C: PageTableConfig> {
     /// The nodes on the way to `known`, by their levels less one; valid from
     /// `level` to `guard_level`. Shifts are by less than a word's bits, so the
     /// wrapping ones do not.
-    path: [Node<C>; MAX_LEVELS],
+    path: [Entries; MAX_LEVELS],
     pub(super) known: Vaddr,
     pub(super) level: PagingLevel,
     pub(super) guard_level: PagingLevel,
@@ -68,7 +68,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         let section = rcu::read(guard);
         let (covering, level) = range_lock::lock(table.root_paddr(), range, intent)?;
         Ok(Self {
-            path: [covering; MAX_LEVELS],
+            path: [covering.entries(); MAX_LEVELS],
             known: range.start,
             level,
             guard_level: level,
@@ -115,15 +115,15 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     #[inline(always)]
     pub fn query(&mut self) -> Result<(Range<Vaddr>, Option<C::Item>), PageTableError> {
         let (range, leaf) = self.look()?;
-        let item = leaf.map(|entry| {
-            let (paddr, prop) = (entry.paddr(self.level), entry.prop(self.level));
-            // SAFETY: 1. the entry is the raw form of an item. 2. it stays the
-            // owner: the value made of it is cloned and not dropped.
-            let borrowed =
-                core::mem::ManuallyDrop::new(unsafe { C::item_from_raw(paddr, self.level, prop) });
-            C::Item::clone(&borrowed)
-        });
-        Ok((range, item))
+        let Some(entry) = leaf else {
+            return Ok((range, None));
+        };
+        let item = match self.level {
+            // Simpler where the level is known.
+            1 => clone_item::<C>(entry, 1),
+            level => clone_huge_item::<C>(entry, level),
+        };
+        Ok((range, Some(item)))
     }
 
     /// As [`Self::query`], without a reference of the caller's own.
@@ -260,7 +260,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     pub(super) fn climb(&mut self) {
         self.level += 1;
         self.shift += bits::<C>();
-        self.here = self.path[usize::from(self.level) - 1];
+        self.here = Node::of(self.path[usize::from(self.level) - 1]);
     }
 
     /// Makes a child of the lowest known node that.
@@ -268,7 +268,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     pub(super) fn descend(&mut self, child: Node<C>) {
         self.level -= 1;
         self.shift -= bits::<C>();
-        self.path[usize::from(self.level) - 1] = child;
+        self.path[usize::from(self.level) - 1] = child.entries();
         self.here = child;
     }
 
@@ -326,4 +326,19 @@ impl<C: PageTableConfig> fmt::Debug for Cursor<'_, C> {
             self.va, self.barrier.start, self.barrier.end
         )
     }
+}
+
+/// Returns what a leaf of a locked node maps, with a reference of its own.
+#[inline(always)]
+fn clone_item<C: PageTableConfig>(entry: C::E, level: PagingLevel) -> C::Item {
+    let (paddr, prop) = (entry.paddr(level), entry.prop(level));
+    // SAFETY: 1. the entry is the raw form of an item. 2. it stays the owner: the
+    // value made of it is cloned and not dropped.
+    let borrowed = core::mem::ManuallyDrop::new(unsafe { C::item_from_raw(paddr, level, prop) });
+    C::Item::clone(&borrowed)
+}
+
+#[inline(never)]
+fn clone_huge_item<C: PageTableConfig>(entry: C::E, level: PagingLevel) -> C::Item {
+    clone_item::<C>(entry, level)
 }

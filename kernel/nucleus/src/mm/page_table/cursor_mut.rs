@@ -144,8 +144,18 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     /// # Panics
     ///
     /// Panics when `len` is not whole pages, or more than is left of the range.
+    #[inline(always)]
     pub fn split_edges(&mut self, len: usize) -> Result<(), PageTableError> {
         let end = self.0.window_end(len);
+        // Below a node of level 1 nothing is huge.
+        if self.0.guard_level == 1 {
+            return Ok(());
+        }
+        self.split_both_edges(len, end)
+    }
+
+    #[inline(never)]
+    fn split_both_edges(&mut self, len: usize, end: Vaddr) -> Result<(), PageTableError> {
         let start = self.0.va;
         let result = if len == 0 {
             Ok(())
@@ -384,7 +394,12 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
                 Child::Absent | Child::Table(_) => self.0.advance(),
                 Child::Leaf(entry) if self.0.slot_fits(end) => {
                     let range = self.0.va..self.0.va + self.0.slot_size();
-                    change_property(self.0.node(), index, self.0.level, entry, op);
+                    let node = self.0.node();
+                    match self.0.level {
+                        // Simpler where the level is known.
+                        1 => change_property(node, index, 1, entry, op),
+                        level => change_property(node, index, level, entry, op),
+                    }
                     self.0.va = range.end;
                     return Ok(Some(range));
                 }

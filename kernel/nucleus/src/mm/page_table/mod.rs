@@ -148,7 +148,7 @@ impl<C: PageTableConfig> PageTable<C> {
     ///
     /// [`PageTableError::InvalidVaddrRange`], then
     /// [`PageTableError::UnalignedVaddr`].
-    #[inline]
+    #[inline(always)]
     pub fn cursor<'rcu, G: InAtomicMode>(
         &'rcu self,
         guard: &'rcu G,
@@ -164,7 +164,7 @@ impl<C: PageTableConfig> PageTable<C> {
     ///
     /// As [`Self::cursor`], and [`PageTableError::NoMemory`] for a node on the
     /// way to the range.
-    #[inline]
+    #[inline(always)]
     pub fn cursor_mut<'rcu, G: InAtomicMode>(
         &'rcu self,
         guard: &'rcu G,

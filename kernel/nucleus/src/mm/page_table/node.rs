@@ -131,9 +131,12 @@ fn drop_entry<C: PageTableConfig>(entry: C::E, level: PagingLevel) {
     }
 }
 
+/// Where the entries of a node are seen.
+pub(super) type Entries = *const AtomicUsize;
+
 /// A look at a node, under the rules of this module.
 pub(super) struct Node<C: PageTableConfig> {
-    entries: *const AtomicUsize,
+    entries: Entries,
     slot: &'static MetaSlot,
     _config: PhantomData<C>,
 }
@@ -175,6 +178,18 @@ impl<C: PageTableConfig> Node<C> {
             slot: unsafe { meta::slot_of_unchecked(paddr) },
             _config: PhantomData,
         }
+    }
+
+    /// Looks at the node that has these entries.
+    #[inline]
+    pub(super) fn of(entries: Entries) -> Self {
+        Self::at(entries.addr() - memory::paddr_to_vaddr(0))
+    }
+
+    /// Returns where the node's entries are seen.
+    #[inline]
+    pub(super) fn entries(self) -> Entries {
+        self.entries
     }
 
     /// Allocates a node, born locked, and not linked anywhere.

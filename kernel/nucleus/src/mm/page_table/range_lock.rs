@@ -69,7 +69,7 @@ pub(super) fn lock<C: PageTableConfig>(
 }
 
 /// Unlocks what [`lock`] locked, and what was made since.
-#[inline]
+#[inline(always)]
 pub(super) fn unlock<C: PageTableConfig>(
     covering: Node<C>,
     level: PagingLevel,
@@ -81,6 +81,7 @@ pub(super) fn unlock<C: PageTableConfig>(
     covering.unlock();
 }
 
+#[inline(never)]
 fn unlock_below<C: PageTableConfig>(node: Node<C>, level: PagingLevel, range: &Range<Vaddr>) {
     for index in indices::<C>(level, range).rev() {
         if let Some((child, part)) = child_within(node, level, index, range) {
@@ -147,7 +148,7 @@ fn try_lock_present<C: PageTableConfig>(
     for _ in target..C::C::NR_LEVELS {
         let index = va.wrapping_shr(shift) & (C::C::NR_ENTRIES - 1);
         let entry = Node::<C>::read_at(node, index);
-        if !entry.is_present() || entry.is_last() {
+        if !entry.is_table() {
             return None;
         }
         node = entry.child();
@@ -229,6 +230,7 @@ fn make_child<C: PageTableConfig>(
 }
 
 /// Phase two.
+#[inline(never)]
 fn lock_below<C: PageTableConfig>(node: Node<C>, level: PagingLevel, range: &Range<Vaddr>) {
     for index in indices::<C>(level, range) {
         if let Some((child, part)) = child_within(node, level, index, range) {
