@@ -155,7 +155,10 @@ fn orphans(sources: &[Source]) -> Vec<String> {
             .file_stem()
             .and_then(|stem| stem.to_str())
             .unwrap_or("");
-        let is_root = ["main", "lib", "build"].contains(&stem) || source.name.contains("/bin/");
+        // The files that cargo looks for by itself.
+        let is_root = ["main", "lib", "build"].contains(&stem)
+            || source.name.contains("/bin/")
+            || directory_name(path) == Some("benches");
         if is_root {
             continue;
         }
@@ -182,6 +185,10 @@ fn orphans(sources: &[Source]) -> Vec<String> {
         }
     }
     complaints
+}
+
+fn directory_name(path: &Path) -> Option<&str> {
+    path.parent()?.file_name()?.to_str()
 }
 
 fn declares(text: &str, module: &str, stem: &str) -> bool {

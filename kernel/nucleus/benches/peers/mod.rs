@@ -10,7 +10,7 @@ mod multiarch;
 mod offset;
 
 /// The benchmarks of the peers.
-pub const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     row("peer/x86_64/map", offset::map),
     row("peer/x86_64/query", offset::query),
     row("peer/x86_64/protect", offset::protect),
@@ -30,18 +30,19 @@ const fn row(name: &'static str, run: fn(&mut dyn nucleus::bench::Meter)) -> Row
 }
 
 /// Memory for the peers' tables: pages of the host, by addresses from zero.
-pub struct Arena {
+#[derive(Debug)]
+pub(crate) struct Arena {
     pages: Vec<Page>,
     next: std::cell::Cell<usize>,
 }
 
 #[repr(C, align(4096))]
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Page([u8; 4096]);
 
 impl Arena {
     /// Returns an arena of zeroed pages.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             pages: vec![Page([0; 4096]); 64],
             next: std::cell::Cell::new(0),
@@ -49,12 +50,12 @@ impl Arena {
     }
 
     /// Returns where physical address zero is.
-    pub fn base(&self) -> usize {
+    pub(crate) fn base(&self) -> usize {
         self.pages.as_ptr() as usize
     }
 
     /// Takes a page; returns its physical address.
-    pub fn alloc(&self) -> usize {
+    pub(crate) fn alloc(&self) -> usize {
         let page = self.next.get();
         assert!(page < self.pages.len(), "the arena is full");
         self.next.set(page + 1);

@@ -64,7 +64,7 @@ fn with_table(mapped: usize, body: impl FnOnce(&mut Table)) {
     ARENA.set(None);
 }
 
-pub fn map(meter: &mut dyn Meter) {
+pub(crate) fn map(meter: &mut dyn Meter) {
     with_table(0, |table| {
         meter.measure(&mut || {
             let mut cursor = table.cursor();
@@ -76,7 +76,7 @@ pub fn map(meter: &mut dyn Meter) {
     });
 }
 
-pub fn query(meter: &mut dyn Meter) {
+pub(crate) fn query(meter: &mut dyn Meter) {
     with_table(512, |table| {
         meter.measure(&mut || {
             for number in 0..512 {
@@ -86,7 +86,7 @@ pub fn query(meter: &mut dyn Meter) {
     });
 }
 
-pub fn protect(meter: &mut dyn Meter) {
+pub(crate) fn protect(meter: &mut dyn Meter) {
     with_table(512, |table| {
         meter.measure(&mut || {
             let mut cursor = table.cursor();
@@ -98,7 +98,7 @@ pub fn protect(meter: &mut dyn Meter) {
     });
 }
 
-pub fn unmap(meter: &mut dyn Meter) {
+pub(crate) fn unmap(meter: &mut dyn Meter) {
     with_table(512, |table| {
         meter.measure(&mut || {
             let mut cursor = table.cursor();

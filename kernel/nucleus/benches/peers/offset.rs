@@ -53,13 +53,13 @@ fn with_table(mapped: bool, body: impl FnOnce(&mut OffsetPageTable<'_>, &Arena))
     body(&mut table, &arena);
 }
 
-pub fn map(meter: &mut dyn Meter) {
+pub(crate) fn map(meter: &mut dyn Meter) {
     with_table(false, |table, arena| {
         meter.measure(&mut || (0..512).for_each(|number| map_page(table, arena, number)));
     });
 }
 
-pub fn query(meter: &mut dyn Meter) {
+pub(crate) fn query(meter: &mut dyn Meter) {
     with_table(true, |table, _| {
         meter.measure(&mut || {
             for number in 0..512 {
@@ -69,7 +69,7 @@ pub fn query(meter: &mut dyn Meter) {
     });
 }
 
-pub fn protect(meter: &mut dyn Meter) {
+pub(crate) fn protect(meter: &mut dyn Meter) {
     with_table(true, |table, _| {
         meter.measure(&mut || {
             for number in 0..512 {
@@ -81,7 +81,7 @@ pub fn protect(meter: &mut dyn Meter) {
     });
 }
 
-pub fn unmap(meter: &mut dyn Meter) {
+pub(crate) fn unmap(meter: &mut dyn Meter) {
     with_table(true, |table, _| {
         meter.measure(&mut || {
             for number in 0..512 {

@@ -44,7 +44,7 @@ pub struct PageTableEntry(usize);
 impl PageTableEntry {
     /// Returns an entry as the loader's tables have it, in a node of `level`:
     /// without the mark of leaves.
-    pub(crate) fn from_loader(self, level: PagingLevel) -> Self {
+    pub(crate) fn of_loader(self, level: PagingLevel) -> Self {
         let is_leaf = self.0 & PRESENT != 0 && (level == 1 || self.0 & PAGE_SIZE_BIT != 0);
         if is_leaf { Self(self.0 | LEAF) } else { self }
     }

@@ -348,7 +348,7 @@ impl<'a> TlbFlusher<'a> {
             && has_room(&mut buffer.frames)
         {
             buffer.ops.push(pages);
-            buffer.frames.push(keep);
+            push_in_room(&mut buffer.frames, keep);
         } else {
             self.flush_at_once(pages, Some(keep), None);
         }
@@ -545,6 +545,17 @@ pub(crate) fn wait_for_all() {
 #[inline]
 fn has_room<T>(vector: &mut Vec<T>) -> bool {
     vector.len() < vector.capacity() || make_room(vector)
+}
+
+/// Adds an element to a vector that has room for it.
+#[inline(always)]
+fn push_in_room<T>(vector: &mut Vec<T>, element: T) {
+    let len = vector.len();
+    debug_assert!(len < vector.capacity());
+    // SAFETY: There is room for one more, which is the vector's own memory.
+    unsafe { vector.as_mut_ptr().wrapping_add(len).write(element) };
+    // SAFETY: The element was just written.
+    unsafe { vector.set_len(len.wrapping_add(1)) };
 }
 
 #[cold]

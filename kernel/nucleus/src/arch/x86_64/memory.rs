@@ -45,14 +45,11 @@ pub(crate) fn memory() -> &'static Memory {
     &MEMORY
 }
 
-/// Returns the address at which the kernel sees a physical address.
-///
-/// # Panics
-///
-/// Panics when the address is beyond the 64 TiB of the linear map.
+/// Returns the address at which the kernel sees the physical address of RAM, which
+/// is below the 64 TiB of the linear map: [`publish_max_paddr`] checks it.
 #[inline]
 pub(crate) fn paddr_to_vaddr(paddr: Paddr) -> Vaddr {
-    assert!(
+    debug_assert!(
         paddr < LINEAR_MAP_SIZE,
         "physical address {paddr:#x} is beyond the linear map"
     );
@@ -73,6 +70,10 @@ pub(crate) fn max_paddr() -> Paddr {
 
 /// Declares the metadata of all frames below `max_paddr` mapped and initialised.
 pub(crate) fn publish_max_paddr(max_paddr: Paddr) {
+    assert!(
+        max_paddr <= LINEAR_MAP_SIZE,
+        "RAM up to {max_paddr:#x} is beyond the linear map"
+    );
     BOUND.publish(max_paddr);
 }
 

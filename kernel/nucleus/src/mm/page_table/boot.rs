@@ -111,7 +111,7 @@ impl Tree {
         loop {
             let state = node
                 .read(pte_index::<PagingConsts>(vaddr, level))
-                .from_loader(level)
+                .of_loader(level)
                 .to_repr(level);
             match state {
                 PteScalar::PageTable(child, _) => {
@@ -153,7 +153,7 @@ impl Tree {
         let mut node = self.root;
         for upper in (level + 1..=NR_LEVELS).rev() {
             let index = pte_index::<PagingConsts>(vaddr, upper);
-            node = match node.read(index).from_loader(upper).to_repr(upper) {
+            node = match node.read(index).of_loader(upper).to_repr(upper) {
                 PteScalar::PageTable(child, _) => Node(child),
                 PteScalar::Absent => {
                     let child = source.new_node()?;
@@ -216,7 +216,7 @@ impl Tree {
             for index in first..NR_ENTRIES {
                 let is_metadata = level == NR_LEVELS && index == META_ROOT_INDEX;
                 if let PteScalar::PageTable(child, _) =
-                    node.read(index).from_loader(level).to_repr(level)
+                    node.read(index).of_loader(level).to_repr(level)
                 {
                     if !is_metadata {
                         adopt_below(Node(child), level - 1);

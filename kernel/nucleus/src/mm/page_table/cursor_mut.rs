@@ -16,6 +16,7 @@ use super::cursor::Cursor;
 use super::frag::PageTableFrag;
 use super::node::{Child, Node};
 use super::{PageTableError, range_lock};
+use crate::arch::watch;
 use crate::mm::paging::{PagingConstsTrait, page_shift, page_size};
 use crate::mm::{PageFlags, PageProperty, PagingLevel, Vaddr};
 
@@ -74,7 +75,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         // is never beyond its range, so the rest of that does not wrap.
         let is_at_hand = level == cursor.level && cursor.is_settled();
         let fits = level <= C::C::HIGHEST_TRANSLATION_LEVEL
-            && cursor.va & (size - 1) == 0
+            && (level == 1 || cursor.va & (size - 1) == 0)
             && size <= cursor.barrier.end.wrapping_sub(cursor.va);
         if is_at_hand && fits {
             let (index, node) = (cursor.index(), cursor.node());
@@ -268,10 +269,11 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         let first = cursor.index();
         let pages = (C::C::NR_ENTRIES - first).min((end - cursor.va) / page);
         let mut va = cursor.va;
+        let is_watched = watch::is_on();
         for index in first..first + pages {
             let seen = node.read(index);
             if seen.is_present() {
-                let entry = node.replace(index, C::E::new_absent());
+                let entry = node.empty(index, is_watched);
                 // SAFETY: 1. a present entry of level 1 is the raw form of an
                 // item. 2. it was the owner, and is no more.
                 let item = unsafe { C::item_from_raw(entry.paddr(1), 1, entry.prop(1)) };

@@ -290,6 +290,17 @@ impl<C: PageTableConfig> Node<C> {
         old
     }
 
+    /// As [`Self::replace`] by an absent entry, for a caller that asks once for
+    /// many entries whether a checker listens.
+    #[inline(always)]
+    pub(super) fn empty(self, index: usize, is_watched: bool) -> C::E {
+        let old = C::E::new_absent().swap(self.entry(index));
+        if is_watched {
+            self.tell_checker(index, old.as_usize(), C::E::new_absent());
+        }
+        old
+    }
+
     /// Makes an entry absent that is not; returns what it was at that moment.
     /// For the lock's holder.
     #[inline]
