@@ -299,8 +299,8 @@ impl Drop for KVirtArea {
 
 /// Takes all mappings of a range out.
 fn unmap(irq_off: &irq::DisabledLocalIrqGuard, range: &Range<Vaddr>, flusher: &mut TlbFlusher<'_>) {
-    // A read-only cursor allocates nothing, and so cannot fail; an area whose
-    // nodes could not even be made has nothing to unmap.
+    // It fails only where the covering node is not there and cannot be made: then
+    // nothing is mapped.
     let Ok(mut cursor) = kernel_page_table().cursor_mut(irq_off, range) else {
         return;
     };
