@@ -13,6 +13,16 @@ use crate::mm::{Infallible, PAGE_SIZE, Paddr, VmReader};
 /// Implement it with [`impl_frame_meta_for!`](crate::impl_frame_meta_for) or
 /// [`impl_untyped_frame_meta_for!`](crate::impl_untyped_frame_meta_for).
 ///
+/// ```compile_fail
+/// // Three words do not fit into a slot (peer 22).
+/// #[derive(Debug)]
+/// struct TooLarge([u64; 3]);
+/// nucleus::impl_frame_meta_for!(TooLarge);
+/// # fn main() {
+/// let _ = nucleus::mm::FrameAllocOptions::new().alloc_frame_with(TooLarge([0; 3]));
+/// # }
+/// ```
+///
 /// # Safety
 ///
 /// 1. `is_untyped` says yes only for a type whose frames hold plain bytes that

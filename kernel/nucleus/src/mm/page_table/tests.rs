@@ -7,6 +7,8 @@ mod nodes;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod model;
 
 use alloc::vec::Vec;
