@@ -144,10 +144,10 @@ fn count_on_host(options: &BenchOptions) -> Result<Vec<Count>> {
 fn build_host_benchmarks() -> Result<PathBuf> {
     let mut cargo = artifacts::host_cargo();
     cargo.args([
-        "bench",
+        "build",
         "--package=nucleus",
-        "--bench=paging",
-        "--no-run",
+        "--example=paging",
+        "--profile=measure",
         "--message-format=json",
     ]);
     let text = shell::capture("building the benchmarks", &mut cargo)?;

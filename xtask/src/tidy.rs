@@ -156,9 +156,7 @@ fn orphans(sources: &[Source]) -> Vec<String> {
             .and_then(|stem| stem.to_str())
             .unwrap_or("");
         // The files that cargo looks for by itself.
-        let is_root = ["main", "lib", "build"].contains(&stem)
-            || source.name.contains("/bin/")
-            || directory_name(path) == Some("benches");
+        let is_root = ["main", "lib", "build"].contains(&stem) || source.name.contains("/bin/");
         if is_root {
             continue;
         }
@@ -185,10 +183,6 @@ fn orphans(sources: &[Source]) -> Vec<String> {
         }
     }
     complaints
-}
-
-fn directory_name(path: &Path) -> Option<&str> {
-    path.parent()?.file_name()?.to_str()
 }
 
 fn declares(text: &str, module: &str, stem: &str) -> bool {

@@ -32,6 +32,7 @@ const PAGE_SIZE_BIT: usize = 1 << 7;
 const PAT_LEVEL_1: usize = 1 << 7;
 const GLOBAL: usize = 1 << 8;
 const LEAF: usize = 1 << 9;
+const AVAILABLE: usize = 0b11 << 10;
 const PAT_HUGE: usize = 1 << 12;
 const NO_EXECUTE: usize = 1 << 63;
 const ADDRESS: usize = 0x000f_ffff_ffff_f000;
@@ -62,21 +63,12 @@ impl PageTableEntry {
         } else {
             (cache & POLICY) | (cache & PAT_LEVEL_1) << PAT_MOVES
         };
-        // The global bit is one place higher than it fits into the flags.
-        let privileged = privileged + (privileged & GLOBAL >> 1);
-        (flags & DIRECT)
-            | (flags & AVAILABLE) << AVAILABLE_MOVES
-            | (!flags & EXECUTE) << NO_EXECUTE_MOVES
-            | privileged
-            | cache
+        (flags & DIRECT) | (!flags & EXECUTE) << NO_EXECUTE_MOVES | privileged | cache
     }
 }
 
 /// Flags that are where the hardware has them.
-const DIRECT: usize = PRESENT | WRITABLE | ACCESSED | DIRTY;
-/// Flags that move up, and how far.
-const AVAILABLE: usize = (PageFlags::AVAIL1.bits() | PageFlags::AVAIL2.bits()) as usize;
-const AVAILABLE_MOVES: usize = 7;
+const DIRECT: usize = PRESENT | WRITABLE | ACCESSED | DIRTY | AVAILABLE;
 /// The flag that is turned round, and how far it moves up.
 const EXECUTE: usize = PageFlags::X.bits() as usize;
 const NO_EXECUTE_MOVES: usize = 61;
@@ -89,10 +81,10 @@ const _: () = {
     assert!(PageFlags::R.bits() as usize == PRESENT && PageFlags::W.bits() as usize == WRITABLE);
     assert!(PageFlags::ACCESSED.bits() as usize == ACCESSED);
     assert!(PageFlags::DIRTY.bits() as usize == DIRTY);
-    assert!(AVAILABLE << AVAILABLE_MOVES == 0b11 << 10);
+    assert!(PageFlags::AVAIL1.bits() as usize | PageFlags::AVAIL2.bits() as usize == AVAILABLE);
     assert!(EXECUTE << NO_EXECUTE_MOVES == NO_EXECUTE);
     assert!(PrivilegedPageFlags::USER.bits() as usize == USER);
-    assert!((PrivilegedPageFlags::GLOBAL.bits() as usize) << 1 == GLOBAL);
+    assert!(PrivilegedPageFlags::GLOBAL.bits() as usize == GLOBAL);
     assert!(PAT_LEVEL_1 << PAT_MOVES == PAT_HUGE);
     assert!(CachePolicy::Uncacheable as usize == POLICY);
     assert!(CachePolicy::WriteProtected as usize == PAT_LEVEL_1);
@@ -170,14 +162,12 @@ impl PageTableEntryTrait for PageTableEntry {
     #[inline]
     fn prop(&self, level: PagingLevel) -> PageProperty {
         let bits = self.0;
-        let flags = (bits & DIRECT)
-            | (bits >> AVAILABLE_MOVES & AVAILABLE)
-            | (!bits >> NO_EXECUTE_MOVES & EXECUTE);
-        let privileged = (bits & USER) | (bits & GLOBAL) >> 1;
+        let flags = (bits & DIRECT) | (!bits >> NO_EXECUTE_MOVES & EXECUTE);
+        let privileged = bits & (USER | GLOBAL);
         PageProperty {
-            flags: PageFlags::from_bits_retain(flags as u8),
+            flags: PageFlags::from_bits_retain(flags as u16),
             cache: cache_policy(bits, level),
-            priv_flags: PrivilegedPageFlags::from_bits_retain(privileged as u8),
+            priv_flags: PrivilegedPageFlags::from_bits_retain(privileged as u16),
         }
     }
 
@@ -254,8 +244,8 @@ mod tests {
     ];
 
     fn every_property() -> impl Iterator<Item = PageProperty> {
-        let privileges = || (0..=u8::MAX).filter_map(PrivilegedPageFlags::from_bits);
-        (0..=u8::MAX)
+        let privileges = || (0..1 << 9).filter_map(PrivilegedPageFlags::from_bits);
+        (0..1 << 12)
             .filter_map(PageFlags::from_bits)
             .flat_map(move |flags| {
                 privileges().flat_map(move |priv_flags| {

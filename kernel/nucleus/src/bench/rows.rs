@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use super::{Meter, Row};
 use crate::cpu::disable_preempt;
-use crate::mm::page_table::{MappedItem, PageTableError};
+use crate::mm::page_table::{MappedItem, MappedItemRef, PageTableError};
 use crate::mm::tlb::TlbFlushOp;
 use crate::mm::{
     CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, Segment, UFrame, Vaddr,
@@ -52,6 +52,11 @@ pub const ROWS: &[Row] = &[
     row("query/1/fresh-cursor", 1, query_one),
     row("query/512/fresh-cursors", 512, query_512_fresh),
     row("find-next+query/512/one-cursor", 512, find_and_query),
+    row(
+        "find-next+query-ref/512/one-cursor",
+        512,
+        find_and_query_ref,
+    ),
     row("find-next+jump/512/one-cursor", 512, find_and_jump),
     row("protect/1/not-flushed", 1, |m| protect_one(m, false)),
     row("protect/1/flushed", 1, |m| protect_one(m, true)),
@@ -246,8 +251,8 @@ fn query(space: &VmSpace, va: Vaddr) {
 /// Uses what a query found, as its caller would.
 #[inline(always)]
 fn look_at(found: Result<(Range<Vaddr>, Option<MappedItem>), PageTableError>) {
-    if let Ok((range, Some(item))) = found {
-        black_box((range.start, item.prop().flags.bits()));
+    if let Ok((range, Some(MappedItem::MappedRam { frame, prop }))) = found {
+        black_box((range.start, frame.start_paddr(), prop.flags.bits()));
     }
 }
 
@@ -273,6 +278,26 @@ fn find_and_query(meter: &mut dyn Meter) {
         };
         while let Some(va) = cursor.find_next(TABLE.end - cursor.virt_addr()) {
             look_at(cursor.query());
+            if cursor.jump(va + PAGE_SIZE).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+fn find_and_query_ref(meter: &mut dyn Meter) {
+    let space = space();
+    map_all(&space, BASE, PAGE_SIZE, untyped(frames(512)));
+    meter.measure(&mut || {
+        let guard = disable_preempt();
+        let Ok(mut cursor) = space.cursor(&guard, &TABLE) else {
+            return;
+        };
+        while let Some(va) = cursor.find_next(TABLE.end - cursor.virt_addr()) {
+            if let Ok((range, Some(MappedItemRef::MappedRam { frame, prop }))) = cursor.query_ref()
+            {
+                black_box((range.start, frame.start_paddr(), prop.flags.bits()));
+            }
             if cursor.jump(va + PAGE_SIZE).is_err() {
                 break;
             }

@@ -76,7 +76,8 @@ impl Drop for DisabledPreemptGuard {
     #[inline]
     fn drop(&mut self) {
         let count = &cpu::local().preempt.0;
-        count.set(count.get() - 1);
+        // This guard is counted, so nothing wraps.
+        count.set(count.get().wrapping_sub(1));
     }
 }
 

@@ -102,9 +102,15 @@ const fn index_bits<C: PagingConstsTrait>() -> usize {
     C::NR_ENTRIES.trailing_zeros() as usize
 }
 
-/// Returns the lowest bit of the index into a node of a level.
+/// Returns the lowest bit of the index into a node of a level, which is one at
+/// least.
+#[inline(always)]
 pub const fn page_shift<C: PagingConstsTrait>(level: PagingLevel) -> usize {
-    C::BASE_PAGE_SIZE.trailing_zeros() as usize + index_bits::<C>() * (level as usize - 1)
+    debug_assert!(level > 0, "levels are counted from one");
+    // Less than a word's bits, by the laws of geometries.
+    let above = (level as usize).wrapping_sub(1);
+    (C::BASE_PAGE_SIZE.trailing_zeros() as usize)
+        .wrapping_add(index_bits::<C>().wrapping_mul(above))
 }
 
 /// Returns how many bytes an entry of a node of a level covers.

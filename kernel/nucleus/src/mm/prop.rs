@@ -5,9 +5,9 @@ use bitflags::bitflags;
 bitflags! {
     /// What may be done through a mapping, and what has been done.
     ///
-    /// The bits are where the hardware has them, as far as they fit.
+    /// All bits but that of `X` are where the hardware has them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub struct PageFlags: u8 {
+    pub struct PageFlags: u16 {
         /// Reads are allowed.
         const R = 1 << 0;
         /// Writes are allowed.
@@ -20,9 +20,9 @@ bitflags! {
         const DIRTY = 1 << 6;
         /// Reserved: the configurations of page tables tell items apart by it,
         /// and no property that a caller gives or gets contains it.
-        const AVAIL1 = 1 << 3;
+        const AVAIL1 = 1 << 10;
         /// For the owner of the mapping to use as it likes.
-        const AVAIL2 = 1 << 4;
+        const AVAIL2 = 1 << 11;
         /// Reads and writes.
         const RW = Self::R.bits() | Self::W.bits();
         /// Reads and instruction fetches.
@@ -33,13 +33,14 @@ bitflags! {
 }
 
 bitflags! {
-    /// What the kernel alone decides about a mapping.
+    /// What the kernel alone decides about a mapping. The bits are where the
+    /// hardware has them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub struct PrivilegedPageFlags: u8 {
+    pub struct PrivilegedPageFlags: u16 {
         /// Ring 3 may use the mapping.
         const USER = 1 << 2;
         /// The translation stays in the TLB when the address space changes.
-        const GLOBAL = 1 << 7;
+        const GLOBAL = 1 << 8;
     }
 }
 

@@ -387,6 +387,7 @@ impl<'a> TlbFlusher<'a> {
     }
 
     /// Flushes what a buffer holds, and gives the buffer back.
+    #[inline(never)]
     fn dispatch(&mut self, owner: &'static FlushBuffers) {
         // SAFETY: This flusher has the buffer of this processor. Freeing may run
         // drop hooks; a flusher that one makes finds the buffer taken.
@@ -449,6 +450,38 @@ impl<'a> TlbFlusher<'a> {
         }
     }
 
+    /// Flushes one page, and keeps its frame until that is done. With nothing
+    /// collected and no other processor concerned, that is at once: nobody looks
+    /// at a user's frame by walking the table, so no grace period need pass.
+    #[inline(always)]
+    pub(super) fn flush_page_at_once(&mut self, va: Vaddr, keep: Frame<dyn AnyFrameMeta>) {
+        let (is_local, others) = self.targets();
+        if self.buffer.is_some() || !others.is_empty() {
+            self.issue_tlb_flush_with(TlbFlushOp::Address(va), keep);
+            self.dispatch_tlb_flush();
+            return;
+        }
+        if is_local {
+            mmu::flush_page(va);
+        }
+        drop(keep);
+    }
+
+    /// Returns whether this processor may translate by the table, and which
+    /// others may; called after the table was changed.
+    #[inline(always)]
+    fn targets(&self) -> (bool, CpuSet) {
+        // The flusher is in atomic mode, so this stays the processor.
+        let here = cpu::current_id();
+        let mut targets = match self.users {
+            Users::Some(users) => users.load(),
+            Users::All => CpuSet::new_full(),
+        };
+        let is_local = targets.contains(here);
+        targets.remove(here);
+        (is_local, targets)
+    }
+
     /// Flushes without collecting, for want of a place to.
     #[cold]
     fn flush_at_once(
@@ -500,26 +533,25 @@ impl<'a> TlbFlusher<'a> {
         if ops.is_empty() {
             return;
         }
-        // The flusher is in atomic mode, so this stays the processor.
-        let here = cpu::current_id();
-        let mut targets = match self.users {
-            Users::Some(users) => users.load(),
-            Users::All => {
-                ops.global = true;
-                CpuSet::new_full()
-            }
-        };
-        let is_local = targets.contains(here);
-        targets.remove(here);
-        for cpu in targets.iter() {
-            cpu::of(cpu).flushes.request(ops);
-            cpu::interrupt_to_flush(cpu);
+        ops.global |= matches!(self.users, Users::All);
+        let (is_local, targets) = self.targets();
+        if !targets.is_empty() {
+            ask(targets, ops);
         }
         if is_local {
             ops.perform();
         }
         self.unsynced.union(targets);
         rcu::keep(frames, segments, targets);
+    }
+}
+
+/// Asks other processors to flush.
+#[inline(never)]
+fn ask(targets: CpuSet, ops: &Ops) {
+    for cpu in targets.iter() {
+        cpu::of(cpu).flushes.request(ops);
+        cpu::interrupt_to_flush(cpu);
     }
 }
 

@@ -10,13 +10,13 @@
 //! change. A processor does not wait for its own: it holds no look at what it
 //! takes out. With a single processor, there is never anything to wait for.
 //!
-//! Whatever waits is looked at again when a section of the processor ends, and
+//! Whatever waits is looked at again when a cursor of the processor ends, and
 //! when a flusher dispatches or synchronises. **Context**: task context only,
-//! since frames are freed here.
+//! since frames are freed here; sections may be opened anywhere.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
@@ -29,8 +29,6 @@ use crate::mm::frame::{AnyFrameMeta, Frame, Segment};
 pub(crate) struct RcuState {
     /// Odd while the processor is in a read section. Others read it.
     section: AtomicU64,
-    /// Sections within sections.
-    depth: Cell<u32>,
     /// What waits, oldest first.
     waiting: UnsafeCell<VecDeque<Batch>>,
     /// How many batches wait, to ask cheaply.
@@ -75,7 +73,6 @@ impl RcuState {
     pub(crate) const fn new() -> Self {
         Self {
             section: AtomicU64::new(0),
-            depth: Cell::new(0),
             waiting: UnsafeCell::new(VecDeque::new()),
             nr_waiting: AtomicUsize::new(0),
             nr_lost: AtomicUsize::new(0),
@@ -84,7 +81,8 @@ impl RcuState {
 
     /// Returns whether the processor is in a read section.
     pub(crate) fn is_reading(&self) -> bool {
-        self.depth.get() != 0
+        // Relaxed: written by this processor; others only wonder.
+        self.section.load(Ordering::Relaxed) % 2 == 1
     }
 
     /// Returns how many batches wait.
@@ -96,7 +94,7 @@ impl RcuState {
     /// Forgets the sections of a task that was abandoned.
     #[cfg(ktest)]
     pub(crate) fn abandon(&self) {
-        if self.depth.replace(0) != 0 {
+        if self.is_reading() {
             self.section.fetch_add(1, Ordering::Release);
         }
     }
@@ -123,41 +121,39 @@ impl fmt::Debug for RcuState {
 /// A time during which no node that can be seen goes away.
 #[derive(Debug)]
 pub(crate) struct ReadSection<'a> {
+    /// Whether it is within another one, which ends later.
+    is_inner: bool,
     _atomic_mode: PhantomData<&'a ()>,
     _stays_here: PhantomData<*mut ()>,
 }
 
 /// Opens a read section, which may be within another one.
-#[inline]
+#[inline(always)]
 pub(crate) fn read(_guard: &dyn InAtomicMode) -> ReadSection<'_> {
-    let state = &cpu::local().rcu;
-    let depth = state.depth.get();
-    state.depth.set(depth + 1);
-    if depth == 0 {
+    let section = &cpu::local().rcu.section;
+    // Relaxed: this processor alone writes it.
+    let now = section.load(Ordering::Relaxed);
+    let is_inner = now % 2 == 1;
+    if !is_inner {
         // SeqCst: the looks of this section come after it is announced. Pairs
         // with the fence in `keep`.
-        let now = state.section.load(Ordering::Relaxed);
-        state.section.store(now.wrapping_add(1), Ordering::SeqCst);
+        section.store(now.wrapping_add(1), Ordering::SeqCst);
     }
     ReadSection {
+        is_inner,
         _atomic_mode: PhantomData,
         _stays_here: PhantomData,
     }
 }
 
 impl Drop for ReadSection<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        let state = &cpu::local().rcu;
-        let depth = state.depth.get() - 1;
-        state.depth.set(depth);
-        if depth == 0 {
-            let now = state.section.load(Ordering::Relaxed);
+        if !self.is_inner {
+            let section = &cpu::local().rcu.section;
+            let now = section.load(Ordering::Relaxed);
             // Release: the looks of this section come before its end.
-            state.section.store(now.wrapping_add(1), Ordering::Release);
-            if state.nr_waiting() != 0 {
-                poll_late();
-            }
+            section.store(now.wrapping_add(1), Ordering::Release);
         }
     }
 }
@@ -225,6 +221,14 @@ fn free_now(
     }
     if !segments.is_empty() {
         segments.clear();
+    }
+}
+
+/// Looks at what waits, if anything does.
+#[inline]
+pub(crate) fn poll_if_due() {
+    if cpu::local().rcu.nr_waiting() != 0 {
+        poll_late();
     }
 }
 

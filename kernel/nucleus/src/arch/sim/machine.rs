@@ -80,6 +80,10 @@ unsafe impl Sync for State {}
 pub(super) struct SimCpu {
     pub(super) id: CpuId,
     pub(super) machine: Cell<*const State>,
+    /// As the machine has them, at hand: the bare machine has them in its code.
+    pub(super) ram: Vaddr,
+    pub(super) slots: Vaddr,
+    pub(super) is_checked: bool,
     pub(super) memory: CpuMemory,
     /// The root register.
     pub(super) root: AtomicUsize,
@@ -147,9 +151,14 @@ impl Machine {
     /// Makes a machine and starts the nucleus on it.
     pub fn new(config: Config) -> Self {
         assert!(config.ram >= 4 << 20 && config.ram.is_multiple_of(PAGE_SIZE));
+        let ram = host_memory(config.ram);
+        let slots = host_memory(config.ram / PAGE_SIZE * SLOT_SIZE);
         let make_cpu = |index| SimCpu {
             id: CpuId::new(index),
             machine: Cell::new(core::ptr::null()),
+            ram: ram as usize,
+            slots: slots as usize,
+            is_checked: config.checked,
             memory: CpuMemory::new(),
             root: AtomicUsize::new(0),
             irq_guards: Cell::new(0),
@@ -157,8 +166,8 @@ impl Machine {
             is_played: AtomicBool::new(false),
         };
         let state: &'static State = Box::leak(Box::new(State {
-            ram: host_memory(config.ram),
-            slots: host_memory(config.ram / PAGE_SIZE * SLOT_SIZE),
+            ram,
+            slots,
             max_paddr: config.ram,
             memory: Memory::new(),
             cpus: (0..config.cpus).map(make_cpu).collect(),

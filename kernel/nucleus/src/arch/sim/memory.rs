@@ -20,18 +20,14 @@ pub(crate) fn memory() -> &'static Memory {
 /// Panics when there is no memory.
 #[inline]
 pub(crate) fn paddr_to_vaddr(paddr: Paddr) -> Vaddr {
-    let machine = current().machine();
-    debug_assert!(
-        paddr < machine.max_paddr,
-        "there is no memory at {paddr:#x}"
-    );
-    (machine.ram as usize).wrapping_add(paddr)
+    debug_assert!(paddr < max_paddr(), "there is no memory at {paddr:#x}");
+    current().ram.wrapping_add(paddr)
 }
 
 /// Returns where the array of metadata slots begins.
 #[inline]
 pub(crate) fn slot_base() -> Vaddr {
-    current().machine().slots as usize
+    current().slots
 }
 
 /// Returns the end of the addresses that have metadata.

@@ -31,7 +31,7 @@ fn with_checker(body: impl FnOnce(&mut Checker, &[Paddr])) {
 /// Returns whether the machine is checked.
 #[inline]
 pub(crate) fn is_on() -> bool {
-    current().machine().checker.is_some()
+    current().is_checked
 }
 
 /// A frame became a node.

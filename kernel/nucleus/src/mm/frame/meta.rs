@@ -325,7 +325,7 @@ impl MetaSlot {
     /// # Safety
     ///
     /// The reference is the caller's, and the frame is shared.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn drop_reference(&'static self) {
         // Release: what this holder did comes before the frame's destruction.
         let before = self.ref_count.fetch_sub(1, Ordering::Release);
@@ -346,7 +346,7 @@ impl MetaSlot {
     /// # Safety
     ///
     /// The frame is busy by the caller's doing, and holds data.
-    #[inline]
+    #[inline(never)]
     unsafe fn destroy_and_free(&'static self) {
         let vtable = self.vtable();
         if vtable.destroy.is_some() {

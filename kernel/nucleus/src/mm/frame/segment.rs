@@ -138,10 +138,8 @@ impl<M: AnyFrameMeta + ?Sized> Segment<M> {
             self.size()
         );
         let part = self.range.start + range.start..self.range.start + range.end;
-        for paddr in part.clone().step_by(PAGE_SIZE) {
-            // SAFETY: The segment has a reference to the frame.
-            unsafe { meta::slot_of_unchecked(paddr) }.add_reference();
-        }
+        // SAFETY: The part is of this segment, which has a reference to each frame.
+        unsafe { add_references(part.clone()) };
         // SAFETY: The references were just added; the type is the same.
         unsafe { Self::from_raw(part) }
     }
@@ -156,15 +154,48 @@ impl<M: AnyFrameMeta + ?Sized> Segment<M> {
     }
 }
 
+/// Adds a reference to each frame of a range.
+///
+/// # Safety
+///
+/// The caller has a reference to each of them.
+#[inline(never)]
+unsafe fn add_references(range: Range<Paddr>) {
+    for paddr in range.step_by(PAGE_SIZE) {
+        // SAFETY: The frame is referenced, so it has a slot.
+        unsafe { meta::slot_of_unchecked(paddr) }.add_reference();
+    }
+}
+
 impl<M: AnyFrameMeta + ?Sized> Clone for Segment<M> {
+    #[inline]
     fn clone(&self) -> Self {
-        self.slice(&(0..self.size()))
+        // SAFETY: The segment has a reference to each of its frames.
+        unsafe { add_references(self.paddr_range()) };
+        // SAFETY: The references were just added; the type is the same.
+        unsafe { Self::from_raw(self.paddr_range()) }
     }
 }
 
 impl<M: AnyFrameMeta + ?Sized> Drop for Segment<M> {
+    #[inline]
     fn drop(&mut self) {
-        self.for_each(drop);
+        // By value, so that a segment that is dropped can stay in registers.
+        // SAFETY: The references are this segment's, which ends.
+        unsafe { drop_references::<M>(self.paddr_range()) };
+    }
+}
+
+/// Drops a reference to each frame of a range.
+///
+/// # Safety
+///
+/// The references are nobody's, and the frames are of type `M`.
+#[inline(never)]
+unsafe fn drop_references<M: AnyFrameMeta + ?Sized>(range: Range<Paddr>) {
+    for paddr in range.step_by(PAGE_SIZE) {
+        // SAFETY: As the caller promises.
+        drop(unsafe { Frame::<M>::from_raw(paddr) });
     }
 }
 

@@ -70,7 +70,7 @@ pub trait PageTableEntryTrait: Copy + Debug + Send + Sync + 'static {
     fn is_present(&self) -> bool;
     /// Returns whether the entry leads to a node.
     fn is_table(&self) -> bool;
-    /// Returns whether the entry, which is present, is a leaf.
+    /// Returns whether the entry is a leaf: so not for an absent one.
     fn is_last(&self) -> bool;
     /// Returns the address that the entry, which is a leaf of a node of `level`,
     /// maps.

@@ -5,22 +5,26 @@
 //! and is a [`Cursor`] otherwise. Each operation is a match over the three things
 //! that an entry can be: absent, a child table, a leaf.
 //!
-//! The cursor stands at an address and, for speed, remembers the nodes on the
-//! way to it. `level` is that of the lowest of them that is known; the known ones
-//! cover the address `known`, which is where the last operation was. An operation
-//! first climbs until the lowest known node covers the current address
-//! ([`Cursor::settle`]) and then descends as far as it needs. So moving costs
-//! nothing, and no address is ever added up that could overflow.
+//! The cursor stands at an address and, for speed, remembers one node, the
+//! one that it came to last. An operation goes back to the covering node unless
+//! the remembered one covers the current address ([`Cursor::settle`]), and then
+//! descends as far as it needs. So moving costs nothing, no address is ever added
+//! up that could overflow, and the whole of a cursor can stay in registers. Going
+//! down again from the covering node costs three loads at most, once for each
+//! node.
 
 use core::fmt;
+use core::hint::cold_path;
+use core::marker::PhantomData;
 use core::ops::Range;
 
 use super::config::{PageTableConfig, PageTableEntryTrait};
-use super::node::{Child, Entries, Node};
+use super::node::{Child, Node};
+use super::place::Place;
 use super::range_lock::{self, Intent};
 use super::{PageTable, PageTableError};
 use crate::cpu::InAtomicMode;
-use crate::mm::paging::{MAX_LEVELS, PagingConstsTrait, page_shift};
+use crate::mm::paging::PagingConstsTrait;
 use crate::mm::{PagingLevel, Vaddr};
 use crate::sync::rcu;
 
@@ -28,33 +32,19 @@ use crate::sync::rcu;
 ///
 /// Read-only cursors exclude others like changing ones do.
 pub struct Cursor<'rcu, C: PageTableConfig> {
-    /// The nodes on the way to `known`, by their levels less one; valid from
-    /// `level` to `guard_level`. Shifts are by less than a word's bits, so the
-    /// wrapping ones do not.
-    path: [Entries; MAX_LEVELS],
-    pub(super) known: Vaddr,
-    pub(super) level: PagingLevel,
-    pub(super) guard_level: PagingLevel,
-    /// The lowest bit of the index into the node of `level`.
-    pub(super) shift: u32,
-    /// The lowest known node, which is also the path's.
-    here: Node<C>,
-    /// The covering node, which is also the path's.
-    covering: Node<C>,
+    /// The remembered node: the covering one, or one below.
+    here: Place<C>,
+    /// The covering node.
+    top: Place<C>,
     /// Where the cursor stands: in the barrier, or at its end.
     pub(super) va: Vaddr,
     pub(super) barrier: Range<Vaddr>,
-    /// Keeps the nodes of phase one, and of all who wait.
-    _section: rcu::ReadSection<'rcu>,
+    /// The task stays in atomic mode, since it holds locks; and on its processor.
+    _guard: PhantomData<(&'rcu (), *mut ())>,
 }
 
 /// What one entry at the cursor says.
 type Found<C> = (usize, Child<C>);
-
-/// Bits of an address that a level translates.
-const fn bits<C: PageTableConfig>() -> u32 {
-    C::C::NR_ENTRIES.trailing_zeros()
-}
 
 impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     #[inline(always)]
@@ -65,19 +55,14 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         intent: Intent,
     ) -> Result<Self, PageTableError> {
         super::check_range::<C>(range)?;
-        let section = rcu::read(guard);
-        let (covering, level) = range_lock::lock(table.root_paddr(), range, intent)?;
+        let (covering, level) = range_lock::lock(guard, table.root_paddr(), range, intent)?;
+        let top = Place::new(covering, level, range.start);
         Ok(Self {
-            path: [covering.entries(); MAX_LEVELS],
-            known: range.start,
-            level,
-            guard_level: level,
-            shift: page_shift::<C::C>(level) as u32,
-            here: covering,
-            covering,
+            here: top,
+            top,
             va: range.start,
             barrier: range.clone(),
-            _section: section,
+            _guard: PhantomData,
         })
     }
 
@@ -95,7 +80,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
 
     /// Returns the level of the covering node.
     pub fn guard_level(&self) -> PagingLevel {
-        self.guard_level
+        self.top.level()
     }
 
     /// Returns the range of the slot at the cursor, and what is mapped in it,
@@ -118,10 +103,10 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         let Some(entry) = leaf else {
             return Ok((range, None));
         };
-        let item = match self.level {
+        let item = match self.level() {
             // Simpler where the level is known.
             1 => clone_item::<C>(entry, 1),
-            level => clone_huge_item::<C>(entry, level),
+            level => clone_item::<C>(entry, level),
         };
         Ok((range, Some(item)))
     }
@@ -134,11 +119,15 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     #[inline]
     pub fn query_ref(&mut self) -> Result<(Range<Vaddr>, Option<C::ItemRef<'_>>), PageTableError> {
         let (range, leaf) = self.look()?;
-        let level = self.level;
         // SAFETY: 1. the entry is the raw form of an item. 2. it is the owner for
         // as long as the cursor is borrowed, since it has the lock.
-        let item = leaf.map(|entry| unsafe {
+        let borrow = |entry: C::E, level| unsafe {
             C::item_ref_from_raw(entry.paddr(level), level, entry.prop(level))
+        };
+        let item = leaf.map(|entry| match self.level() {
+            // Simpler where the level is known.
+            1 => borrow(entry, 1),
+            level => borrow(entry, level),
         });
         Ok((range, item))
     }
@@ -149,13 +138,19 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         if self.va >= self.barrier.end {
             return Err(PageTableError::InvalidVaddr(self.va));
         }
-        loop {
-            match self.current().1 {
-                Child::Absent => return Ok((self.slot_range(), None)),
-                Child::Leaf(entry) => return Ok((self.slot_range(), Some(entry))),
-                Child::Table(child) => self.descend(child),
+        self.settle();
+        let found = match self.entry() {
+            Child::Table(child) => {
+                self.here = self.here.below(child, self.va).deepest(self.va);
+                self.entry()
             }
-        }
+            found => found,
+        };
+        let leaf = match found {
+            Child::Leaf(entry) => Some(entry),
+            Child::Absent | Child::Table(_) => None,
+        };
+        Ok((self.slot_range(), leaf))
     }
 
     /// Moves to the first address of the next `len` bytes that is mapped, and
@@ -217,65 +212,72 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         self.va + len
     }
 
-    /// Returns whether the lowest known node covers the current address.
-    #[inline]
+    /// Returns whether the remembered node covers the current address.
+    #[inline(always)]
     pub(super) fn is_settled(&self) -> bool {
-        (self.known ^ self.va)
-            .wrapping_shr(self.shift)
-            .wrapping_shr(bits::<C>())
-            == 0
+        self.here.covers(self.va)
     }
 
-    /// Climbs until the lowest known node covers the current address.
+    /// Goes back to the covering node unless the remembered one covers the
+    /// current address.
     #[inline(always)]
     pub(super) fn settle(&mut self) {
-        while self.level < self.guard_level && !self.is_settled() {
-            self.climb();
+        if !self.is_settled() {
+            cold_path();
+            self.go_back();
         }
-        self.known = self.va;
     }
 
-    /// Returns the lowest known node.
-    #[inline]
+    /// Forgets the remembered node for the covering one.
+    #[inline(always)]
+    pub(super) fn go_back(&mut self) {
+        self.here = self.top;
+    }
+
+    /// Returns the remembered node.
+    #[inline(always)]
     pub(super) fn node(&self) -> Node<C> {
-        self.here
+        self.here.node()
     }
 
-    /// Returns the index of the current address in the lowest known node.
-    #[inline]
+    /// Returns the level of the remembered node.
+    #[inline(always)]
+    pub(super) fn level(&self) -> PagingLevel {
+        self.here.level()
+    }
+
+    /// Returns the index of the current address in the remembered node, which
+    /// covers it.
+    #[inline(always)]
     pub(super) fn index(&self) -> usize {
-        self.va.wrapping_shr(self.shift) & (C::C::NR_ENTRIES - 1)
+        self.here.index(self.va)
+    }
+
+    /// Returns the entry for the current address in the remembered node, which
+    /// covers it.
+    #[inline(always)]
+    fn entry(&self) -> Child<C> {
+        Node::<C>::sort(self.node().read(self.index()))
     }
 
     /// Settles, and returns the entry there.
     #[inline(always)]
     pub(super) fn current(&mut self) -> Found<C> {
         self.settle();
-        let index = self.index();
-        (index, Node::<C>::sort(self.node().read(index)))
+        (self.index(), self.entry())
     }
 
-    /// Forgets the lowest known node.
-    #[inline]
-    pub(super) fn climb(&mut self) {
-        self.level += 1;
-        self.shift += bits::<C>();
-        self.here = Node::of(self.path[usize::from(self.level) - 1]);
-    }
-
-    /// Makes a child of the lowest known node that.
-    #[inline]
+    /// Remembers the child of the remembered node that covers the current
+    /// address.
+    #[inline(always)]
     pub(super) fn descend(&mut self, child: Node<C>) {
-        self.level -= 1;
-        self.shift -= bits::<C>();
-        self.path[usize::from(self.level) - 1] = child.entries();
-        self.here = child;
+        self.here = self.here.below(child, self.va);
     }
 
     /// Returns the size of the current slot.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot_size(&self) -> usize {
-        1_usize.wrapping_shl(self.shift)
+        self.here.slot_size()
     }
 
     /// Moves to the end of the current slot, or of the cursor's range.
@@ -292,7 +294,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     /// Returns the first address of the current slot.
     #[inline]
     pub(super) fn slot_start(&self) -> Vaddr {
-        self.va & !(self.slot_size() - 1)
+        self.here.slot_start(self.va)
     }
 
     /// Returns the range of the current slot.
@@ -312,9 +314,11 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
 }
 
 impl<C: PageTableConfig> Drop for Cursor<'_, C> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        range_lock::unlock(self.covering, self.guard_level, &self.barrier);
+        let range = self.barrier.clone();
+        range_lock::unlock(self.top.node(), self.top.level(), &range);
+        rcu::poll_if_due();
     }
 }
 
@@ -336,9 +340,4 @@ fn clone_item<C: PageTableConfig>(entry: C::E, level: PagingLevel) -> C::Item {
     // value made of it is cloned and not dropped.
     let borrowed = core::mem::ManuallyDrop::new(unsafe { C::item_from_raw(paddr, level, prop) });
     C::Item::clone(&borrowed)
-}
-
-#[inline(never)]
-fn clone_huge_item<C: PageTableConfig>(entry: C::E, level: PagingLevel) -> C::Item {
-    clone_item::<C>(entry, level)
 }

@@ -16,13 +16,12 @@ use super::cursor::Cursor;
 use super::frag::PageTableFrag;
 use super::node::{Child, Node};
 use super::{PageTableError, range_lock};
-use crate::arch::watch;
 use crate::mm::paging::{PagingConstsTrait, page_shift, page_size};
 use crate::mm::{PageFlags, PageProperty, PagingLevel, Vaddr};
 
 /// A place in a range of a page table that can be changed.
 #[derive(Debug)]
-pub struct CursorMut<'rcu, C: PageTableConfig>(Cursor<'rcu, C>);
+pub struct CursorMut<'rcu, C: PageTableConfig>(pub(super) Cursor<'rcu, C>);
 
 impl<'rcu, C: PageTableConfig> Deref for CursorMut<'rcu, C> {
     type Target = Cursor<'rcu, C>;
@@ -73,7 +72,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         let cursor = &mut self.0;
         // The usual case first: an absent entry of the node at hand. The cursor
         // is never beyond its range, so the rest of that does not wrap.
-        let is_at_hand = level == cursor.level && cursor.is_settled();
+        let is_at_hand = level == cursor.level() && cursor.is_settled();
         let fits = level <= C::C::HIGHEST_TRANSLATION_LEVEL
             && (level == 1 || cursor.va & (size - 1) == 0)
             && size <= cursor.barrier.end.wrapping_sub(cursor.va);
@@ -149,7 +148,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     pub fn split_edges(&mut self, len: usize) -> Result<(), PageTableError> {
         let end = self.0.window_end(len);
         // Below a node of level 1 nothing is huge.
-        if self.0.guard_level == 1 {
+        if self.0.guard_level() == 1 {
             return Ok(());
         }
         self.split_both_edges(len, end)
@@ -244,124 +243,6 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         Ok(None)
     }
 
-    /// Takes all pages of the base size out that are mapped from the cursor on in
-    /// the node at hand, up to `end`, and calls `taken` with each; moves past what
-    /// was seen. Returns how many there were: none if the cursor's node is another
-    /// one. What [`Self::take_next`] does one by one, for many.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Self::take_next`], of each item.
-    #[inline(always)]
-    pub(in crate::mm) unsafe fn take_run(
-        &mut self,
-        end: Vaddr,
-        mut taken: impl FnMut(Vaddr, C::Item),
-    ) -> usize {
-        let cursor = &mut self.0;
-        if cursor.level != 1 || !cursor.is_settled() {
-            return 0;
-        }
-        cursor.known = cursor.va;
-        let (node, page) = (cursor.node(), C::C::BASE_PAGE_SIZE);
-        // No more than a node has entries, so counting does not wrap.
-        let mut count = 0_u16;
-        let first = cursor.index();
-        let pages = (C::C::NR_ENTRIES - first).min((end - cursor.va) / page);
-        let mut va = cursor.va;
-        let is_watched = watch::is_on();
-        for index in first..first + pages {
-            let seen = node.read(index);
-            if seen.is_present() {
-                let entry = node.empty(index, is_watched);
-                // SAFETY: 1. a present entry of level 1 is the raw form of an
-                // item. 2. it was the owner, and is no more.
-                let item = unsafe { C::item_from_raw(entry.paddr(1), 1, entry.prop(1)) };
-                taken(va, item);
-                count = count.wrapping_add(1);
-            }
-            va = va.wrapping_add(page);
-        }
-        node.lose_children(count);
-        cursor.va = va;
-        usize::from(count)
-    }
-
-    /// Changes the property of all mappings of the next `len` bytes and moves to
-    /// their end; returns how many there were. Huge ones that reach over an end
-    /// are split. What [`Self::protect_next`] does one by one, for many.
-    ///
-    /// `op` is a function of the property alone: for many mappings with the same
-    /// property it may be called once.
-    ///
-    /// # Errors
-    ///
-    /// [`PageTableError::NoMemory`] when a huge mapping cannot be split; every
-    /// address translates as before, with the same rights.
-    ///
-    /// # Panics
-    ///
-    /// As [`Self::protect_next`].
-    ///
-    /// # Safety
-    ///
-    /// As for [`Self::protect_next`], of each mapping.
-    #[inline(always)]
-    pub unsafe fn protect_all(
-        &mut self,
-        len: usize,
-        op: impl Fn(PageProperty) -> PageProperty,
-    ) -> Result<usize, PageTableError> {
-        self.split_edges(len)?;
-        let end = self.0.va + len;
-        let mut count = 0;
-        while self.0.va < end {
-            if self.0.level == 1 && self.0.is_settled() {
-                count += self.protect_run(end, &op);
-                continue;
-            }
-            // SAFETY: As the caller promises.
-            match unsafe { self.protect_next(end - self.0.va, &op) }? {
-                Some(_) => count += 1,
-                None => break,
-            }
-        }
-        Ok(count)
-    }
-
-    /// Changes the property of the pages of the node at hand, which is of level 1,
-    /// up to `end`; moves past them. Returns how many there were.
-    #[inline(always)]
-    fn protect_run(&mut self, end: Vaddr, op: &impl Fn(PageProperty) -> PageProperty) -> usize {
-        let cursor = &mut self.0;
-        cursor.known = cursor.va;
-        let (node, first) = (cursor.node(), cursor.index());
-        let left = (end - cursor.va) / C::C::BASE_PAGE_SIZE;
-        let pages = (C::C::NR_ENTRIES - first).min(left);
-        // Entries that differ in their addresses alone change by the same bits.
-        let mut like = C::E::new_absent();
-        let mut flip = 0;
-        let mut count = 0_usize;
-        for index in first..first + pages {
-            let old = node.read(index);
-            if !old.is_present() {
-                continue;
-            }
-            if !old.differs_in_address_alone(like) {
-                let (paddr, prop) = (old.paddr(1), old.prop(1));
-                flip = C::E::new_page(paddr, 1, op(prop)).as_usize() ^ old.as_usize();
-                like = old;
-            }
-            let new = C::E::from_usize(old.as_usize() ^ flip);
-            if let Err(now) = node.update(index, old, new) {
-                keep_marks(node, index, 1, (now, old.prop(1), new.prop(1)));
-            }
-            count = count.wrapping_add(1);
-        }
-        cursor.va += pages * C::C::BASE_PAGE_SIZE;
-        count
-    }
-
     /// Changes the property of the first mapping of the next `len` bytes and
     /// moves past it; returns its range. A huge mapping that reaches over an end
     /// of them is split. Returns nothing, with the cursor at their end, when
@@ -397,7 +278,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
                 Child::Leaf(entry) if self.0.slot_fits(end) => {
                     let range = self.0.va..self.0.va + self.0.slot_size();
                     let node = self.0.node();
-                    match self.0.level {
+                    match self.0.level() {
                         // Simpler where the level is known.
                         1 => change_property(node, index, 1, entry, op),
                         level => change_property(node, index, level, entry, op),
@@ -438,21 +319,20 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
 
     /// Moves to the node of `level` that covers the cursor, making it if need be.
     fn descend_to(&mut self, level: PagingLevel) -> Result<(), PageTableError> {
-        self.0.settle();
-        while self.0.level < level {
-            self.0.climb();
+        if self.0.level() < level || !self.0.is_settled() {
+            self.0.go_back();
         }
         debug_assert!(
-            level <= self.0.guard_level,
+            level <= self.0.guard_level(),
             "a huge page's parent is locked"
         );
-        while self.0.level > level {
+        while self.0.level() > level {
             let (index, child) = self.0.current();
             match child {
                 Child::Table(child) => self.0.descend(child),
                 Child::Leaf(entry) => self.split(index, entry)?,
                 Child::Absent => {
-                    let child = Node::alloc_locked(self.0.level - 1)
+                    let child = Node::alloc_locked(self.0.level() - 1)
                         .map_err(|_| PageTableError::NoMemory)?;
                     let entry = C::E::new_pt(child.paddr(), C::PT_FLAGS);
                     self.0.node().fill(index, entry);
@@ -465,7 +345,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
 
     /// Whether entries of the current node that lead to tables can be taken out.
     fn may_remove_tables(&self) -> bool {
-        C::TOP_LEVEL_CAN_UNMAP || self.0.level < C::C::NR_LEVELS
+        C::TOP_LEVEL_CAN_UNMAP || self.0.level() < C::C::NR_LEVELS
     }
 
     #[inline(always)]
@@ -479,7 +359,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     /// its place if there is one.
     #[inline(always)]
     fn take(&mut self, index: usize, new: Option<C::E>) -> PageTableFrag<C> {
-        let (level, va) = (self.0.level, self.0.slot_start());
+        let (level, va) = (self.0.level(), self.0.slot_start());
         let node = self.0.node();
         let old = match new {
             Some(entry) => node.replace(index, entry),
@@ -501,7 +381,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     /// Makes a fragment of a child whose entry was just taken out.
     #[inline(never)]
     fn cut_off(&mut self, child: Node<C>, va: Vaddr) -> PageTableFrag<C> {
-        let num_frames = range_lock::cut_off(child, self.0.level - 1);
+        let num_frames = range_lock::cut_off(child, self.0.level() - 1);
         PageTableFrag::StrayPageTable {
             pt: child.into_owned().into(),
             va,
@@ -514,7 +394,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     /// with its part of the address and the same property, and descends into it.
     #[cold]
     fn split(&mut self, index: usize, leaf: C::E) -> Result<(), PageTableError> {
-        let level = self.0.level;
+        let level = self.0.level();
         let child = Node::alloc_locked(level - 1).map_err(|_| PageTableError::NoMemory)?;
         let (paddr, size) = (leaf.paddr(level), page_size::<C::C>(level - 1));
         let fill = |prop| {
@@ -561,7 +441,7 @@ fn change_property<C: PageTableConfig>(
 
 /// Changes a leaf that the hardware has marked since it was read.
 #[cold]
-fn keep_marks<C: PageTableConfig>(
+pub(super) fn keep_marks<C: PageTableConfig>(
     node: Node<C>,
     index: usize,
     level: PagingLevel,

@@ -25,7 +25,9 @@ mod cursor;
 mod cursor_mut;
 mod frag;
 pub(crate) mod node;
+mod place;
 mod range_lock;
+mod runs;
 pub mod tiny;
 mod user;
 

@@ -32,7 +32,7 @@ use crate::error::Result;
 use crate::mm::frame::meta::{self, MetaSlot};
 use crate::mm::frame::{AnyFrameMeta, DropHook, Frame, FrameAllocOptions};
 use crate::mm::paging::PagingConstsTrait;
-use crate::mm::{Infallible, Paddr, PagingLevel, VmReader};
+use crate::mm::{Infallible, Paddr, PagingLevel, Vaddr, VmReader};
 
 /// The data of a frame that is a node.
 pub(crate) struct PageTablePageMeta<C: PageTableConfig> {
@@ -131,12 +131,10 @@ fn drop_entry<C: PageTableConfig>(entry: C::E, level: PagingLevel) {
     }
 }
 
-/// Where the entries of a node are seen.
-pub(super) type Entries = *const AtomicUsize;
-
 /// A look at a node, under the rules of this module.
 pub(super) struct Node<C: PageTableConfig> {
-    entries: Entries,
+    /// Where the entries are seen.
+    entries: *const AtomicUsize,
     slot: &'static MetaSlot,
     _config: PhantomData<C>,
 }
@@ -178,18 +176,6 @@ impl<C: PageTableConfig> Node<C> {
             slot: unsafe { meta::slot_of_unchecked(paddr) },
             _config: PhantomData,
         }
-    }
-
-    /// Looks at the node that has these entries.
-    #[inline]
-    pub(super) fn of(entries: Entries) -> Self {
-        Self::at(entries.addr() - memory::paddr_to_vaddr(0))
-    }
-
-    /// Returns where the node's entries are seen.
-    #[inline]
-    pub(super) fn entries(self) -> Entries {
-        self.entries
     }
 
     /// Allocates a node, born locked, and not linked anywhere.
@@ -258,10 +244,11 @@ impl<C: PageTableConfig> Node<C> {
         C::E::load(self.entry(index), Ordering::Acquire)
     }
 
-    /// Reads an entry of the node at an address that is not locked.
-    #[inline]
-    pub(super) fn read_at(paddr: Paddr, index: usize) -> C::E {
-        let entries = memory::paddr_to_vaddr(paddr) as *const AtomicUsize;
+    /// Reads an entry of the node at an address that is not locked; `linear` is
+    /// where address zero is seen.
+    #[inline(always)]
+    pub(super) fn read_at(linear: Vaddr, paddr: Paddr, index: usize) -> C::E {
+        let entries = linear.wrapping_add(paddr) as *const AtomicUsize;
         // SAFETY: The frame is a node, by the rules of this module, and the index
         // that of an entry.
         let entry = unsafe { &*entries.wrapping_add(index) };
@@ -357,12 +344,13 @@ impl<C: PageTableConfig> Node<C> {
     /// Sorts an entry of a node.
     #[inline]
     pub(super) fn sort(entry: C::E) -> Child<C> {
-        if !entry.is_present() {
-            Child::Absent
-        } else if entry.is_last() {
+        // Leaves first: with them, that is all there is to find out.
+        if entry.is_last() {
             Child::Leaf(entry)
-        } else {
+        } else if entry.is_present() {
             Child::Table(Self::at(entry.child()))
+        } else {
+            Child::Absent
         }
     }
 

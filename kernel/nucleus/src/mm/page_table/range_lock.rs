@@ -31,8 +31,11 @@ use core::ops::Range;
 use super::PageTableError;
 use super::config::{PageTableConfig, PageTableEntryTrait};
 use super::node::{Child, Node};
+use crate::arch::memory;
+use crate::cpu::InAtomicMode;
 use crate::mm::paging::{PagingConstsTrait, page_shift, pte_index};
 use crate::mm::{Paddr, PagingLevel, Vaddr};
+use crate::sync::rcu;
 
 /// What a cursor wants to do in its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,22 +49,28 @@ pub(super) enum Intent {
 /// Locks a range of the table with this root; returns the covering node and its
 /// level.
 ///
+/// Phase one is a read section. It may end with it: a locked node that is not
+/// stray stays, and so do those below it.
+///
 /// # Errors
 ///
 /// [`PageTableError::NoMemory`]: a node on the way could not be made. Those made
 /// before stay, empty, and nothing is locked.
 #[inline(always)]
 pub(super) fn lock<C: PageTableConfig>(
+    guard: &dyn InAtomicMode,
     root: Paddr,
     range: &Range<Vaddr>,
     intent: Intent,
 ) -> Result<(Node<C>, PagingLevel), PageTableError> {
     let target = covering_level::<C>(range, intent);
+    let section = rcu::read(guard);
     // The usual case first: all tables are there, and nobody is in the way.
     let (covering, level) = match try_lock_present(root, range.start, target) {
         Some(covering) => (covering, target),
         None => lock_covering(root, range.start, target, intent)?,
     };
+    drop(section);
     if level > 1 {
         lock_below(covering, level, range);
     }
@@ -143,11 +152,12 @@ fn try_lock_present<C: PageTableConfig>(
     va: Vaddr,
     target: PagingLevel,
 ) -> Option<Node<C>> {
+    let linear = memory::paddr_to_vaddr(0);
     let mut node = root;
     let mut shift = const { page_shift::<C::C>(C::C::NR_LEVELS) as u32 };
     for _ in target..C::C::NR_LEVELS {
         let index = va.wrapping_shr(shift) & (C::C::NR_ENTRIES - 1);
-        let entry = Node::<C>::read_at(node, index);
+        let entry = Node::<C>::read_at(linear, node, index);
         if !entry.is_table() {
             return None;
         }

@@ -18,7 +18,7 @@ use crate::mm::{Paddr, PageFlags, PageProperty, PagingLevel};
 pub struct UserPtConfig;
 
 /// What is mapped for a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum MappedItem {
     /// A frame, with a reference to it.
     MappedRam {
@@ -52,6 +52,28 @@ impl MappedItem {
             Self::MappedRam { prop, .. }
             | Self::MappedHuge { prop, .. }
             | Self::MappedIoMem { prop, .. } => *prop,
+        }
+    }
+}
+
+impl Clone for MappedItem {
+    // Inlined, so that a query of a page need not look what the item is.
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        match self {
+            Self::MappedRam { frame, prop } => Self::MappedRam {
+                frame: frame.clone(),
+                prop: *prop,
+            },
+            Self::MappedHuge { frames, prop } => Self::MappedHuge {
+                frames: frames.clone(),
+                prop: *prop,
+            },
+            Self::MappedIoMem { paddr, level, prop } => Self::MappedIoMem {
+                paddr: *paddr,
+                level: *level,
+                prop: *prop,
+            },
         }
     }
 }

@@ -215,9 +215,37 @@ impl<'a> CursorMut<'a> {
     /// # Panics
     ///
     /// Panics when `len` is not whole pages, or more than is left of the range.
+    #[inline(always)]
     pub fn unmap(&mut self, len: usize) -> Result<usize> {
         self.pt_cursor.split_edges(len)?;
-        let end = self.virt_addr() + len;
+        if len == PAGE_SIZE && self.pt_cursor.is_among_pages() {
+            return Ok(self.unmap_page());
+        }
+        self.unmap_to(self.virt_addr() + len)
+    }
+
+    /// Unmaps the page at the cursor: as [`Self::unmap_to`], but that there is
+    /// nothing to collect.
+    #[inline(always)]
+    fn unmap_page(&mut self) -> usize {
+        // SAFETY: 1. what a user loses is the user's business. 2. the flusher
+        // keeps it.
+        let taken = unsafe { self.pt_cursor.take_page() };
+        let count = usize::from(taken.is_some());
+        match taken {
+            None => {}
+            Some((va, MappedItem::MappedRam { frame, .. })) => {
+                self.flusher.flush_page_at_once(va, frame.into());
+            }
+            Some((va, item)) => issue_flush_of_item(&mut self.flusher, va, item),
+        }
+        self.flusher.dispatch_tlb_flush();
+        count
+    }
+
+    /// Unmaps everything up to an address.
+    #[inline(never)]
+    fn unmap_to(&mut self, end: Vaddr) -> Result<usize> {
         let mut count = 0;
         while self.virt_addr() < end {
             count += self.unmap_run(end);

@@ -23,7 +23,7 @@ fn property() -> impl Strategy<Value = PageProperty> {
         Just(CachePolicy::Uncacheable),
         Just(CachePolicy::WriteProtected),
     ];
-    (any::<u8>(), cache, any::<u8>()).prop_map(|(flags, cache, privileged)| PageProperty {
+    (any::<u16>(), cache, any::<u16>()).prop_map(|(flags, cache, privileged)| PageProperty {
         flags: PageFlags::from_bits_truncate(flags) - PageFlags::AVAIL1,
         cache,
         priv_flags: PrivilegedPageFlags::from_bits_truncate(privileged),
