@@ -66,7 +66,12 @@ pub(super) fn lock<C: PageTableConfig>(
     let target = covering_level::<C>(range, intent);
     let section = rcu::read(guard);
     // The usual case first: all tables are there, and nobody is in the way.
-    let (covering, level) = match try_lock_present(root, range.start, target) {
+    let locked = match target {
+        // Simpler where the level is known.
+        1 => try_lock_present(root, range.start, 1),
+        level => try_lock_present(root, range.start, level),
+    };
+    let (covering, level) = match locked {
         Some(covering) => (covering, target),
         None => lock_covering(root, range.start, target, intent)?,
     };
