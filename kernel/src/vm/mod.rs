@@ -215,7 +215,7 @@ impl AddressSpace {
     /// Returns the frame of a page, if the page exists.
     pub(crate) fn frame_at(&self, page: Vaddr) -> Result<Option<UFrame>, Errno> {
         let guard = disable_preempt();
-        let mut cursor = self.space.cursor(&guard, &(page..page + PAGE_SIZE))?;
+        let cursor = self.space.cursor(&guard, &(page..page + PAGE_SIZE))?;
         let (_, item) = cursor.query().map_err(Error::from)?;
         Ok(match item {
             Some(MappedItem::MappedRam { frame, .. }) => Some(frame),

@@ -243,7 +243,7 @@ fn unmap_empty(meter: &mut dyn Meter) {
 
 fn query(space: &VmSpace, va: Vaddr) {
     let guard = disable_preempt();
-    if let Ok(mut cursor) = space.cursor(&guard, &(va..va + PAGE_SIZE)) {
+    if let Ok(cursor) = space.cursor(&guard, &(va..va + PAGE_SIZE)) {
         look_at(cursor.query());
     }
 }
@@ -273,7 +273,7 @@ fn find_and_query(meter: &mut dyn Meter) {
     map_all(&space, BASE, PAGE_SIZE, untyped(frames(512)));
     meter.measure(&mut || {
         let guard = disable_preempt();
-        let Ok(mut cursor) = space.cursor(&guard, &TABLE) else {
+        let Ok(cursor) = space.cursor(&guard, &TABLE) else {
             return;
         };
         while let Some(va) = cursor.find_next(TABLE.end - cursor.virt_addr()) {
@@ -290,7 +290,7 @@ fn find_and_query_ref(meter: &mut dyn Meter) {
     map_all(&space, BASE, PAGE_SIZE, untyped(frames(512)));
     meter.measure(&mut || {
         let guard = disable_preempt();
-        let Ok(mut cursor) = space.cursor(&guard, &TABLE) else {
+        let Ok(cursor) = space.cursor(&guard, &TABLE) else {
             return;
         };
         while let Some(va) = cursor.find_next(TABLE.end - cursor.virt_addr()) {
@@ -310,7 +310,7 @@ fn find_and_jump(meter: &mut dyn Meter) {
     map_all(&space, BASE, PAGE_SIZE, untyped(frames(512)));
     meter.measure(&mut || {
         let guard = disable_preempt();
-        let Ok(mut cursor) = space.cursor(&guard, &TABLE) else {
+        let Ok(cursor) = space.cursor(&guard, &TABLE) else {
             return;
         };
         while let Some(va) = cursor.find_next(TABLE.end - cursor.virt_addr()) {

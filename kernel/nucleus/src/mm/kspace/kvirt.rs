@@ -268,7 +268,7 @@ impl KVirtArea {
         assert!(self.range.contains(&va), "{va:#x} is not in the area");
         let page = va - va % PAGE_SIZE;
         let irq_off = irq::disable_local();
-        let mut cursor = kernel_page_table()
+        let cursor = kernel_page_table()
             .cursor(&irq_off, &(page..page + PAGE_SIZE))
             .expect("an area is a range of the kernel's table");
         cursor.query().expect("the cursor is at its start").1

@@ -13,6 +13,7 @@
 //! down again from the covering node costs three loads at most, once for each
 //! node.
 
+use core::cell::Cell;
 use core::fmt;
 use core::hint::cold_path;
 use core::marker::PhantomData;
@@ -33,11 +34,11 @@ use crate::sync::rcu;
 /// Read-only cursors exclude others like changing ones do.
 pub struct Cursor<'rcu, C: PageTableConfig> {
     /// The remembered node: the covering one, or one below.
-    here: Place<C>,
+    here: Cell<Place<C>>,
     /// The covering node.
     top: Place<C>,
     /// Where the cursor stands: in the barrier, or at its end.
-    pub(super) va: Vaddr,
+    va: Cell<Vaddr>,
     pub(super) barrier: Range<Vaddr>,
     /// The task stays in atomic mode, since it holds locks; and on its processor.
     _guard: PhantomData<(&'rcu (), *mut ())>,
@@ -58,9 +59,9 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         let (covering, level) = range_lock::lock(guard, table.root_paddr(), range, intent)?;
         let top = Place::new(covering, level, range.start);
         Ok(Self {
-            here: top,
+            here: Cell::new(top),
             top,
-            va: range.start,
+            va: Cell::new(range.start),
             barrier: range.clone(),
             _guard: PhantomData,
         })
@@ -69,7 +70,13 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     /// Returns the current address.
     #[inline]
     pub fn virt_addr(&self) -> Vaddr {
-        self.va
+        self.va.get()
+    }
+
+    /// Moves to an address of the range, or to its end.
+    #[inline(always)]
+    pub(super) fn move_to(&self, va: Vaddr) {
+        self.va.set(va);
     }
 
     /// Returns the range that the cursor owns.
@@ -98,7 +105,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     ///
     /// Panics when the mapped frame has the most references it may have.
     #[inline(always)]
-    pub fn query(&mut self) -> Result<(Range<Vaddr>, Option<C::Item>), PageTableError> {
+    pub fn query(&self) -> Result<(Range<Vaddr>, Option<C::Item>), PageTableError> {
         let (range, leaf) = self.look()?;
         let Some(entry) = leaf else {
             return Ok((range, None));
@@ -117,7 +124,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     ///
     /// [`PageTableError::InvalidVaddr`] at the end of the cursor's range.
     #[inline]
-    pub fn query_ref(&mut self) -> Result<(Range<Vaddr>, Option<C::ItemRef<'_>>), PageTableError> {
+    pub fn query_ref(&self) -> Result<(Range<Vaddr>, Option<C::ItemRef<'_>>), PageTableError> {
         let (range, leaf) = self.look()?;
         // SAFETY: 1. the entry is the raw form of an item. 2. it is the owner for
         // as long as the cursor is borrowed, since it has the lock.
@@ -134,14 +141,15 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
 
     /// Descends to what is mapped at the cursor.
     #[inline(always)]
-    fn look(&mut self) -> Result<(Range<Vaddr>, Option<C::E>), PageTableError> {
-        if self.va >= self.barrier.end {
-            return Err(PageTableError::InvalidVaddr(self.va));
+    fn look(&self) -> Result<(Range<Vaddr>, Option<C::E>), PageTableError> {
+        if self.va.get() >= self.barrier.end {
+            return Err(PageTableError::InvalidVaddr(self.va.get()));
         }
         self.settle();
         let found = match self.entry() {
             Child::Table(child) => {
-                self.here = self.here.below(child, self.va).deepest(self.va);
+                let va = self.va.get();
+                self.here.set(self.here.get().below(child, va).deepest(va));
                 self.entry()
             }
             found => found,
@@ -161,11 +169,11 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     ///
     /// Panics when `len` is not whole pages, or more than is left of the range.
     #[inline(always)]
-    pub fn find_next(&mut self, len: usize) -> Option<Vaddr> {
+    pub fn find_next(&self, len: usize) -> Option<Vaddr> {
         let end = self.window_end(len);
-        while self.va < end {
+        while self.va.get() < end {
             match self.current().1 {
-                Child::Leaf(_) => return Some(self.va),
+                Child::Leaf(_) => return Some(self.va.get()),
                 Child::Table(child) if child.nr_children() > 0 => self.descend(child),
                 Child::Absent | Child::Table(_) => self.advance(),
             }
@@ -184,7 +192,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     ///
     /// Panics when the address is not a multiple of a page.
     #[inline(always)]
-    pub fn jump(&mut self, va: Vaddr) -> Result<(), PageTableError> {
+    pub fn jump(&self, va: Vaddr) -> Result<(), PageTableError> {
         assert!(
             va & (C::C::BASE_PAGE_SIZE - 1) == 0,
             "jump to unaligned {va:#x}"
@@ -192,7 +200,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         if !self.barrier.contains(&va) {
             return Err(PageTableError::InvalidVaddr(va));
         }
-        self.va = va;
+        self.move_to(va);
         Ok(())
     }
 
@@ -205,23 +213,23 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
             "length {len:#x} is not whole pages"
         );
         assert!(
-            len <= self.barrier.end - self.va,
+            len <= self.barrier.end - self.va.get(),
             "{len:#x} bytes from {:#x} leave the cursor's range",
-            self.va
+            self.va.get()
         );
-        self.va + len
+        self.va.get() + len
     }
 
     /// Returns whether the remembered node covers the current address.
     #[inline(always)]
     pub(super) fn is_settled(&self) -> bool {
-        self.here.covers(self.va)
+        self.here.get().covers(self.va.get())
     }
 
     /// Goes back to the covering node unless the remembered one covers the
     /// current address.
     #[inline(always)]
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&self) {
         if !self.is_settled() {
             cold_path();
             self.go_back();
@@ -230,27 +238,27 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
 
     /// Forgets the remembered node for the covering one.
     #[inline(always)]
-    pub(super) fn go_back(&mut self) {
-        self.here = self.top;
+    pub(super) fn go_back(&self) {
+        self.here.set(self.top);
     }
 
     /// Returns the remembered node.
     #[inline(always)]
     pub(super) fn node(&self) -> Node<C> {
-        self.here.node()
+        self.here.get().node()
     }
 
     /// Returns the level of the remembered node.
     #[inline(always)]
     pub(super) fn level(&self) -> PagingLevel {
-        self.here.level()
+        self.here.get().level()
     }
 
     /// Returns the index of the current address in the remembered node, which
     /// covers it.
     #[inline(always)]
     pub(super) fn index(&self) -> usize {
-        self.here.index(self.va)
+        self.here.get().index(self.va.get())
     }
 
     /// Returns the entry for the current address in the remembered node, which
@@ -262,7 +270,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
 
     /// Settles, and returns the entry there.
     #[inline(always)]
-    pub(super) fn current(&mut self) -> Found<C> {
+    pub(super) fn current(&self) -> Found<C> {
         self.settle();
         (self.index(), self.entry())
     }
@@ -270,31 +278,31 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     /// Remembers the child of the remembered node that covers the current
     /// address.
     #[inline(always)]
-    pub(super) fn descend(&mut self, child: Node<C>) {
-        self.here = self.here.below(child, self.va);
+    pub(super) fn descend(&self, child: Node<C>) {
+        self.here.set(self.here.get().below(child, self.va.get()));
     }
 
     /// Returns the size of the current slot.
     #[inline(always)]
     pub(super) fn slot_size(&self) -> usize {
-        self.here.slot_size()
+        self.here.get().slot_size()
     }
 
     /// Moves to the end of the current slot, or of the cursor's range.
     #[inline(always)]
-    pub(super) fn advance(&mut self) {
-        let last = self.va | (self.slot_size() - 1);
-        self.va = if last >= self.barrier.end - 1 {
+    pub(super) fn advance(&self) {
+        let last = self.va.get() | (self.slot_size() - 1);
+        self.move_to(if last >= self.barrier.end - 1 {
             self.barrier.end
         } else {
             last + 1
-        };
+        });
     }
 
     /// Returns the first address of the current slot.
     #[inline]
     pub(super) fn slot_start(&self) -> Vaddr {
-        self.here.slot_start(self.va)
+        self.here.get().slot_start(self.va.get())
     }
 
     /// Returns the range of the current slot.
@@ -309,7 +317,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     #[inline]
     pub(super) fn slot_fits(&self, end: Vaddr) -> bool {
         let size = self.slot_size();
-        self.va & (size - 1) == 0 && size <= end - self.va
+        self.va.get() & (size - 1) == 0 && size <= end - self.va.get()
     }
 }
 
@@ -327,7 +335,9 @@ impl<C: PageTableConfig> fmt::Debug for Cursor<'_, C> {
         write!(
             f,
             "Cursor at {:#x} in {:#x}..{:#x}",
-            self.va, self.barrier.start, self.barrier.end
+            self.va.get(),
+            self.barrier.start,
+            self.barrier.end
         )
     }
 }

@@ -9,7 +9,7 @@
 //! holds a reference to each frame of its range, so that its parts have theirs
 //! already: splitting moves references and changes no count.
 
-use core::ops::{Deref, DerefMut, Range};
+use core::ops::{Deref, Range};
 
 use super::config::{PageTableConfig, PageTableEntryTrait};
 use super::cursor::Cursor;
@@ -28,12 +28,6 @@ impl<'rcu, C: PageTableConfig> Deref for CursorMut<'rcu, C> {
 
     fn deref(&self) -> &Cursor<'rcu, C> {
         &self.0
-    }
-}
-
-impl<C: PageTableConfig> DerefMut for CursorMut<'_, C> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
     }
 }
 
@@ -69,20 +63,20 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     ) -> Result<Option<PageTableFrag<C>>, PageTableError> {
         let level = C::item_level(&item);
         let size = 1_usize.wrapping_shl(page_shift::<C::C>(level) as u32);
-        let cursor = &mut self.0;
+        let cursor = &self.0;
         // The usual case first: an absent entry of the node at hand. The cursor
         // is never beyond its range, so the rest of that does not wrap.
         let is_at_hand = level == cursor.level() && cursor.is_settled();
         let fits = level <= C::C::HIGHEST_TRANSLATION_LEVEL
-            && (level == 1 || cursor.va & (size - 1) == 0)
-            && size <= cursor.barrier.end.wrapping_sub(cursor.va);
+            && (level == 1 || cursor.virt_addr() & (size - 1) == 0)
+            && size <= cursor.barrier.end.wrapping_sub(cursor.virt_addr());
         if is_at_hand && fits {
             let (index, node) = (cursor.index(), cursor.node());
             if !node.read(index).is_present() {
                 let (paddr, _, prop) = C::item_into_raw(item);
                 node.fill(index, C::E::new_page(paddr, level, prop));
                 // It fits, so nothing wraps.
-                cursor.va = cursor.va.wrapping_add(size);
+                cursor.move_to(cursor.virt_addr().wrapping_add(size));
                 return Ok(None);
             }
         }
@@ -104,7 +98,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
             node.fill(index, entry);
             None
         };
-        self.0.va += size;
+        self.0.move_to(self.0.virt_addr() + size);
         Ok(frag)
     }
 
@@ -121,17 +115,17 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     /// As [`Self::map`] for each item.
     pub fn prepare(&mut self, len: usize, level: PagingLevel) -> Result<(), PageTableError> {
         let end = self.0.window_end(len);
-        let start = self.0.va;
-        while self.0.va < end {
+        let start = self.0.virt_addr();
+        while self.0.virt_addr() < end {
             let size = self.check_item(level);
             let prepared = self.descend_to(level);
             if prepared.is_err() {
-                self.0.va = start;
+                self.0.move_to(start);
                 return prepared;
             }
-            self.0.va += size;
+            self.0.move_to(self.0.virt_addr() + size);
         }
-        self.0.va = start;
+        self.0.move_to(start);
         Ok(())
     }
 
@@ -156,7 +150,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
 
     #[inline(never)]
     fn split_both_edges(&mut self, len: usize, end: Vaddr) -> Result<(), PageTableError> {
-        let start = self.0.va;
+        let start = self.0.virt_addr();
         let result = if len == 0 {
             Ok(())
         } else {
@@ -167,13 +161,13 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
                 self.split_at(end)
             })
         };
-        self.0.va = start;
+        self.0.move_to(start);
         result
     }
 
     /// Splits until no leaf reaches over an address.
     fn split_at(&mut self, va: Vaddr) -> Result<(), PageTableError> {
-        self.0.va = va;
+        self.0.move_to(va);
         loop {
             match self.0.current() {
                 (_, Child::Table(child)) => self.0.descend(child),
@@ -187,10 +181,10 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
 
     /// Splits until no leaf reaches over the end of the cursor's range.
     fn split_last(&mut self, end: Vaddr) -> Result<(), PageTableError> {
-        self.0.va = end - C::C::BASE_PAGE_SIZE;
+        self.0.move_to(end - C::C::BASE_PAGE_SIZE);
         loop {
             let (index, child) = self.0.current();
-            let last = self.0.va | (self.0.slot_size() - 1);
+            let last = self.0.virt_addr() | (self.0.slot_size() - 1);
             match child {
                 Child::Table(child) => self.0.descend(child),
                 Child::Leaf(entry) if last > end - 1 => self.split(index, entry)?,
@@ -225,7 +219,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         len: usize,
     ) -> Result<Option<PageTableFrag<C>>, PageTableError> {
         let end = self.0.window_end(len);
-        while self.0.va < end {
+        while self.0.virt_addr() < end {
             let (index, child) = self.0.current();
             match child {
                 Child::Absent => self.0.advance(),
@@ -270,20 +264,20 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         op: impl FnOnce(PageProperty) -> PageProperty,
     ) -> Result<Option<Range<Vaddr>>, PageTableError> {
         let end = self.0.window_end(len);
-        while self.0.va < end {
+        while self.0.virt_addr() < end {
             let (index, child) = self.0.current();
             match child {
                 Child::Table(child) if child.nr_children() > 0 => self.0.descend(child),
                 Child::Absent | Child::Table(_) => self.0.advance(),
                 Child::Leaf(entry) if self.0.slot_fits(end) => {
-                    let range = self.0.va..self.0.va + self.0.slot_size();
+                    let range = self.0.virt_addr()..self.0.virt_addr() + self.0.slot_size();
                     let node = self.0.node();
                     match self.0.level() {
                         // Simpler where the level is known.
                         1 => change_property(node, index, 1, entry, op),
                         level => change_property(node, index, level, entry, op),
                     }
-                    self.0.va = range.end;
+                    self.0.move_to(range.end);
                     return Ok(Some(range));
                 }
                 Child::Leaf(entry) => self.split(index, entry)?,
@@ -296,7 +290,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     fn check_item(&self, level: PagingLevel) -> usize {
         let cursor = &self.0;
         assert!(
-            cursor.va < cursor.barrier.end,
+            cursor.virt_addr() < cursor.barrier.end,
             "nothing can be mapped at the end of the cursor's range"
         );
         assert!(
@@ -305,14 +299,14 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         );
         let size = 1 << page_shift::<C::C>(level);
         assert!(
-            cursor.va & (size - 1) == 0,
+            cursor.virt_addr() & (size - 1) == 0,
             "a page of {size:#x} bytes cannot be at {:#x}",
-            cursor.va
+            cursor.virt_addr()
         );
         assert!(
-            size <= cursor.barrier.end - cursor.va,
+            size <= cursor.barrier.end - cursor.virt_addr(),
             "a page of {size:#x} bytes at {:#x} leaves the cursor's range",
-            cursor.va
+            cursor.virt_addr()
         );
         size
     }

@@ -45,7 +45,7 @@ pub use self::user::{MappedItem, MappedItemRef, UserPtConfig};
 pub(crate) use self::user::{level_of_size, tagged, untagged};
 use super::kspace::KernelPtConfig;
 use super::paging::{PagingConstsTrait, page_size, pte_index};
-use super::{Paddr, PageProperty, Vaddr};
+use super::{Paddr, PageProperty, PagingLevel, Vaddr};
 use crate::arch::{mmu, watch};
 use crate::cpu::InAtomicMode;
 use crate::error::Error;
@@ -87,6 +87,15 @@ impl fmt::Display for PageTableError {
 }
 
 impl core::error::Error for PageTableError {}
+
+/// What [`PageTable::visit`] shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visited {
+    /// A node, and how many of its entries are not absent.
+    Node(u16),
+    /// A leaf: where it leads, and how.
+    Leaf(Paddr, PageProperty),
+}
 
 /// A page table: the owner of a root node.
 pub struct PageTable<C: PageTableConfig> {
@@ -207,6 +216,36 @@ impl<C: PageTableConfig> PageTable<C> {
     pub(crate) unsafe fn activate(&self) {
         // SAFETY: As the caller promises.
         unsafe { mmu::activate(self.root_paddr()) };
+    }
+
+    /// Shows every node below the root and every leaf, parents before children and
+    /// by ascending address. For checkers and debugging, while nobody changes the
+    /// table.
+    pub fn visit(&self, visit: &mut dyn FnMut(Vaddr, PagingLevel, Visited)) {
+        fn below<C: PageTableConfig>(
+            (node, level, base): (Node<C>, PagingLevel, Vaddr),
+            own: Range<usize>,
+            visit: &mut dyn FnMut(Vaddr, PagingLevel, Visited),
+        ) {
+            for index in own {
+                let va = base + index * page_size::<C::C>(level);
+                match Node::<C>::sort(node.read_unlocked(index)) {
+                    Child::Absent => {}
+                    Child::Leaf(entry) => {
+                        let (paddr, prop) = (entry.paddr(level), entry.prop(level));
+                        visit(va, level, Visited::Leaf(paddr, prop));
+                    }
+                    Child::Table(child) => {
+                        visit(va, level - 1, Visited::Node(child.nr_children()));
+                        below((child, level - 1, va), 0..C::C::NR_ENTRIES, visit);
+                    }
+                }
+            }
+        }
+        let base = vaddr_range::<C>().start()
+            - C::TOP_LEVEL_INDEX_RANGE.start * page_size::<C::C>(C::C::NR_LEVELS);
+        let root = (self.root_node(), C::C::NR_LEVELS, base);
+        below(root, C::TOP_LEVEL_INDEX_RANGE, visit);
     }
 
     /// Recounts the table from scratch: levels, children, locks, strays. Returns

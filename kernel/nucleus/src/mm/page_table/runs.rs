@@ -29,11 +29,11 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
     /// As for [`Self::take_next`].
     #[inline(always)]
     pub(in crate::mm) unsafe fn take_page(&mut self) -> Option<(Vaddr, C::Item)> {
-        let cursor = &mut self.0;
-        debug_assert!(cursor.va < cursor.barrier.end);
-        let (va, node, index) = (cursor.va, cursor.node(), cursor.index());
+        let cursor = &self.0;
+        debug_assert!(cursor.virt_addr() < cursor.barrier.end);
+        let (va, node, index) = (cursor.virt_addr(), cursor.node(), cursor.index());
         // Not at the end, so this does not wrap.
-        cursor.va = va.wrapping_add(C::C::BASE_PAGE_SIZE);
+        cursor.move_to(va.wrapping_add(C::C::BASE_PAGE_SIZE));
         if !node.read(index).is_present() {
             return None;
         }
@@ -62,13 +62,13 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
         if !self.is_among_pages() {
             return 0;
         }
-        let cursor = &mut self.0;
+        let cursor = &self.0;
         let (node, page) = (cursor.node(), C::C::BASE_PAGE_SIZE);
         // No more than a node has entries, so counting does not wrap.
         let mut count = 0_u16;
         let first = cursor.index();
-        let pages = (C::C::NR_ENTRIES - first).min((end - cursor.va) / page);
-        let mut va = cursor.va;
+        let pages = (C::C::NR_ENTRIES - first).min((end - cursor.virt_addr()) / page);
+        let mut va = cursor.virt_addr();
         let is_watched = watch::is_on();
         for index in first..first + pages {
             let seen = node.read(index);
@@ -83,7 +83,7 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
             va = va.wrapping_add(page);
         }
         node.lose_children(count);
-        cursor.va = va;
+        cursor.move_to(va);
         usize::from(count)
     }
 
@@ -113,15 +113,15 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
         op: impl Fn(PageProperty) -> PageProperty,
     ) -> Result<usize, PageTableError> {
         self.split_edges(len)?;
-        let end = self.0.va + len;
+        let end = self.0.virt_addr() + len;
         let mut count = 0;
-        while self.0.va < end {
+        while self.0.virt_addr() < end {
             if self.is_among_pages() {
                 count += self.protect_run(end, &op);
                 continue;
             }
             // SAFETY: As the caller promises.
-            match unsafe { self.protect_next(end - self.0.va, &op) }? {
+            match unsafe { self.protect_next(end - self.0.virt_addr(), &op) }? {
                 Some(_) => count += 1,
                 None => break,
             }
@@ -133,9 +133,9 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
     /// up to `end`; moves past them. Returns how many there were.
     #[inline(always)]
     fn protect_run(&mut self, end: Vaddr, op: &impl Fn(PageProperty) -> PageProperty) -> usize {
-        let cursor = &mut self.0;
+        let cursor = &self.0;
         let (node, first) = (cursor.node(), cursor.index());
-        let left = (end - cursor.va) / C::C::BASE_PAGE_SIZE;
+        let left = (end - cursor.virt_addr()) / C::C::BASE_PAGE_SIZE;
         let pages = (C::C::NR_ENTRIES - first).min(left);
         // Entries that differ in their addresses alone change by the same bits.
         let mut like = C::E::new_absent();
@@ -157,7 +157,7 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
             }
             count = count.wrapping_add(1);
         }
-        cursor.va += pages * C::C::BASE_PAGE_SIZE;
+        cursor.move_to(cursor.virt_addr() + pages * C::C::BASE_PAGE_SIZE);
         count
     }
 }

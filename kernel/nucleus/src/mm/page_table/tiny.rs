@@ -1,8 +1,9 @@
-//! A tiny geometry: three levels of four entries, 64 pages in all.
+//! Tiny geometries: three levels of four entries, 64 pages in all, or of two
+//! entries, 8 pages.
 //!
-//! Tests and checkers can enumerate what a table of it does, through the very
-//! code that serves the machine's geometry. Leaves are of 1 or 4 pages and own
-//! their frames.
+//! Tests and checkers can enumerate what a table of them does, through the very
+//! code that serves the machine's geometry. Leaves are of one page, or of as many
+//! as a node has entries, and own their frames.
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -13,28 +14,28 @@ use crate::mm::frame::Segment;
 use crate::mm::paging::{PagingConstsTrait, page_size};
 use crate::mm::{Paddr, PageProperty, PagingLevel};
 
-/// Three levels of four entries.
+/// Three levels of so many entries.
 #[derive(Clone, Copy, Debug)]
-pub struct TinyPaging;
+pub struct TinyPaging<const ENTRIES: usize = 4>;
 
-impl PagingConstsTrait for TinyPaging {
+impl<const ENTRIES: usize> PagingConstsTrait for TinyPaging<ENTRIES> {
     const BASE_PAGE_SIZE: usize = 4096;
     const NR_LEVELS: PagingLevel = 3;
     const HIGHEST_TRANSLATION_LEVEL: PagingLevel = 2;
     const PTE_SIZE: usize = 8;
-    const ADDRESS_WIDTH: usize = 18;
+    const ADDRESS_WIDTH: usize = 12 + 3 * ENTRIES.trailing_zeros() as usize;
     const VA_SIGN_EXT: bool = false;
-    const NR_ENTRIES: usize = 4;
+    const NR_ENTRIES: usize = ENTRIES;
 }
 
 /// The configuration of a tiny page table.
 #[derive(Clone, Debug)]
-pub struct TinyPtConfig;
+pub struct TinyPtConfig<const ENTRIES: usize = 4>;
 
 /// The frames of a page, with a reference to each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TinyItem {
-    /// One frame, or four.
+    /// One frame, or as many as a node has entries.
     pub frames: Segment<()>,
     /// How they are mapped.
     pub prop: PageProperty,
@@ -55,13 +56,13 @@ pub struct TinyItemRef<'a> {
 // 2. The level says how many frames there are; a part of them is a shorter
 //    segment, whose references it has.
 // 3. Whoever makes a huge item aligns it, or encoding it panics.
-unsafe impl PageTableConfig for TinyPtConfig {
+unsafe impl<const ENTRIES: usize> PageTableConfig for TinyPtConfig<ENTRIES> {
     type E = PageTableEntry;
-    type C = TinyPaging;
+    type C = TinyPaging<ENTRIES>;
     type Item = TinyItem;
     type ItemRef<'a> = TinyItemRef<'a>;
 
-    const TOP_LEVEL_INDEX_RANGE: Range<usize> = 0..4;
+    const TOP_LEVEL_INDEX_RANGE: Range<usize> = 0..ENTRIES;
     const PT_FLAGS: PtFlags = PtFlags::USER;
 
     fn item_into_raw(item: TinyItem) -> (Paddr, PagingLevel, PageProperty) {
@@ -70,7 +71,7 @@ unsafe impl PageTableConfig for TinyPtConfig {
     }
 
     fn item_level(item: &TinyItem) -> PagingLevel {
-        if item.frames.size() == page_size::<TinyPaging>(1) {
+        if item.frames.size() == page_size::<TinyPaging<ENTRIES>>(1) {
             1
         } else {
             2
@@ -78,7 +79,7 @@ unsafe impl PageTableConfig for TinyPtConfig {
     }
 
     unsafe fn item_from_raw(paddr: Paddr, level: PagingLevel, prop: PageProperty) -> TinyItem {
-        let range = paddr..paddr + page_size::<TinyPaging>(level);
+        let range = paddr..paddr + page_size::<TinyPaging<ENTRIES>>(level);
         // SAFETY: The references of the entry pass on, as the caller promises.
         let frames = unsafe { Segment::from_raw(range) };
         TinyItem { frames, prop }
@@ -90,7 +91,7 @@ unsafe impl PageTableConfig for TinyPtConfig {
         prop: PageProperty,
     ) -> TinyItemRef<'a> {
         TinyItemRef {
-            frames: paddr..paddr + page_size::<TinyPaging>(level),
+            frames: paddr..paddr + page_size::<TinyPaging<ENTRIES>>(level),
             prop,
             _table: PhantomData,
         }

@@ -26,7 +26,7 @@ fn nobody() -> AtomicCpuSet {
 #[ktest]
 fn claims_141_144_frame_is_kept_from_issue_to_dispatch() {
     let (users, guard, frame) = (nobody(), disable_preempt(), frame());
-    let mut flusher = TlbFlusher::new(&users, &guard);
+    let flusher = TlbFlusher::new(&users, &guard);
     flusher.issue_tlb_flush_with(TlbFlushOp::Address(0x1000), frame.clone().into());
     assert_eq!(frame.reference_count(), 2);
     flusher.dispatch_tlb_flush();
@@ -36,7 +36,7 @@ fn claims_141_144_frame_is_kept_from_issue_to_dispatch() {
 #[ktest]
 fn claims_142_145_dispatch_and_sync_of_nothing_do_nothing() {
     let (users, guard) = (nobody(), disable_preempt());
-    let mut flusher = TlbFlusher::new(&users, &guard);
+    let flusher = TlbFlusher::new(&users, &guard);
     flusher.dispatch_tlb_flush();
     flusher.sync_tlb_flush();
     flusher.issue_tlb_flush(TlbFlushOp::All);
@@ -56,7 +56,7 @@ fn claim_146_sync_with_interrupts_off_panics() {
 fn choice_l11_dropping_a_flusher_dispatches() {
     let (users, guard, frame) = (nobody(), disable_preempt(), frame());
     {
-        let mut flusher = TlbFlusher::new(&users, &guard);
+        let flusher = TlbFlusher::new(&users, &guard);
         flusher.issue_tlb_flush_with(TlbFlushOp::All, frame.clone().into());
         assert_eq!(frame.reference_count(), 2);
     }
@@ -67,7 +67,7 @@ fn choice_l11_dropping_a_flusher_dispatches() {
 fn claim_147_peer_074_threshold_loses_no_frame() {
     let (users, guard, frame) = (nobody(), disable_preempt(), frame());
     for count in [31, 32, 33, 200] {
-        let mut flusher = TlbFlusher::new(&users, &guard);
+        let flusher = TlbFlusher::new(&users, &guard);
         for page in 0..count {
             let op = TlbFlushOp::Address(page * PAGE_SIZE);
             flusher.issue_tlb_flush_with(op, frame.clone().into());
@@ -95,9 +95,9 @@ fn unaligned_range_panics() {
 #[ktest]
 fn second_flusher_of_a_processor_flushes_at_once() {
     let (users, guard, one, two) = (nobody(), disable_preempt(), frame(), frame());
-    let mut first = TlbFlusher::new(&users, &guard);
+    let first = TlbFlusher::new(&users, &guard);
     first.issue_tlb_flush_with(TlbFlushOp::All, one.clone().into());
-    let mut second = TlbFlusher::new(&users, &guard);
+    let second = TlbFlusher::new(&users, &guard);
     second.issue_tlb_flush_with(TlbFlushOp::All, two.clone().into());
     assert_eq!((one.reference_count(), two.reference_count()), (2, 1));
     drop(first);

@@ -29,6 +29,10 @@ pub struct CursorMut<'a> {
     pub(super) iomems: &'a SpinLock<Vec<IoMem>>,
 }
 
+// Whoever had the inner cursor exclusively could exchange it for that of another
+// space, and this one's flusher would flush the wrong processors.
+static_assertions::assert_not_impl_any!(CursorMut<'static>: DerefMut, Send, Sync);
+
 impl<'a> Deref for CursorMut<'a> {
     type Target = Cursor<'a>;
 
@@ -37,16 +41,10 @@ impl<'a> Deref for CursorMut<'a> {
     }
 }
 
-impl DerefMut for CursorMut<'_> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.pt_cursor
-    }
-}
-
 impl<'a> CursorMut<'a> {
     /// Returns the flusher of the space's processors.
-    pub fn flusher(&mut self) -> &mut TlbFlusher<'a> {
-        &mut self.flusher
+    pub fn flusher(&self) -> &TlbFlusher<'a> {
+        &self.flusher
     }
 
     /// Maps a frame at the cursor and moves past it. What was mapped there is

@@ -110,7 +110,7 @@ fn claim_6_accesses_end_a_page_before_the_ranges() {
 #[ktest]
 fn claim_153_new_space_maps_nothing() {
     let (space, guard) = (space(), disable_preempt());
-    let mut cursor = space.cursor(&guard, &(0..1 << 47)).expect("a legal range");
+    let cursor = space.cursor(&guard, &(0..1 << 47)).expect("a legal range");
     assert_eq!(cursor.find_next(1 << 47), None);
 }
 
@@ -118,7 +118,7 @@ fn claim_153_new_space_maps_nothing() {
 fn query_returns_what_was_mapped() {
     let (space, guard, frame) = (space(), disable_preempt(), frame());
     map(&space, BASE, &frame, PageFlags::RX);
-    let mut cursor = open(&space, &guard, BASE..BASE + 2 * PAGE_SIZE);
+    let cursor = open(&space, &guard, BASE..BASE + 2 * PAGE_SIZE);
     let expected = Some(ram(&frame, PageFlags::RX));
     assert_eq!(cursor.query(), Ok((BASE..BASE + PAGE_SIZE, expected)));
     cursor.jump(BASE + PAGE_SIZE).expect("within the range");
@@ -279,7 +279,7 @@ fn claim_154_spaces_share_the_kernels_half_and_nothing_else() {
     let (first, second, frame) = (space(), space(), frame());
     map(&first, BASE, &frame, PageFlags::R);
     let guard = disable_preempt();
-    let mut cursor = second
+    let cursor = second
         .cursor(&guard, &(BASE..BASE + PAGE_SIZE))
         .expect("a legal range");
     assert_eq!(cursor.query().expect("in the range").1, None);

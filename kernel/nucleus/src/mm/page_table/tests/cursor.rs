@@ -9,7 +9,7 @@ use crate::prelude::ktest;
 #[ktest]
 fn claims_71_87_cursor_stands_where_it_was_put() {
     let (table, guard) = (user_table(), disable_preempt());
-    let mut cursor = open(&table, &guard, BASE..BASE + G1);
+    let cursor = open(&table, &guard, BASE..BASE + G1);
     assert_eq!(cursor.virt_addr(), BASE);
     for offset in [PAGE_SIZE, G1 - PAGE_SIZE, 0, M2, M2 - PAGE_SIZE] {
         assert_eq!(cursor.jump(BASE + offset), Ok(()));
@@ -21,7 +21,7 @@ fn claims_71_87_cursor_stands_where_it_was_put() {
 fn claim_88_jump_out_of_the_range_changes_nothing() {
     // peer_007
     let (table, guard) = (user_table(), disable_preempt());
-    let mut cursor = open(&table, &guard, BASE..BASE + M2);
+    let cursor = open(&table, &guard, BASE..BASE + M2);
     cursor.jump(BASE + PAGE_SIZE).expect("in the range");
     for va in [BASE + M2, BASE - PAGE_SIZE, 0, usize::MAX & !0xfff] {
         assert_eq!(cursor.jump(va), Err(PageTableError::InvalidVaddr(va)));
@@ -57,7 +57,7 @@ fn claim_90_peer_006_jump_back_from_the_end_works() {
 fn peer_005_jump_near_the_end_of_the_address_space() {
     let guard = crate::irq::disable_local();
     let end = usize::MAX - PAGE_SIZE + 1;
-    let mut cursor = kernel_page_table()
+    let cursor = kernel_page_table()
         .cursor(&guard, &(end - M2..end))
         .expect("a legal range");
     for va in [end - PAGE_SIZE, end - M2, end - M2 / 2] {
@@ -75,7 +75,7 @@ fn peer_005_jump_near_the_end_of_the_address_space() {
 fn claims_73_76_77_query_returns_the_mapping_and_one_reference() {
     let (table, guard, frame) = (user_table(), disable_preempt(), frame());
     map(&table, BASE, ram(&frame, PageFlags::RX));
-    let mut cursor = open(&table, &guard, BASE..BASE + 2 * PAGE_SIZE);
+    let cursor = open(&table, &guard, BASE..BASE + 2 * PAGE_SIZE);
     assert_eq!(frame.reference_count(), 2);
     let first = cursor.query().expect("in the range");
     assert_eq!(frame.reference_count(), 3);
@@ -91,7 +91,7 @@ fn claims_73_76_77_query_returns_the_mapping_and_one_reference() {
 fn choice_l2_borrowing_query_counts_nothing() {
     let (table, guard, frame) = (user_table(), disable_preempt(), frame());
     map(&table, BASE, ram(&frame, PageFlags::RX));
-    let mut cursor = table
+    let cursor = table
         .cursor(&guard, &(BASE..BASE + PAGE_SIZE))
         .expect("a legal range");
     let (range, item) = cursor.query_ref().expect("in the range");
@@ -113,7 +113,7 @@ fn choice_l2_borrowing_query_counts_nothing() {
 fn claim_74_query_of_nothing_returns_a_range_that_is_empty() {
     let (table, guard) = (user_table(), disable_preempt());
     map(&table, BASE, ram(&frame(), PageFlags::R));
-    let mut cursor = open(&table, &guard, BASE..BASE + 2 * G1);
+    let cursor = open(&table, &guard, BASE..BASE + 2 * G1);
     for (va, expected) in [
         (BASE + PAGE_SIZE, BASE + PAGE_SIZE..BASE + 2 * PAGE_SIZE),
         (BASE + M2 + PAGE_SIZE, BASE + M2..BASE + 2 * M2),
@@ -127,7 +127,7 @@ fn claim_74_query_of_nothing_returns_a_range_that_is_empty() {
 #[ktest]
 fn claim_75_query_at_the_end_is_an_error() {
     let (table, guard) = (user_table(), disable_preempt());
-    let mut cursor = open(&table, &guard, BASE..BASE + PAGE_SIZE);
+    let cursor = open(&table, &guard, BASE..BASE + PAGE_SIZE);
     assert_eq!(cursor.find_next(PAGE_SIZE), None);
     assert_eq!(
         cursor.query().err(),
@@ -143,7 +143,7 @@ fn claims_79_80_81_find_next_stops_at_the_first_mapping() {
         map(&table, BASE + page * PAGE_SIZE, ram(&frame, PageFlags::R));
     }
     let before = pages(&table, BASE..BASE + 4 * M2);
-    let mut cursor = open(&table, &guard, BASE..BASE + G1);
+    let cursor = open(&table, &guard, BASE..BASE + G1);
     for page in places {
         let va = BASE + page * PAGE_SIZE;
         let rest = cursor.barrier().end - cursor.virt_addr();
@@ -164,12 +164,12 @@ fn claims_79_80_81_find_next_stops_at_the_first_mapping() {
 fn claims_82_83_choice_l4_miss_moves_to_the_end_and_not_beyond() {
     let (table, guard, frame) = (user_table(), disable_preempt(), frame());
     map(&table, BASE + M2, ram(&frame, PageFlags::R));
-    let mut cursor = open(&table, &guard, BASE..BASE + M2 + PAGE_SIZE);
+    let cursor = open(&table, &guard, BASE..BASE + M2 + PAGE_SIZE);
     assert_eq!(cursor.find_next(M2), None);
     assert_eq!(cursor.virt_addr(), BASE + M2);
     assert_eq!(cursor.find_next(PAGE_SIZE), Some(BASE + M2));
     drop(cursor);
-    let mut cursor = open(&table, &guard, BASE + G1..BASE + G1 + PAGE_SIZE);
+    let cursor = open(&table, &guard, BASE + G1..BASE + G1 + PAGE_SIZE);
     assert_eq!(cursor.find_next(PAGE_SIZE), None);
     assert_eq!(
         cursor.virt_addr(),
@@ -187,7 +187,7 @@ fn claims_82_83_choice_l4_miss_moves_to_the_end_and_not_beyond() {
 fn find_next_after_a_miss_in_the_middle_goes_on() {
     let (table, guard, frame) = (user_table(), disable_preempt(), frame());
     map(&table, BASE + 9 * PAGE_SIZE, ram(&frame, PageFlags::R));
-    let mut cursor = open(&table, &guard, BASE..BASE + M2);
+    let cursor = open(&table, &guard, BASE..BASE + M2);
     assert_eq!(cursor.find_next(4 * PAGE_SIZE), None);
     assert_eq!(cursor.virt_addr(), BASE + 4 * PAGE_SIZE);
     assert_eq!(cursor.find_next(2 * PAGE_SIZE), None);
@@ -212,7 +212,7 @@ fn claim_84_unaligned_window_panics() {
 #[should_panic(expected = "leave the cursor's range")]
 fn claim_85_peer_003_window_that_wraps_panics() {
     let (table, guard) = (user_table(), disable_preempt());
-    let mut cursor = open(&table, &guard, BASE..BASE + 2 * PAGE_SIZE);
+    let cursor = open(&table, &guard, BASE..BASE + 2 * PAGE_SIZE);
     cursor.jump(BASE + PAGE_SIZE).expect("in the range");
     cursor.find_next(0_usize.wrapping_sub(BASE + PAGE_SIZE));
 }

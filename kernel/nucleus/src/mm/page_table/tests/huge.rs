@@ -81,7 +81,7 @@ fn claim_78_query_inside_a_huge_page_returns_all_of_it() {
     let (table, frames) = table_with_huge_page();
     let guard = disable_preempt();
     let va = BASE + 77 * PAGE_SIZE;
-    let mut cursor = table
+    let cursor = table
         .cursor(&guard, &(va..va + PAGE_SIZE))
         .expect("a legal range");
     let item = Some(huge(&frames, PageFlags::RW));

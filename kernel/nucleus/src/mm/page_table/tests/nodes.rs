@@ -41,7 +41,7 @@ fn claims_135_140_cursor_of_a_page_locks_one_node_and_makes_three() {
 fn choice_l15_read_only_cursor_allocates_nothing() {
     let (table, guard) = (user_table(), disable_preempt());
     let before = frame_counts();
-    let mut cursor = table
+    let cursor = table
         .cursor(&guard, &(BASE..BASE + PAGE_SIZE))
         .expect("a legal range");
     assert_eq!(cursor.guard_level(), 4);
@@ -100,7 +100,7 @@ fn claims_109_129_nodes_that_are_cut_off_are_stray_and_unlocked() {
         let node = super::super::node::Node::<UserPtConfig>::at(pt.start_paddr());
         assert!(node.is_stray() && !node.is_locked());
         drop((cursor, pt));
-        let mut again = open(&table, &guard, BASE..BASE + PAGE_SIZE);
+        let again = open(&table, &guard, BASE..BASE + PAGE_SIZE);
         assert_eq!(again.find_next(PAGE_SIZE), None);
         drop(again);
         table.validate();

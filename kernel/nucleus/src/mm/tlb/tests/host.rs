@@ -144,7 +144,7 @@ fn peer_066_early_answer_is_not_taken_for_a_later_request() {
         let mut everybody = CpuSet::new_empty();
         everybody.add(crate::cpu::CpuId::new(1));
         let (users, guard) = (AtomicCpuSet::new(everybody), disable_preempt());
-        let mut flusher = TlbFlusher::new(&users, &guard);
+        let flusher = TlbFlusher::new(&users, &guard);
         flusher.issue_tlb_flush(TlbFlushOp::Address(VA));
         flusher.dispatch_tlb_flush();
         assert_eq!((one.flushes.requested(), one.flushes.done()), (1, 0));

@@ -1,0 +1,112 @@
+//! Where a processor collects what it will flush.
+
+use alloc::vec::Vec;
+use core::cell::{Cell, UnsafeCell};
+use core::fmt;
+
+use super::ops::Ops;
+#[cfg(ktest)]
+use crate::arch::mmu;
+use crate::mm::frame::{AnyFrameMeta, Frame, Segment};
+
+/// A processor's place to collect flushes in. There is one: the flusher that
+/// collects first has it, and another one meanwhile flushes at once.
+pub(crate) struct FlushBuffers {
+    pub(super) is_taken: Cell<bool>,
+    pub(super) buffer: UnsafeCell<Buffer>,
+}
+
+#[derive(Debug)]
+pub(super) struct Buffer {
+    pub(super) ops: Ops,
+    pub(super) frames: Vec<Frame<dyn AnyFrameMeta>>,
+    pub(super) segments: Vec<Segment<dyn AnyFrameMeta>>,
+}
+
+/// Frames that a buffer has room for from the start; room for more is given back.
+const BUFFERED_FRAMES: usize = 1024;
+
+impl FlushBuffers {
+    pub(crate) const fn new() -> Self {
+        Self {
+            is_taken: Cell::new(false),
+            buffer: UnsafeCell::new(Buffer {
+                ops: Ops::new(),
+                frames: Vec::new(),
+                segments: Vec::new(),
+            }),
+        }
+    }
+
+    /// Makes room; without it, each frame is flushed by itself.
+    pub(crate) fn init(&self) {
+        if !self.is_taken.get() {
+            // SAFETY: This processor's, and not taken.
+            let buffer = unsafe { &mut *self.buffer.get() };
+            buffer.trim();
+        }
+    }
+
+    /// Gives a buffer back that an abandoned task took.
+    #[cfg(ktest)]
+    pub(crate) fn abandon(&self) {
+        if self.is_taken.replace(false) {
+            // SAFETY: This processor's, and the task that used it never runs on.
+            let buffer = unsafe { &mut *self.buffer.get() };
+            buffer.ops.clear();
+            mmu::flush_all_including_global();
+            buffer.frames.clear();
+            buffer.segments.clear();
+        }
+    }
+}
+
+impl Buffer {
+    /// Returns whether there is room for the usual number of frames, not more.
+    pub(super) fn is_trim(&self) -> bool {
+        self.frames.capacity() == BUFFERED_FRAMES && self.segments.capacity() == 0
+    }
+
+    /// Has room for the usual number of frames, and not for more.
+    #[cold]
+    pub(super) fn trim(&mut self) {
+        if self.frames.capacity() != BUFFERED_FRAMES && self.frames.is_empty() {
+            self.frames = Vec::new();
+            // Without memory, the next frame tries again.
+            let _ = self.frames.try_reserve_exact(BUFFERED_FRAMES);
+        }
+        if self.segments.capacity() != 0 && self.segments.is_empty() {
+            self.segments = Vec::new();
+        }
+    }
+}
+
+impl fmt::Debug for FlushBuffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlushBuffers")
+            .field("is_taken", &self.is_taken)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns whether a vector has room for one more, making it if it can.
+#[inline]
+pub(super) fn has_room<T>(vector: &mut Vec<T>) -> bool {
+    vector.len() < vector.capacity() || make_room(vector)
+}
+
+/// Adds an element to a vector that has room for it.
+#[inline(always)]
+pub(super) fn push_in_room<T>(vector: &mut Vec<T>, element: T) {
+    let len = vector.len();
+    debug_assert!(len < vector.capacity());
+    // SAFETY: There is room for one more, which is the vector's own memory.
+    unsafe { vector.as_mut_ptr().wrapping_add(len).write(element) };
+    // SAFETY: The element was just written.
+    unsafe { vector.set_len(len.wrapping_add(1)) };
+}
+
+#[cold]
+fn make_room<T>(vector: &mut Vec<T>) -> bool {
+    vector.try_reserve(1).is_ok()
+}

@@ -1,0 +1,113 @@
+//! What to flush.
+
+use core::ops::Range;
+
+use crate::arch::mmu;
+use crate::mm::{PAGE_SIZE, Vaddr, is_page_aligned};
+
+/// Pages, and operations, from which on everything is flushed instead.
+pub const FLUSH_ALL_THRESHOLD: usize = 32;
+
+/// What to flush.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlbFlushOp {
+    /// Everything but what is global.
+    All,
+    /// The page at an address, whatever its size, global or not.
+    Address(Vaddr),
+    /// The pages of a range.
+    Range(Range<Vaddr>),
+}
+
+impl TlbFlushOp {
+    /// Returns the first page and how many there are.
+    ///
+    /// # Panics
+    ///
+    /// Panics when a range is empty, or not whole pages.
+    pub(super) fn pages(&self) -> (Vaddr, usize) {
+        match self {
+            Self::All => (0, usize::MAX),
+            Self::Address(va) => (*va, 1),
+            Self::Range(range) => {
+                assert!(
+                    is_page_aligned(range.start) && is_page_aligned(range.end),
+                    "{range:#x?} is not whole pages"
+                );
+                assert!(range.start < range.end, "{range:#x?} has no pages");
+                (range.start, (range.end - range.start) / PAGE_SIZE)
+            }
+        }
+    }
+}
+
+/// Some operations; from the threshold on, everything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ops {
+    pages: [(Vaddr, usize); FLUSH_ALL_THRESHOLD],
+    len: usize,
+    total_pages: usize,
+    /// Global translations are meant as well.
+    pub(super) global: bool,
+}
+
+impl Ops {
+    pub(super) const fn new() -> Self {
+        Self {
+            pages: [(0, 0); FLUSH_ALL_THRESHOLD],
+            len: 0,
+            total_pages: 0,
+            global: false,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.total_pages == 0
+    }
+
+    fn is_all(&self) -> bool {
+        self.total_pages >= FLUSH_ALL_THRESHOLD
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, (start, pages): (Vaddr, usize)) {
+        if self.is_all() {
+            return;
+        }
+        // Each operation has a page at least, so the array has room.
+        self.pages[self.len] = (start, pages);
+        self.len += 1;
+        self.total_pages = self.total_pages.saturating_add(pages);
+    }
+
+    pub(super) fn append(&mut self, other: &Self) {
+        self.global |= other.global;
+        if other.is_all() {
+            self.total_pages = usize::MAX;
+        }
+        for op in &other.pages[..other.len] {
+            self.push(*op);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        (self.len, self.total_pages, self.global) = (0, 0, false);
+    }
+
+    /// Flushes on this processor.
+    pub(super) fn perform(&self) {
+        if self.is_all() {
+            if self.global {
+                mmu::flush_all_including_global();
+            } else {
+                mmu::flush_all_excluding_global();
+            }
+            return;
+        }
+        for (start, pages) in &self.pages[..self.len] {
+            for page in 0..*pages {
+                mmu::flush_page(start + page * PAGE_SIZE);
+            }
+        }
+    }
+}
