@@ -27,6 +27,8 @@ extern crate self as nucleus;
 pub mod arch;
 pub mod bench;
 pub mod boot;
+#[cfg(not(target_os = "none"))]
+pub mod check;
 pub mod console;
 pub mod cpu;
 pub mod error;
@@ -34,6 +36,7 @@ pub mod irq;
 pub mod ktest;
 pub mod log;
 pub mod mm;
+pub mod planted;
 pub mod prelude;
 pub mod sync;
 pub mod time;

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{CpuId, MAX_CPUS};
+use crate::planted::{Bug, is_planted};
 
 const _: () = assert!(MAX_CPUS <= u64::BITS as usize, "a set is one word");
 
@@ -92,6 +93,9 @@ impl AtomicCpuSet {
 
     /// Returns the set as of now, for someone who wrote the table before.
     pub fn load(&self) -> CpuSet {
+        if is_planted(Bug::UnorderedUsers) {
+            return CpuSet(self.0.load(Ordering::Acquire));
+        }
         // SeqCst, and a write although it changes nothing: the caller's writes
         // to the table are visible before the set is read.
         CpuSet(self.0.fetch_or(0, Ordering::SeqCst))

@@ -31,6 +31,7 @@ use super::frame::{AnyFrameMeta, Frame, Segment};
 use crate::arch::{cpu, mmu};
 use crate::cpu::{AtomicCpuSet, CpuSet, InAtomicMode};
 use crate::irq;
+use crate::planted::{Bug, is_planted};
 use crate::sync::rcu;
 
 mod buffer;
@@ -225,7 +226,7 @@ impl<'a> TlbFlusher<'a> {
             self.dispatch_tlb_flush();
             return;
         }
-        if is_local {
+        if is_local && !is_planted(Bug::SkippedFlush) {
             mmu::flush_page(va);
         }
         drop(keep);
@@ -294,10 +295,10 @@ impl<'a> TlbFlusher<'a> {
         }
         ops.global |= matches!(self.users, Users::All);
         let (is_local, targets) = self.targets();
-        if !targets.is_empty() {
+        if !targets.is_empty() && !is_planted(Bug::SkippedRequest) {
             ask(targets, ops);
         }
-        if is_local {
+        if is_local && !is_planted(Bug::SkippedFlush) {
             ops.perform();
         }
         let mut unsynced = self.unsynced.get();

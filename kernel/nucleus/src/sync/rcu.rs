@@ -24,6 +24,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use crate::arch::cpu;
 use crate::cpu::{CpuId, CpuSet, InAtomicMode};
 use crate::mm::frame::{AnyFrameMeta, Frame, Segment};
+use crate::planted::{Bug, is_planted};
 
 /// A processor's part in grace periods.
 pub(crate) struct RcuState {
@@ -137,7 +138,12 @@ pub(crate) fn read(_guard: &dyn InAtomicMode) -> ReadSection<'_> {
     if !is_inner {
         // SeqCst: the looks of this section come after it is announced. Pairs
         // with the fence in `keep`.
-        section.store(now.wrapping_add(1), Ordering::SeqCst);
+        let order = if is_planted(Bug::UnorderedSection) {
+            Ordering::Release
+        } else {
+            Ordering::SeqCst
+        };
+        section.store(now.wrapping_add(1), order);
     }
     ReadSection {
         is_inner,
@@ -166,7 +172,7 @@ pub(crate) fn keep(
     segments: &mut Vec<Segment<dyn AnyFrameMeta>>,
     flushing: CpuSet,
 ) {
-    if crate::cpu::num_cpus() == 1 {
+    if crate::cpu::num_cpus() == 1 || is_planted(Bug::EarlyFree) {
         return free_now(frames, segments);
     }
     // SeqCst: what was taken out was taken out before the sections are looked

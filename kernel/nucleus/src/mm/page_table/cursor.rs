@@ -27,6 +27,7 @@ use super::{PageTable, PageTableError};
 use crate::cpu::InAtomicMode;
 use crate::mm::paging::PagingConstsTrait;
 use crate::mm::{PagingLevel, Vaddr};
+use crate::planted::{Bug, is_planted};
 use crate::sync::rcu;
 
 /// A place in a range of a page table that can be looked at.
@@ -282,6 +283,18 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         self.here.set(self.here.get().below(child, self.va.get()));
     }
 
+    /// Remembers the node of a level that covers the current address, or as far
+    /// down as there are nodes: for checkers, to which it makes no difference.
+    #[cfg(not(target_os = "none"))]
+    pub(crate) fn remember(&self, level: PagingLevel) {
+        self.go_back();
+        while self.level() > level.max(1)
+            && let Child::Table(child) = self.entry()
+        {
+            self.descend(child);
+        }
+    }
+
     /// Returns the size of the current slot.
     #[inline(always)]
     pub(super) fn slot_size(&self) -> usize {
@@ -317,7 +330,12 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     #[inline]
     pub(super) fn slot_fits(&self, end: Vaddr) -> bool {
         let size = self.slot_size();
-        self.va.get() & (size - 1) == 0 && size <= end - self.va.get()
+        let window = if is_planted(Bug::WindowTooLong) {
+            end - self.va.get() + C::C::BASE_PAGE_SIZE
+        } else {
+            end - self.va.get()
+        };
+        self.va.get() & (size - 1) == 0 && size <= window
     }
 }
 
@@ -349,5 +367,8 @@ fn clone_item<C: PageTableConfig>(entry: C::E, level: PagingLevel) -> C::Item {
     // SAFETY: 1. the entry is the raw form of an item. 2. it stays the owner: the
     // value made of it is cloned and not dropped.
     let borrowed = core::mem::ManuallyDrop::new(unsafe { C::item_from_raw(paddr, level, prop) });
+    if is_planted(Bug::UncountedReference) {
+        return core::mem::ManuallyDrop::into_inner(borrowed);
+    }
     C::Item::clone(&borrowed)
 }

@@ -18,6 +18,7 @@ use super::node::{Child, Node};
 use super::{PageTableError, range_lock};
 use crate::mm::paging::{PagingConstsTrait, page_shift, page_size};
 use crate::mm::{PageFlags, PageProperty, PagingLevel, Vaddr};
+use crate::planted::{Bug, is_planted};
 
 /// A place in a range of a page table that can be changed.
 #[derive(Debug)]
@@ -88,7 +89,12 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     fn map_anywhere(&mut self, item: C::Item) -> Result<Option<PageTableFrag<C>>, PageTableError> {
         let level = C::item_level(&item);
         let size = self.check_item(level);
-        self.descend_to(level)?;
+        if let Err(error) = self.descend_to(level) {
+            if is_planted(Bug::LeakedByFailure) {
+                core::mem::forget(item);
+            }
+            return Err(error);
+        }
         let (paddr, level, prop) = C::item_into_raw(item);
         let entry = C::E::new_page(paddr, level, prop);
         let (index, node) = (self.0.index(), self.0.node());
@@ -161,7 +167,9 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
                 self.split_at(end)
             })
         };
-        self.0.move_to(start);
+        if result.is_ok() || !is_planted(Bug::MovedByFailure) {
+            self.0.move_to(start);
+        }
         result
     }
 
@@ -393,7 +401,8 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
         let (paddr, size) = (leaf.paddr(level), page_size::<C::C>(level - 1));
         let fill = |prop| {
             for part in 0..C::C::NR_ENTRIES {
-                child.fill(part, C::E::new_page(paddr + part * size, level - 1, prop));
+                let paddr = paddr + (part ^ usize::from(is_planted(Bug::SplitOutOfOrder))) * size;
+                child.fill(part, C::E::new_page(paddr, level - 1, prop));
             }
         };
         fill(leaf.prop(level));

@@ -33,6 +33,7 @@ use crate::mm::frame::meta::{self, MetaSlot};
 use crate::mm::frame::{AnyFrameMeta, DropHook, Frame, FrameAllocOptions};
 use crate::mm::paging::PagingConstsTrait;
 use crate::mm::{Infallible, Paddr, PagingLevel, Vaddr, VmReader};
+use crate::planted::{Bug, is_planted};
 
 /// The data of a frame that is a node.
 pub(crate) struct PageTablePageMeta<C: PageTableConfig> {
@@ -296,7 +297,8 @@ impl<C: PageTableConfig> Node<C> {
         let meta = self.meta();
         // Relaxed, and not atomic as a whole: the lock orders.
         let count = meta.nr_children.load(Ordering::Relaxed);
-        meta.nr_children.store(count - 1, Ordering::Relaxed);
+        let lost = u16::from(!is_planted(Bug::WrongChildCount));
+        meta.nr_children.store(count - lost, Ordering::Relaxed);
         old
     }
 

@@ -35,6 +35,7 @@ use crate::arch::memory;
 use crate::cpu::InAtomicMode;
 use crate::mm::paging::{PagingConstsTrait, page_shift, pte_index};
 use crate::mm::{Paddr, PagingLevel, Vaddr};
+use crate::planted::{Bug, is_planted};
 use crate::sync::rcu;
 
 /// What a cursor wants to do in its range.
@@ -76,7 +77,7 @@ pub(super) fn lock<C: PageTableConfig>(
         None => lock_covering(root, range.start, target, intent)?,
     };
     drop(section);
-    if level > 1 {
+    if level > 1 && !is_planted(Bug::SkippedLock) {
         lock_below(covering, level, range);
     }
     Ok((covering, level))
@@ -107,7 +108,9 @@ fn unlock_below<C: PageTableConfig>(node: Node<C>, level: PagingLevel, range: &R
 /// Marks a node and all below it stray, and unlocks them; returns the number of
 /// leaves among their entries. All of them are locked by the caller.
 pub(super) fn cut_off<C: PageTableConfig>(node: Node<C>, level: PagingLevel) -> usize {
-    node.mark_stray();
+    if !is_planted(Bug::UnmarkedStray) {
+        node.mark_stray();
+    }
     let mut leaves = usize::from(node.nr_children());
     // Nodes of level 1 have nothing but leaves.
     if level > 1 && leaves > 0 {

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::ops::Ops;
+use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
 
 /// A processor's requests, and how far it is with them.
@@ -60,6 +61,9 @@ impl FlushQueue {
             // Relaxed: changed under the lock, which is held.
             (ops, self.requested.load(Ordering::Relaxed))
         };
+        if is_planted(Bug::EarlyAnswer) {
+            self.done.store(number, Ordering::Release);
+        }
         ops.perform();
         // Release: the answer comes after the flush.
         self.done.store(number, Ordering::Release);
