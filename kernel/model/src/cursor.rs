@@ -137,7 +137,9 @@ fn window(table: &Table, cursor: &Cursor, len: usize) -> Result<Range<Address>, 
 /// Returns the end of an operation that found nothing in its window.
 fn miss(table: &Table, cursor: &Cursor, window: &Range<Address>) -> End {
     let rest = window.end..cursor.barrier.end;
-    let furthest = table.first_leaf(&rest).unwrap_or(cursor.barrier.end);
+    let furthest = table
+        .first_leaf(&rest)
+        .map_or(cursor.barrier.end, |start| start.max(window.end));
     End {
         table: table.clone(),
         at: window.end..=furthest,

@@ -1,4 +1,48 @@
-//! The checkers: they run the nucleus beside its specification, and try to break
-//! it. Called by `cargo xtask verify`.
-mod pair;
-fn main() {}
+//! Runs the checkers.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use verify::{Effort, exhaustive, faults, planted, random, report};
+
+/// Runs the nucleus beside its specification, and tries to break it.
+#[derive(Parser)]
+struct Arguments {
+    /// Minutes instead of seconds.
+    #[arg(long)]
+    deep: bool,
+    /// Checkers to run; all if none is named.
+    checkers: Vec<String>,
+}
+
+type Checker = fn(Effort) -> Vec<report::Row>;
+
+const CHECKERS: [(&str, Checker); 4] = [
+    ("random", random::run),
+    ("exhaustive", exhaustive::run),
+    ("faults", faults::run),
+    ("planted", planted::run),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let effort = match arguments.deep {
+        true => Effort::Deep,
+        false => Effort::Short,
+    };
+    report::note_panics();
+    let mut is_well = true;
+    for (name, checker) in CHECKERS {
+        let is_wanted = arguments.checkers.iter().any(|wanted| wanted == name);
+        if is_wanted || arguments.checkers.is_empty() {
+            eprintln!("{name} …");
+            for row in checker(effort) {
+                is_well &= row.print();
+            }
+        }
+    }
+    match is_well {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}

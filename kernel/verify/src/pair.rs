@@ -22,10 +22,10 @@ use nucleus::mm::{
 };
 
 /// What does not agree, in words.
-pub(crate) type Disagreement = String;
+pub type Disagreement = String;
 
 /// Returns the shape of the tables with so many entries a node.
-pub(crate) fn geometry(entries: usize) -> Geometry {
+pub fn geometry(entries: usize) -> Geometry {
     Geometry {
         page: PAGE_SIZE,
         levels: 3,
@@ -36,7 +36,7 @@ pub(crate) fn geometry(entries: usize) -> Geometry {
 }
 
 /// Returns the property of a number.
-pub(crate) fn property(number: Property) -> PageProperty {
+pub fn property(number: Property) -> PageProperty {
     const CACHES: [CachePolicy; 5] = [
         CachePolicy::Writeback,
         CachePolicy::Writethrough,
@@ -52,7 +52,7 @@ pub(crate) fn property(number: Property) -> PageProperty {
 }
 
 /// How many properties there are to choose from.
-pub(crate) const NR_PROPERTIES: Property = 40;
+pub const NR_PROPERTIES: Property = 40;
 
 fn number_of(prop: PageProperty) -> Result<Property, Disagreement> {
     (0..NR_PROPERTIES)
@@ -61,21 +61,21 @@ fn number_of(prop: PageProperty) -> Result<Property, Disagreement> {
 }
 
 /// A table and its specification.
-pub(crate) struct Pair<const ENTRIES: usize> {
-    pub(crate) subject: Subject<ENTRIES>,
-    pub(crate) book: Book,
+pub struct Pair<const ENTRIES: usize> {
+    pub subject: Subject<ENTRIES>,
+    pub book: Book,
 }
 
 /// The specification's side, and what is needed to compare.
-pub(crate) struct Book {
-    pub(crate) model: Table,
+pub struct Book {
+    pub model: Table,
     /// A handle of each item that was mapped.
     items: Vec<Segment<()>>,
     free_at_first: usize,
 }
 
 /// The real cursor.
-pub(crate) enum Real<'a, const ENTRIES: usize> {
+pub enum Real<'a, const ENTRIES: usize> {
     Read(page_table::Cursor<'a, TinyPtConfig<ENTRIES>>),
     Change(Driver<'a, ENTRIES>),
 }
@@ -98,7 +98,7 @@ enum Wanted {
 
 /// Whether an operation was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Done {
+pub enum Done {
     Yes,
     /// There was no memory for it.
     NoMemory,
@@ -106,7 +106,7 @@ pub(crate) enum Done {
 
 impl<const ENTRIES: usize> Pair<ENTRIES> {
     /// Makes an empty table, on the machine that the thread is a processor of.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let subject = Subject::new().expect("there is memory at first");
         let book = Book {
             model: Table::empty(geometry(ENTRIES)),
@@ -117,7 +117,7 @@ impl<const ENTRIES: usize> Pair<ENTRIES> {
     }
 
     /// Runs a script; says at which operation the two first disagree.
-    pub(crate) fn run(&mut self, script: &[Op]) -> Result<(), (usize, Disagreement)> {
+    pub fn run(&mut self, script: &[Op]) -> Result<(), (usize, Disagreement)> {
         let Self { subject, book } = self;
         let mut rest = script.iter().enumerate().peekable();
         while let Some((step, op)) = rest.next() {
@@ -152,7 +152,7 @@ impl<const ENTRIES: usize> Pair<ENTRIES> {
 
 impl Book {
     /// Opens both cursors; there are none if the specification refuses.
-    pub(crate) fn open<'a, const ENTRIES: usize>(
+    pub fn open<'a, const ENTRIES: usize>(
         &mut self,
         subject: &'a Subject<ENTRIES>,
         guard: &'a DisabledPreemptGuard,
@@ -185,7 +185,7 @@ impl Book {
     }
 
     /// Applies an operation to both; one that maps maps the item.
-    pub(crate) fn step<const ENTRIES: usize>(
+    pub fn step<const ENTRIES: usize>(
         &mut self,
         (subject, real): (&Subject<ENTRIES>, &mut Real<'_, ENTRIES>),
         cursor: &mut Cursor,
@@ -233,7 +233,7 @@ impl Book {
 
     /// Makes the item that an operation maps, if it maps one, and keeps a handle
     /// of it. Without memory, there is none.
-    pub(crate) fn item<const ENTRIES: usize>(&mut self, op: &Op) -> Option<TinyItem> {
+    pub fn item<const ENTRIES: usize>(&mut self, op: &Op) -> Option<TinyItem> {
         let Op::Map(level, prop) = *op else {
             return None;
         };
@@ -279,7 +279,7 @@ impl Book {
     }
 
     /// Compares everything.
-    pub(crate) fn compare<const ENTRIES: usize>(
+    pub fn compare<const ENTRIES: usize>(
         &self,
         subject: &Subject<ENTRIES>,
     ) -> Result<(), Disagreement> {
@@ -344,7 +344,7 @@ impl Book {
 }
 
 impl<'a, const ENTRIES: usize> Real<'a, ENTRIES> {
-    pub(crate) fn cursor(&self) -> &page_table::Cursor<'a, TinyPtConfig<ENTRIES>> {
+    pub fn cursor(&self) -> &page_table::Cursor<'a, TinyPtConfig<ENTRIES>> {
         match self {
             Self::Read(cursor) => cursor,
             Self::Change(driver) => driver.cursor(),
@@ -353,7 +353,7 @@ impl<'a, const ENTRIES: usize> Real<'a, ENTRIES> {
 }
 
 /// Returns whether a cursor that only looks lacks an operation.
-pub(crate) fn is_change(op: &Op) -> bool {
+pub fn is_change(op: &Op) -> bool {
     !matches!(op, Op::Query | Op::Find(_) | Op::Jump(_))
 }
 

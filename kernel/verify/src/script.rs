@@ -1,0 +1,80 @@
+//! Running scripts on simulated machines.
+
+use model::Op;
+use nucleus::arch::sim::{Config, Machine};
+use nucleus::mm::frame::frame_counts;
+
+use crate::pair::Pair;
+use crate::report::caught;
+
+/// Entries of a node in the tables that scripts are about: 64 pages in all.
+pub const ENTRIES: usize = 4;
+
+/// A machine to run scripts on, one after the other. It is replaced when
+/// something has gone wrong on it.
+#[derive(Debug, Default)]
+pub struct Bench {
+    machine: Option<Machine>,
+}
+
+impl Bench {
+    /// Runs a script; says where the real table and the specification disagree.
+    ///
+    /// # Errors
+    ///
+    /// What does not agree, with the operation.
+    pub fn check(&mut self, script: &[Op]) -> Result<(), String> {
+        self.run(|| {
+            Pair::<ENTRIES>::new()
+                .run(script)
+                .map_err(|(step, text)| describe(script, step, &text))
+        })
+    }
+
+    /// Runs something that has to leave as many frames free as there were.
+    ///
+    /// # Errors
+    ///
+    /// What the body says, how it panicked, or what it left behind.
+    pub fn run<R>(&mut self, body: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
+        let machine = self.machine.take().unwrap_or_else(|| {
+            Machine::new(Config {
+                ram: 4 << 20,
+                cpus: 1,
+                checked: false,
+            })
+        });
+        let checked = || {
+            let free = frame_counts().free;
+            let result = body()?;
+            match frame_counts().free {
+                now if now == free => Ok(result),
+                now => Err(format!("{now} frames are free in the end, not {free}")),
+            }
+        };
+        let result = caught(|| machine.on(0, checked)).flatten();
+        if result.is_ok() {
+            self.machine = Some(machine);
+        } else {
+            // Locks may be held, and frames be owned by nobody.
+            std::mem::forget(machine);
+        }
+        result
+    }
+
+    /// Ends the machine.
+    ///
+    /// # Errors
+    ///
+    /// What was left behind: guards, read sections, frames that wait.
+    pub fn end(mut self) -> Result<(), String> {
+        caught(|| drop(self.machine.take()))
+    }
+}
+
+/// Says at which operation of a script something is wrong.
+#[must_use]
+pub fn describe(script: &[Op], step: usize, text: &str) -> String {
+    let op = script.get(step).map(Op::to_string).unwrap_or_default();
+    format!("line {}, `{op}`: {text}", step + 1)
+}
