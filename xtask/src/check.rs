@@ -9,7 +9,14 @@ use crate::toolchain::Toolchain;
 use crate::{shell, tidy};
 
 /// Crates that build for the host by the user's own toolchain.
-const HOST_CRATES: [&str; 4] = ["xtask", "user", "nucleus", "nucleus-macros"];
+const HOST_CRATES: [&str; 6] = [
+    "xtask",
+    "user",
+    "model",
+    "nucleus",
+    "nucleus-macros",
+    "verify",
+];
 
 pub(crate) fn run() -> Result<u8> {
     let toolchain = Toolchain::find_or_install()?;

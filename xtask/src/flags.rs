@@ -19,7 +19,7 @@ pub(crate) struct Flags {
 pub(crate) enum Command {
     /// Boot Vostok; with a program, run it and exit with its status
     Run(RunOptions),
-    /// Run the tests: host, kernel, programs
+    /// Run the tests: host, kernel, programs, checkers
     Test(TestOptions),
     /// Count the instructions of the memory core's operations
     Bench(BenchOptions),
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Check,
     /// List the memory core's claims that no test carries the number of
     Claims,
+    /// Run the checkers, which try to break the memory core
+    Verify(VerifyOptions),
     /// Install what the other commands need, which they also do by themselves
     Setup(SetupOptions),
 }
@@ -95,6 +97,9 @@ pub(crate) struct TestOptions {
     /// Only the programs, run on Linux and on Vostok
     #[arg(long)]
     pub(crate) programs: bool,
+    /// Only the checkers, for some tens of seconds each
+    #[arg(long)]
+    pub(crate) checkers: bool,
     #[command(flatten)]
     pub(crate) machine: MachineOptions,
     /// Write a JUnit report
@@ -119,6 +124,24 @@ pub(crate) struct BenchOptions {
 
 impl BenchOptions {
     /// Returns whether a benchmark of this name is to be counted.
+    pub(crate) fn selects(&self, name: &str) -> bool {
+        self.filter
+            .as_ref()
+            .is_none_or(|filter| name.contains(filter))
+    }
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct VerifyOptions {
+    /// Show only checkers whose names contain this
+    pub(crate) filter: Option<String>,
+    /// Minutes instead of seconds
+    #[arg(long)]
+    pub(crate) deep: bool,
+}
+
+impl VerifyOptions {
+    /// Returns whether a checker of this name is to be shown.
     pub(crate) fn selects(&self, name: &str) -> bool {
         self.filter
             .as_ref()

@@ -25,6 +25,7 @@ mod symbolize;
 mod test;
 mod tidy;
 mod toolchain;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Check => check::run(),
         Command::Claims => claims::run(),
+        Command::Verify(options) => verify::run(&options),
         Command::Setup(options) => toolchain::setup(options.all),
     };
     match result {

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: three rings of tests, and one summary.
+//! `cargo xtask test`: the rings of tests, and one summary.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::flags::TestOptions;
 use crate::shell::{self, Progress};
 use crate::toolchain::Toolchain;
-use crate::{artifacts, interrupt, junit, kernel_tests, programs};
+use crate::{artifacts, interrupt, junit, kernel_tests, programs, verify};
 
 /// What became of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,8 @@ impl TestOptions {
 }
 
 pub(crate) fn run(options: &TestOptions) -> Result<u8> {
-    let all = !options.host && !options.kernel && !options.programs;
+    let one = options.host || options.kernel || options.programs || options.checkers;
+    let all = !one;
     let mut outcomes = Vec::new();
     if all || options.host {
         outcomes.extend(show(run_host(options)?));
@@ -59,6 +60,9 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     }
     if all || options.programs {
         outcomes.extend(show(programs::run(options)?));
+    }
+    if all || options.checkers {
+        outcomes.extend(show(verify::outcomes(options.filter.as_deref())?));
     }
     if let Some(path) = &options.junit {
         fs::write(path, junit::report(&outcomes))
@@ -86,7 +90,7 @@ fn show(outcomes: Vec<Outcome>) -> Vec<Outcome> {
 
 /// Prints the counts, ring by ring and then of all, and returns the status.
 fn summarise(outcomes: &[Outcome]) -> u8 {
-    for ring in ["host", "kernel", "programs"] {
+    for ring in ["host", "kernel", "programs", "checkers"] {
         let of_ring: Vec<_> = outcomes
             .iter()
             .filter(|outcome| outcome.ring == ring)
@@ -131,6 +135,8 @@ fn run_host(options: &TestOptions) -> Result<Vec<Outcome>> {
         "test",
         "--package=nucleus",
         "--package=nucleus-macros",
+        "--package=model",
+        "--package=verify",
         "--package=xtask",
     ]);
     let mut outcomes = cargo_test("the host's tests", cargo, options)?;

@@ -136,3 +136,50 @@ pub fn parse(text: &str) -> Result<alloc::vec::Vec<Op>, String> {
 pub fn print<'a>(ops: impl IntoIterator<Item = &'a Op>) -> String {
     ops.into_iter().map(|op| format!("{op}\n")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::{Op, parse, print};
+    use crate::Intent;
+
+    #[test]
+    fn script_reads_back_as_it_was_written() {
+        let ops = vec![
+            Op::Open(Intent::Read, 3..9),
+            Op::Open(Intent::Change, 0..4),
+            Op::Query,
+            Op::Find(1),
+            Op::Jump(2),
+            Op::Map(2, 7),
+            Op::Take(3),
+            Op::Protect(4, 5),
+            Op::ProtectAll(6, 1),
+            Op::Split(0),
+            Op::Remember(3),
+            Op::Close,
+        ];
+        assert_eq!(parse(&print(&ops)), Ok(ops));
+    }
+
+    #[test]
+    fn comments_and_empty_lines_are_passed_over() {
+        assert_eq!(parse("# a\n\n  query # b\n"), Ok(vec![Op::Query]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        for (text, wrong) in [
+            ("query\nmap 1", "line 2: `map 1` is too short"),
+            ("take x", "line 1: `x` is no number"),
+            ("open all 0..1", "line 1: `all` is no intent"),
+            ("open read 0", "line 1: `0` is no range"),
+            ("close now", "line 1: `now` is too much"),
+            ("fly", "line 1: `fly` is no operation"),
+            ("map 300 1", "line 1: `300` is no number"),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), wrong);
+        }
+    }
+}

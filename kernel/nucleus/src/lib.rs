@@ -27,7 +27,7 @@ extern crate self as nucleus;
 pub mod arch;
 pub mod bench;
 pub mod boot;
-#[cfg(not(target_os = "none"))]
+#[cfg(feature = "planted")]
 pub mod check;
 pub mod console;
 pub mod cpu;

@@ -6,6 +6,7 @@
 //! * [`exhaustive`]: every state of a tiny table, under every operation.
 //! * [`faults`]: every allocation of every operation fails once.
 //! * [`planted`]: bugs on purpose, each of which a checker has to find.
+//! * [`script`]: running scripts, and those that are kept.
 //! * [`report`]: the lines in which they say what they found.
 
 #![forbid(unsafe_code)]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use verify::{Effort, exhaustive, faults, planted, random, report};
+use verify::{Effort, exhaustive, faults, planted, random, report, script};
 
 /// Runs the nucleus beside its specification, and tries to break it.
 #[derive(Parser)]
@@ -17,7 +17,8 @@ struct Arguments {
 
 type Checker = fn(Effort) -> Vec<report::Row>;
 
-const CHECKERS: [(&str, Checker); 4] = [
+const CHECKERS: [(&str, Checker); 5] = [
+    ("kept", script::run),
     ("random", random::run),
     ("exhaustive", exhaustive::run),
     ("faults", faults::run),

@@ -1,8 +1,8 @@
 //! Long random scripts.
 //!
 //! When the real table and the specification disagree, the script is shrunk to
-//! one that is about as short as can be, and printed. Put into `scripts/`, it is
-//! replayed before all others for ever.
+//! one that is about as short as can be, and printed, to be kept
+//! ([`KEPT`](crate::script::KEPT)).
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -18,9 +18,6 @@ use crate::script::{Bench, ENTRIES};
 
 /// Pages of the tables that scripts are about.
 const PAGES: usize = ENTRIES.pow(3);
-
-/// Scripts that found something once, and some that are worth keeping.
-const KEPT: &[(&str, &str)] = &include!("../scripts/list.in");
 
 /// Returns a range of pages: mostly a legal one, and often one of whole nodes.
 fn range() -> impl Strategy<Value = Range<usize>> {
@@ -96,8 +93,17 @@ pub fn search(cases: u32, seed: u8) -> Result<u64, String> {
         operations.set(operations.get() + ops.len() as u64);
         bench.borrow_mut().check(&ops).map_err(TestCaseError::fail)
     });
+    conclude(result, bench.into_inner()).map(|()| operations.get())
+}
+
+/// Says what a search has found.
+///
+/// # Errors
+///
+/// The shortest script found, and what is wrong with it.
+pub fn conclude(result: Result<(), TestError<Vec<Op>>>, bench: Bench) -> Result<(), String> {
     match result {
-        Ok(()) => bench.into_inner().end().map(|()| operations.get()),
+        Ok(()) => bench.end(),
         Err(TestError::Fail(reason, ops)) => {
             Err(format!("{reason}\n{}", model::script::print(&ops)))
         }
@@ -105,28 +111,16 @@ pub fn search(cases: u32, seed: u8) -> Result<u64, String> {
     }
 }
 
-/// Runs the kept scripts, and then random ones.
+/// Runs random scripts.
 #[must_use]
 pub fn run(effort: Effort) -> Vec<Row> {
-    let replay = |(name, text): &(&str, &str)| {
-        let ops = model::script::parse(text)?;
-        Bench::default()
-            .check(&ops)
-            .map_err(|text| format!("{name}: {text}"))
-    };
-    let kept = Row {
-        claim: "scripts that found a bug once find none",
-        checker: "replay",
-        cases: format!("{} scripts", KEPT.len()),
-        result: KEPT.iter().try_for_each(replay),
-    };
     let cases = match effort {
         Effort::Short => 20_000,
         Effort::Deep => 2_000_000,
     };
     let found = search(cases, 1);
     let operations = found.as_ref().map_or(0, |count| *count);
-    let random = Row {
+    vec![Row {
         claim: "page tables and cursors do what the specification says",
         checker: "random scripts",
         cases: format!(
@@ -135,6 +129,5 @@ pub fn run(effort: Effort) -> Vec<Row> {
             grouped(operations)
         ),
         result: found.map(drop),
-    };
-    vec![kept, random]
+    }]
 }

@@ -1,14 +1,49 @@
-//! Running scripts on simulated machines.
+//! Running scripts on simulated machines, and the scripts that are kept.
+
+use std::cell::Cell;
 
 use model::Op;
 use nucleus::arch::sim::{Config, Machine};
 use nucleus::mm::frame::frame_counts;
 
 use crate::pair::Pair;
-use crate::report::caught;
+use crate::report::{Row, caught};
+use crate::{Effort, faults};
 
 /// Entries of a node in the tables that scripts are about: 64 pages in all.
 pub const ENTRIES: usize = 4;
+
+/// Scripts that found something once, and some that are worth keeping, by name.
+pub const KEPT: &[(&str, &str)] = &[
+    (
+        "huge-page-in-parts",
+        include_str!("../scripts/huge-page-in-parts.script"),
+    ),
+    (
+        "take-without-memory",
+        include_str!("../scripts/take-without-memory.script"),
+    ),
+];
+
+/// Runs the kept scripts, once as they are and once with failing allocations.
+#[must_use]
+pub fn run(_effort: Effort) -> Vec<Row> {
+    let replay = |(name, text): &(&str, &str)| {
+        let (ops, failures) = (model::script::parse(text)?, Cell::new(0));
+        let mut bench = Bench::default();
+        bench
+            .check(&ops)
+            .and_then(|()| faults::check(&mut bench, &ops, &failures))
+            .and_then(|()| bench.end())
+            .map_err(|text| format!("{name}: {text}"))
+    };
+    vec![Row {
+        claim: "scripts that found a bug once find none",
+        checker: "kept scripts",
+        cases: format!("{} scripts", KEPT.len()),
+        result: KEPT.iter().try_for_each(replay),
+    }]
+}
 
 /// A machine to run scripts on, one after the other. It is replaced when
 /// something has gone wrong on it.
@@ -25,7 +60,7 @@ impl Bench {
     /// What does not agree, with the operation.
     pub fn check(&mut self, script: &[Op]) -> Result<(), String> {
         self.run(|| {
-            Pair::<ENTRIES>::new()
+            Pair::<ENTRIES>::empty()
                 .run(script)
                 .map_err(|(step, text)| describe(script, step, &text))
         })

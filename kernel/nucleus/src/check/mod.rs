@@ -3,7 +3,7 @@
 //! Checkers are safe code outside of this crate; what they check is not safe to
 //! call on tables that processors use. [`Subject`] is a page table of a tiny
 //! geometry, which no processor can load, so that everything may be done to it.
-//! It runs on the simulated machine.
+//! It runs on the simulated machine. Built with the feature `planted` alone.
 
 use core::ops::Range;
 

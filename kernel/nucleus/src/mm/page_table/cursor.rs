@@ -285,7 +285,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
 
     /// Remembers the node of a level that covers the current address, or as far
     /// down as there are nodes: for checkers, to which it makes no difference.
-    #[cfg(not(target_os = "none"))]
+    #[cfg(feature = "planted")]
     pub(crate) fn remember(&self, level: PagingLevel) {
         self.go_back();
         while self.level() > level.max(1)

@@ -208,8 +208,8 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     ///
     /// # Errors
     ///
-    /// [`PageTableError::NoMemory`] when a huge mapping cannot be split; every
-    /// address translates as before.
+    /// [`PageTableError::NoMemory`] when a huge mapping cannot be split; the cursor
+    /// is then where it was, and every address translates as before.
     ///
     /// # Panics
     ///
@@ -239,7 +239,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
                 Child::Leaf(_) if self.0.slot_fits(end) => {
                     return Ok(Some(self.take_and_advance(index)));
                 }
-                Child::Leaf(entry) => self.split(index, entry)?,
+                Child::Leaf(entry) => self.split_or_return(index, entry, end - len)?,
             }
         }
         Ok(None)
@@ -255,8 +255,8 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     ///
     /// # Errors
     ///
-    /// [`PageTableError::NoMemory`] when a huge mapping cannot be split; every
-    /// address translates as before.
+    /// [`PageTableError::NoMemory`] when a huge mapping cannot be split; the cursor
+    /// is then where it was, and every address translates as before.
     ///
     /// # Panics
     ///
@@ -288,7 +288,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
                     self.0.move_to(range.end);
                     return Ok(Some(range));
                 }
-                Child::Leaf(entry) => self.split(index, entry)?,
+                Child::Leaf(entry) => self.split_or_return(index, entry, end - len)?,
             }
         }
         Ok(None)
@@ -390,6 +390,21 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
             len: self.0.slot_size(),
             num_frames,
         }
+    }
+
+    /// As [`Self::split`], but goes back to `start` if that fails.
+    #[cold]
+    fn split_or_return(
+        &mut self,
+        index: usize,
+        leaf: C::E,
+        start: Vaddr,
+    ) -> Result<(), PageTableError> {
+        let result = self.split(index, leaf);
+        if result.is_err() {
+            self.0.move_to(start);
+        }
+        result
     }
 
     /// Splits the current leaf into a table of leaves of the next level, each
