@@ -25,6 +25,7 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use super::GetFrameError;
 use super::buddy::{Buddy, NR_ORDERS};
 use super::meta::{self, Mark, MetaSlot};
 use crate::arch::{cpu, memory, watch};
@@ -70,6 +71,11 @@ impl BuddyAllocator {
     /// Recounts the free frames from scratch.
     pub(crate) fn recount(&self) -> usize {
         self.0.lock().recount()
+    }
+
+    /// Takes one frame by its address; returns whether it was free.
+    fn take(&self, frame: Paddr) -> bool {
+        self.0.lock().take(frame)
     }
 
     /// Moves a batch of single frames into a cache.
@@ -322,6 +328,26 @@ pub(super) fn alloc_contiguous(size: usize, align: usize) -> Option<Paddr> {
         drain_local_cache();
         pool.alloc(size, align)
     })
+}
+
+/// Takes an unused frame by its address. A pool of somebody else's is not asked:
+/// it is his business what he does with its frames.
+///
+/// # Errors
+///
+/// What the frame is instead of unused; [`GetFrameError::Busy`], too, if it is in
+/// the cache of another processor or on its way there.
+pub(super) fn take_at(frame: Paddr) -> Result<(), GetFrameError> {
+    meta::slot_of(frame)?.check_unused()?;
+    let memory = memory::memory();
+    if memory.pool.get().is_some() || memory.buddy.take(frame) {
+        return Ok(());
+    }
+    drain_local_cache();
+    match memory.buddy.take(frame) {
+        true => Ok(()),
+        false => Err(GetFrameError::Busy),
+    }
 }
 
 /// Gives all frames in this processor's cache to the pool.

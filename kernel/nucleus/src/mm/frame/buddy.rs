@@ -60,6 +60,23 @@ impl Buddy {
         Some(block)
     }
 
+    /// Takes one frame by its address; returns whether it was free.
+    pub(super) fn take(&mut self, frame: Paddr) -> bool {
+        let block_of = |order: usize| {
+            let slot = meta::slot_of(frame & !((PAGE_SIZE << order) - 1)).ok()?;
+            (slot.free_order() == Some(order as u8)).then_some((slot, order))
+        };
+        let Some((block, order)) = (0..NR_ORDERS).find_map(block_of) else {
+            return false;
+        };
+        self.unlink(block, order);
+        self.nr_free -= 1 << order;
+        let start = block.frame_paddr();
+        self.free_range(start..frame);
+        self.free_range(frame + PAGE_SIZE..start + (PAGE_SIZE << order));
+        true
+    }
+
     /// Gives frames back, merging blocks as far as that goes.
     pub(super) fn free(&mut self, block: &'static MetaSlot, order: usize) {
         self.nr_free += 1 << order;

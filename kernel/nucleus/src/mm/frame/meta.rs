@@ -247,6 +247,19 @@ impl MetaSlot {
             .store(MetaVtable::number_of::<M>(), Ordering::Relaxed);
     }
 
+    /// Says whether the frame is unused.
+    ///
+    /// # Errors
+    ///
+    /// What it is instead.
+    pub(super) fn check_unused(&self) -> Result<(), GetFrameError> {
+        // Relaxed: a snapshot.
+        match self.ref_count.load(Ordering::Relaxed) {
+            REF_COUNT_UNUSED => Ok(()),
+            seen => Err(self.why_not(seen)),
+        }
+    }
+
     /// Why a frame in this state is not unused.
     #[cold]
     fn why_not(&self, seen: u32) -> GetFrameError {

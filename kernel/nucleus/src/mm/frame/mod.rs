@@ -56,12 +56,24 @@ pub struct Frame<M: AnyFrameMeta + ?Sized> {
 }
 
 impl<M: AnyFrameMeta> Frame<M> {
-    /// Claims an unused frame by its address, for a type.
+    /// Claims an unused frame by its address, for a type. It is taken out of the
+    /// allocator, to which it returns when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// What the frame is instead of unused; [`GetFrameError::Busy`], too, if it is
+    /// among those that another processor keeps at hand. Nothing has changed then.
+    pub fn from_unused(paddr: Paddr, data: M) -> Result<Self, GetFrameError> {
+        allocator::take_at(paddr)?;
+        Self::claim(paddr, data)
+    }
+
+    /// Claims an unused frame that the allocator does not have.
     ///
     /// # Errors
     ///
     /// What the frame is instead of unused; nothing has changed then.
-    pub fn from_unused(paddr: Paddr, data: M) -> Result<Self, GetFrameError> {
+    pub(crate) fn claim(paddr: Paddr, data: M) -> Result<Self, GetFrameError> {
         let slot = meta::slot_of(paddr)?;
         slot.claim(data)?;
         slot.finish_shared();

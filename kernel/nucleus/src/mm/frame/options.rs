@@ -109,7 +109,7 @@ impl FrameAllocOptions {
         }
         let size = nr_frames.checked_mul(PAGE_SIZE).ok_or(Error::NoMemory)?;
         let start = allocator::alloc_contiguous(size, self.align).ok_or(Error::NoMemory)?;
-        match Segment::from_unused(start..start + size, data_of) {
+        match Segment::claim(start..start + size, data_of) {
             Ok(segment) => {
                 if self.zeroed {
                     zero(start, size);

@@ -20,8 +20,8 @@ pub struct Segment<M: AnyFrameMeta + ?Sized> {
 }
 
 impl<M: AnyFrameMeta> Segment<M> {
-    /// Claims unused frames by their addresses; `data_of` makes the data of the
-    /// frame at each address, in ascending order.
+    /// Claims unused frames by their addresses, as [`Frame::from_unused`] does;
+    /// `data_of` makes the data of the frame at each address, in ascending order.
     ///
     /// # Errors
     ///
@@ -36,6 +36,22 @@ impl<M: AnyFrameMeta> Segment<M> {
         range: Range<Paddr>,
         mut data_of: impl FnMut(Paddr) -> M,
     ) -> Result<Self, GetFrameError> {
+        Self::collect(range, |paddr| Frame::from_unused(paddr, data_of(paddr)))
+    }
+
+    /// As [`Self::from_unused`], of frames that the allocator does not have.
+    pub(super) fn claim(
+        range: Range<Paddr>,
+        mut data_of: impl FnMut(Paddr) -> M,
+    ) -> Result<Self, GetFrameError> {
+        Self::collect(range, |paddr| Frame::claim(paddr, data_of(paddr)))
+    }
+
+    /// Makes a segment of the frames that `get` gets one by one.
+    fn collect(
+        range: Range<Paddr>,
+        mut get: impl FnMut(Paddr) -> Result<Frame<M>, GetFrameError>,
+    ) -> Result<Self, GetFrameError> {
         if !is_page_aligned(range.start) || !is_page_aligned(range.end) {
             return Err(GetFrameError::NotAligned);
         }
@@ -49,8 +65,7 @@ impl<M: AnyFrameMeta> Segment<M> {
             _type: PhantomData,
         };
         for paddr in range.step_by(PAGE_SIZE) {
-            let frame = Frame::from_unused(paddr, data_of(paddr))?;
-            claimed.range.end = frame.into_raw() + PAGE_SIZE;
+            claimed.range.end = get(paddr)?.into_raw() + PAGE_SIZE;
         }
         Ok(claimed)
     }

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use super::meta::{self, REF_COUNT_MAX, SLOT_SIZE};
 use super::{
     AnyFrameMeta, DropHook, Frame, FrameAllocOptions, GetFrameError, Segment, UFrame, UniqueFrame,
-    UntypedMem, frame_counts,
+    UntypedMem, frame_counts, validate_free_frames,
 };
 use crate::arch::memory;
 use crate::impl_frame_meta_for;
@@ -28,8 +28,7 @@ fn frame() -> Frame<()> {
         .expect("enough memory")
 }
 
-/// Returns the address of a frame that nobody uses, and the frame to keep others
-/// from it: the frame is put back when that is dropped.
+/// Returns the address of a frame that nobody uses.
 fn unused() -> Paddr {
     let frame = frame();
     frame.start_paddr()
@@ -46,18 +45,6 @@ fn claim(paddr: Paddr) -> Result<Frame<Mark>, GetFrameError> {
 
 /// Returns an address of RAM that is the kernel's for ever.
 const RESERVED: Paddr = 0;
-
-/// Takes a frame out of the allocator's hands without making it a frame.
-fn with_unclaimed_frame(body: impl FnOnce(Paddr)) {
-    let unique = UniqueFrame::try_from(frame()).expect("it has one reference");
-    let slot = unique.into_slot();
-    // The test plays the allocator, which has the frame from here to the end.
-    slot.set_reference_count(u32::MAX);
-    body(slot.frame_paddr());
-    slot.set_reference_count(u32::MAX - 1);
-    // SAFETY: The frame is unique again, and its owner was forgotten above.
-    drop(unsafe { UniqueFrame::<()>::from_slot(slot) });
-}
 
 #[ktest]
 fn claims_7_8_slot_is_32_bytes_at_its_frames_place() {
@@ -77,15 +64,35 @@ fn claims_7_8_slot_is_32_bytes_at_its_frames_place() {
 
 #[ktest]
 fn claim_30_unused_frame_is_claimed_with_one_reference() {
-    with_unclaimed_frame(|paddr| {
-        let frame = claim(paddr).expect("nobody uses it");
-        assert_eq!((frame.reference_count(), frame.meta()), (1, &Mark(7)));
-        assert_eq!(
-            (frame.start_paddr(), frame.size(), frame.map_level()),
-            (paddr, PAGE_SIZE, 1)
-        );
-        core::mem::forget(frame);
-    });
+    let paddr = unused();
+    let frame = claim(paddr).expect("nobody uses it");
+    assert_eq!((frame.reference_count(), frame.meta()), (1, &Mark(7)));
+    assert_eq!(
+        (frame.start_paddr(), frame.size(), frame.map_level()),
+        (paddr, PAGE_SIZE, 1)
+    );
+}
+
+#[ktest]
+fn claimed_frame_is_the_allocators_no_more_until_it_is_dropped() {
+    let free = frame_counts().free;
+    let all = FrameAllocOptions::new()
+        .alloc_segment(16)
+        .expect("enough memory");
+    let range = all.paddr_range();
+    drop(all);
+    // In the middle of a free block, at its start, and at its end.
+    for index in [5, 0, 15, 8] {
+        let paddr = range.start + index * PAGE_SIZE;
+        let claimed = claim(paddr).expect("nobody uses it");
+        assert_eq!(frame_counts().free, free - 1);
+        validate_free_frames();
+        let frames: Vec<_> = (0..64).map(|_| frame()).collect();
+        assert!(frames.iter().all(|frame| frame.start_paddr() != paddr));
+        drop((claimed, frames));
+    }
+    assert_eq!(frame_counts().free, free);
+    validate_free_frames();
 }
 
 #[ktest]
@@ -103,12 +110,11 @@ fn claim_32_unique_and_busy_frames_are_not_claimed() {
         claim(unique.start_paddr()).err(),
         Some(GetFrameError::Unique)
     );
-    with_unclaimed_frame(|paddr| {
-        slot(paddr).set_busy(true);
-        assert_eq!(claim(paddr).err(), Some(GetFrameError::Busy));
-        assert_eq!(Frame::from_in_use(paddr).err(), Some(GetFrameError::Busy));
-        slot(paddr).set_busy(false);
-    });
+    let paddr = unused();
+    slot(paddr).set_busy(true);
+    assert_eq!(claim(paddr).err(), Some(GetFrameError::Busy));
+    assert_eq!(Frame::from_in_use(paddr).err(), Some(GetFrameError::Busy));
+    slot(paddr).set_busy(false);
 }
 
 #[ktest]
@@ -296,16 +302,13 @@ fn claim_44_unique_frame_is_shared_with_one_reference() {
 
 #[ktest]
 fn unique_frames_data_can_be_changed_and_replaced() {
-    with_unclaimed_frame(|paddr| {
-        let mut unique = UniqueFrame::from_unused(paddr, Mark(1)).expect("nobody uses it");
-        unique.meta_mut().0 = 2;
-        assert_eq!(unique.meta(), &Mark(2));
-        let unique = unique.repurpose(Other);
-        let frame: Frame<dyn AnyFrameMeta> = Frame::from(unique).into();
-        assert!(Frame::<Mark>::try_from(frame.clone()).is_err());
-        let frame = Frame::<Other>::try_from(frame).expect("it is of the new type");
-        core::mem::forget(frame);
-    });
+    let mut unique = UniqueFrame::from_unused(unused(), Mark(1)).expect("nobody uses it");
+    unique.meta_mut().0 = 2;
+    assert_eq!(unique.meta(), &Mark(2));
+    let unique = unique.repurpose(Other);
+    let frame: Frame<dyn AnyFrameMeta> = Frame::from(unique).into();
+    assert!(Frame::<Mark>::try_from(frame.clone()).is_err());
+    assert!(Frame::<Other>::try_from(frame).is_ok());
 }
 
 #[ktest]

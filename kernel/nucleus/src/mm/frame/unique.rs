@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 use super::meta::{self, MetaSlot};
-use super::{AnyFrameMeta, Frame, GetFrameError};
+use super::{AnyFrameMeta, Frame, GetFrameError, allocator};
 use crate::mm::{PAGE_SIZE, Paddr};
 
 /// The owner of a frame that nobody else can get at.
@@ -19,12 +19,14 @@ pub struct UniqueFrame<M: AnyFrameMeta + ?Sized> {
 }
 
 impl<M: AnyFrameMeta> UniqueFrame<M> {
-    /// Claims an unused frame by its address, for a type.
+    /// Claims an unused frame by its address, for a type. It is taken out of the
+    /// allocator, to which it returns when it is dropped.
     ///
     /// # Errors
     ///
-    /// What the frame is instead of unused; nothing has changed then.
+    /// As [`Frame::from_unused`].
     pub fn from_unused(paddr: Paddr, data: M) -> Result<Self, GetFrameError> {
+        allocator::take_at(paddr)?;
         let slot = meta::slot_of(paddr)?;
         slot.claim(data)?;
         slot.finish_unique();

@@ -428,7 +428,7 @@ pub(super) unsafe fn adopt<C: PageTableConfig>(paddr: Paddr, level: PagingLevel)
     let slot = meta::slot_of(paddr).expect("nodes are in RAM");
     slot.make_claimable();
     let data = PageTablePageMeta::<C>::new(level, false);
-    let frame = Frame::from_unused(paddr, data).expect("the frame was just made claimable");
+    let frame = Frame::claim(paddr, data).expect("the frame was just made claimable");
     let node = Node::<C>::at(frame.into_raw());
     let is_root = level == C::C::NR_LEVELS;
     let own = if is_root {

@@ -203,15 +203,13 @@ mod host {
             ..Config::default()
         });
         for _ in 0..200 {
-            // A frame that is out of the allocator, and unused.
             let paddr = machine.on(0, || {
                 let frame = FrameAllocOptions::new()
                     .alloc_frame()
                     .expect("enough memory");
-                let paddr = frame.into_raw();
-                crate::mm::frame::meta::slot_of(paddr)
-                    .expect("it is a frame")
-                    .set_reference_count(u32::MAX);
+                let paddr = frame.start_paddr();
+                drop(frame);
+                super::super::drain_local_cache();
                 paddr
             });
             let claims: usize = std::thread::scope(|scope| {

@@ -2,7 +2,7 @@
 
 use super::{
     AnyFrameMeta, Error, FrameAllocOptions, GetFrameError, Mark, PAGE_SIZE, Segment, USegment, Vec,
-    frame, frame_counts, memory, slot, with_unclaimed_frame,
+    frame, frame_counts, memory, slot,
 };
 use crate::prelude::ktest;
 
@@ -29,21 +29,20 @@ fn claim_50_failed_segment_gives_back_what_it_claimed() {
 
 #[ktest]
 fn failed_segment_leaves_the_frames_before_unused() {
-    with_unclaimed_frame(|first| {
-        // The frame after this one is anything but unused, or the range ends.
-        let range = first..first + 2 * PAGE_SIZE;
-        if slot(first + PAGE_SIZE).is_unused() {
-            return;
-        }
-        assert!(Segment::from_unused(range, |_| Mark(0)).is_err());
-        // It went to the allocator as a frame does; take it from there again.
-        let again = FrameAllocOptions::new()
-            .zeroed(false)
-            .alloc_frame()
-            .expect("it is free");
-        assert_eq!(again.start_paddr(), first);
-        core::mem::forget(again);
-    });
+    let free = frame_counts().free;
+    let mut frames = FrameAllocOptions::new()
+        .alloc_segment(2)
+        .expect("enough memory");
+    let range = frames.paddr_range();
+    drop(frames.next());
+    assert_eq!(
+        Segment::from_unused(range.clone(), |_| Mark(0)).err(),
+        Some(GetFrameError::InUse)
+    );
+    assert_eq!(frame_counts().free, free - 1);
+    drop(frames);
+    let again = Segment::from_unused(range, |_| Mark(0)).expect("both are free");
+    assert_eq!(frame_counts().free, free - again.size() / PAGE_SIZE);
 }
 
 #[ktest]
