@@ -11,10 +11,10 @@ use crate::arch::mmu;
 use crate::error::{Error, Result};
 use crate::mm::frame::{UFrame, USegment};
 use crate::mm::io_mem::IoMem;
-use crate::mm::page_table::{self, MappedItem, PageTableFrag, UserPtConfig};
+use crate::mm::page_table::{self, MappedItem, UserPtConfig};
 use crate::mm::paging::{PagingConsts, largest_pages, page_size};
 use crate::mm::prop::{PageFlags, PageProperty, PrivilegedPageFlags};
-use crate::mm::tlb::{TlbFlushOp, TlbFlusher};
+use crate::mm::tlb::TlbFlusher;
 use crate::mm::{PAGE_SIZE, Vaddr, is_page_aligned};
 use crate::sync::SpinLock;
 
@@ -194,7 +194,7 @@ impl<'a> CursorMut<'a> {
         Ok(match replaced {
             None => false,
             Some(frag) => {
-                self.issue_flush_of(frag);
+                frag.flush_with(&self.flusher);
                 true
             }
         })
@@ -235,7 +235,7 @@ impl<'a> CursorMut<'a> {
             Some((va, MappedItem::MappedRam { frame, .. })) => {
                 self.flusher.flush_page_at_once(va, frame.into());
             }
-            Some((va, item)) => issue_flush_of_item(&mut self.flusher, va, item),
+            Some((va, item)) => self.flusher.issue_flush_of(va, item.into()),
         }
         self.flusher.dispatch_tlb_flush();
         count
@@ -253,7 +253,7 @@ impl<'a> CursorMut<'a> {
             let Some(frag) = (unsafe { self.pt_cursor.take_next(rest) })? else {
                 break;
             };
-            count += self.issue_flush_of(frag);
+            count += frag.flush_with(&self.flusher);
         }
         self.flusher.dispatch_tlb_flush();
         Ok(count)
@@ -262,8 +262,8 @@ impl<'a> CursorMut<'a> {
     /// Unmaps the pages of one node.
     #[inline]
     fn unmap_run(&mut self, end: Vaddr) -> usize {
-        let flusher = &mut self.flusher;
-        let taken = |va, item| issue_flush_of_item(flusher, va, item);
+        let flusher = &self.flusher;
+        let taken = |va, item: MappedItem| flusher.issue_flush_of(va, item.into());
         // SAFETY: 1. what a user loses is the user's business. 2. the flusher
         // keeps it.
         unsafe { self.pt_cursor.take_run(end, taken) }
@@ -318,50 +318,6 @@ impl<'a> CursorMut<'a> {
         let keep = |old: PageProperty| keep_tag(old, op);
         // SAFETY: What a user may do with its memory is the user's business.
         Ok(unsafe { self.pt_cursor.protect_next(len, keep) }?)
-    }
-
-    /// Has the flusher flush and keep what was taken out; returns how many
-    /// mappings it was.
-    #[inline(always)]
-    fn issue_flush_of(&mut self, frag: PageTableFrag<UserPtConfig>) -> usize {
-        match frag {
-            PageTableFrag::Mapped { va, item } => {
-                let op = TlbFlushOp::Address(va);
-                match item {
-                    MappedItem::MappedRam { frame, .. } => {
-                        self.flusher.issue_tlb_flush_with(op, frame.into());
-                    }
-                    MappedItem::MappedHuge { frames, .. } => {
-                        self.flusher.issue_tlb_flush_with_segment(op, frames.into());
-                    }
-                    MappedItem::MappedIoMem { .. } => self.flusher.issue_tlb_flush(op),
-                }
-                1
-            }
-            PageTableFrag::StrayPageTable {
-                pt,
-                va,
-                len,
-                num_frames,
-            } => {
-                let op = TlbFlushOp::Range(va..va + len);
-                self.flusher.issue_tlb_flush_with(op, pt);
-                num_frames
-            }
-        }
-    }
-}
-
-/// Has a flusher flush and keep an item.
-#[inline(always)]
-fn issue_flush_of_item(flusher: &mut TlbFlusher<'_>, va: Vaddr, item: MappedItem) {
-    let op = TlbFlushOp::Address(va);
-    match item {
-        MappedItem::MappedRam { frame, .. } => flusher.issue_tlb_flush_with(op, frame.into()),
-        MappedItem::MappedHuge { frames, .. } => {
-            flusher.issue_tlb_flush_with_segment(op, frames.into());
-        }
-        MappedItem::MappedIoMem { .. } => flusher.issue_tlb_flush(op),
     }
 }
 
