@@ -180,6 +180,7 @@ impl<const N: usize> Stack<N> {
         // preempted, interrupt handlers stay away, and no reference is kept.
         let slots = unsafe { &mut *self.slots.get() };
         slots[len].write(slot);
+        // Relaxed: others only ask how many there are, and read no slot.
         self.len.store(len + 1, Ordering::Relaxed);
         Ok(())
     }
@@ -188,6 +189,7 @@ impl<const N: usize> Stack<N> {
     #[inline]
     fn pop(&self) -> Option<&'static MetaSlot> {
         let len = self.len().checked_sub(1)?;
+        // Relaxed: as in `push`.
         self.len.store(len, Ordering::Relaxed);
         // SAFETY: As in `push`.
         let slots = unsafe { &*self.slots.get() };
