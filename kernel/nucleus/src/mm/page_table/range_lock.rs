@@ -112,7 +112,7 @@ pub(super) fn cut_off<C: PageTableConfig>(node: Node<C>, level: PagingLevel) -> 
     // Nodes of level 1 have nothing but leaves.
     if level > 1 && leaves > 0 {
         leaves = (0..C::C::NR_ENTRIES)
-            .map(|index| match Node::<C>::sort(node.read(index)) {
+            .map(|index| match node.child(index) {
                 Child::Absent => 0,
                 Child::Leaf(_) => 1,
                 Child::Table(child) => cut_off(child, level - 1),
@@ -150,7 +150,8 @@ fn parent_of_huge_page<C: PageTableConfig>(range: &Range<Vaddr>) -> PagingLevel 
         .unwrap_or(0)
 }
 
-/// Phase one where all tables are there and the covering node is free.
+/// Phase one where all tables are there and the covering node is free. Within a
+/// read section.
 #[inline(always)]
 fn try_lock_present<C: PageTableConfig>(
     root: Paddr,
@@ -162,14 +163,17 @@ fn try_lock_present<C: PageTableConfig>(
     let mut shift = const { page_shift::<C::C>(C::C::NR_LEVELS) as u32 };
     for _ in target..C::C::NR_LEVELS {
         let index = va.wrapping_shr(shift) & (C::C::NR_ENTRIES - 1);
-        let entry = Node::<C>::read_at(linear, node, index);
+        // SAFETY: 1. it is the root, or an entry led to it within the read section.
+        // 2. so it is, and the mask keeps the index below their number.
+        let entry = unsafe { Node::<C>::read_at(linear, node, index) };
         if !entry.is_table() {
             return None;
         }
         node = entry.child();
         shift = shift.wrapping_sub(C::C::NR_ENTRIES.trailing_zeros());
     }
-    let node = Node::<C>::at(node);
+    // SAFETY: As above.
+    let node = unsafe { Node::<C>::at(node) };
     if !node.try_lock() {
         return None;
     }
@@ -202,12 +206,13 @@ fn try_lock_covering<C: PageTableConfig>(
     target: PagingLevel,
     intent: Intent,
 ) -> Result<Option<(Node<C>, PagingLevel)>, PageTableError> {
-    let mut node = Node::<C>::at(root);
+    // SAFETY: It is the root of a table that is kept.
+    let mut node = unsafe { Node::<C>::at(root) };
     let mut level = C::C::NR_LEVELS;
     loop {
         let index = pte_index::<C::C>(va, level);
         let is_covering = level == target;
-        if !is_covering && let Child::Table(child) = Node::<C>::sort(node.read_unlocked(index)) {
+        if !is_covering && let Child::Table(child) = node.child_unlocked(index) {
             (node, level) = (child, level - 1);
             continue;
         }
@@ -220,7 +225,7 @@ fn try_lock_covering<C: PageTableConfig>(
         if is_covering {
             return Ok(Some((node, level)));
         }
-        match Node::<C>::sort(node.read(index)) {
+        match node.child(index) {
             Child::Table(_) => node.unlock(),
             Child::Absent if intent == Intent::Change => make_child(node, level, index)?,
             Child::Absent | Child::Leaf(_) => return Ok(Some((node, level))),
@@ -271,7 +276,7 @@ fn child_within<C: PageTableConfig>(
     index: usize,
     range: &Range<Vaddr>,
 ) -> Option<(Node<C>, Range<Vaddr>)> {
-    let Child::Table(child) = Node::<C>::sort(node.read(index)) else {
+    let Child::Table(child) = node.child(index) else {
         return None;
     };
     let shift = page_shift::<C::C>(level);

@@ -4,7 +4,7 @@ use super::{
     BASE, Frame, FrameAllocOptions, G1, KernelPtConfig, M2, PAGE_SIZE, Paddr, PageFlags,
     PageTableConfig, PageTableEntryTrait, PageTableError, PageTableFrag, PagingConsts,
     UserPtConfig, Vec, disable_preempt, frame, huge, huge_frames, kernel_page_table, kspace, map,
-    map_at, open, pages, protect, ram, take, user_table,
+    map_at, node_at, open, pages, protect, ram, take, user_table,
 };
 use crate::mm::frame::frame_counts;
 use crate::prelude::ktest;
@@ -97,7 +97,7 @@ fn claims_109_129_nodes_that_are_cut_off_are_stray_and_unlocked() {
         let Some(PageTableFrag::StrayPageTable { pt, .. }) = taken else {
             panic!("a table is there");
         };
-        let node = super::super::node::Node::<UserPtConfig>::at(pt.start_paddr());
+        let node = node_at::<UserPtConfig>(pt.start_paddr());
         assert!(node.is_stray() && !node.is_locked());
         drop((cursor, pt));
         let again = open(&table, &guard, BASE..BASE + PAGE_SIZE);
@@ -127,7 +127,7 @@ fn claim_139_182_peer_028_teardown_leaves_the_kernels_half_alone() {
     let kernel = kernel_page_table();
     let guard = disable_preempt();
     let entries = || {
-        let root = super::super::node::Node::<KernelPtConfig>::at(kernel.root_paddr());
+        let root = node_at::<KernelPtConfig>(kernel.root_paddr());
         KernelPtConfig::TOP_LEVEL_INDEX_RANGE
             .map(|index| root.read(index).as_usize())
             .collect::<Vec<_>>()
@@ -136,7 +136,7 @@ fn claim_139_182_peer_028_teardown_leaves_the_kernels_half_alone() {
     for _ in 0..20 {
         let table = user_table();
         map(&table, BASE, ram(&frame(), PageFlags::R));
-        let root = super::super::node::Node::<UserPtConfig>::at(table.root_paddr());
+        let root = node_at::<UserPtConfig>(table.root_paddr());
         for (index, entry) in KernelPtConfig::TOP_LEVEL_INDEX_RANGE.zip(&before) {
             assert_eq!(root.read(index).as_usize() & !0x60, entry & !0x60);
         }
@@ -158,7 +158,7 @@ fn claim_48_linked_node_is_referenced_once() {
     map(&table, BASE, ram(&frame, PageFlags::R));
     let mut paddr = table.root_paddr();
     for level in (2..=4).rev() {
-        let node = super::super::node::Node::<UserPtConfig>::at(paddr);
+        let node = node_at::<UserPtConfig>(paddr);
         let index = super::super::super::paging::pte_index::<PagingConsts>(BASE, level);
         paddr = node.read(index).child();
         let child = Frame::from_in_use(paddr).expect("it is a node");
