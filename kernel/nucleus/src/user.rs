@@ -253,7 +253,7 @@ impl UserMode {
 
 #[cfg(ktest)]
 mod tests {
-    use super::{Return, ReturnReason, SYSCALL_VECTOR, UserContext, UserMode};
+    use super::{CpuException, Return, ReturnReason, SYSCALL_VECTOR, UserContext, UserMode};
     use crate::mm::USER_END;
     use crate::prelude::*;
 
@@ -283,6 +283,34 @@ mod tests {
         let mut context = UserContext::new(0x1000, 0x1000);
         assert_eq!(context.set_fs_base(1 << 47), Err(Error::InvalidArgs));
         assert_eq!(context.fs_base(), 0);
+    }
+
+    #[ktest]
+    fn exception_says_what_the_access_was() {
+        let mut exception = CpuException {
+            vector: 14,
+            error_code: 0b0_0110,
+            fault_address: Some(0x1000),
+        };
+        let kind = |exception: &CpuException| {
+            [
+                exception.present(),
+                exception.write(),
+                exception.user(),
+                exception.instruction_fetch(),
+            ]
+        };
+        assert_eq!(kind(&exception), [false, true, true, false]);
+        exception.error_code = 0b1_0001;
+        assert_eq!(kind(&exception), [true, false, false, true]);
+        assert!(exception.is_page_fault());
+        exception = CpuException {
+            vector: 0,
+            error_code: 0,
+            fault_address: None,
+        };
+        assert!(!exception.is_page_fault());
+        assert_eq!(exception.name(), "divide error");
     }
 
     #[ktest]

@@ -200,7 +200,8 @@ impl<'a> CursorMut<'a> {
         })
     }
 
-    /// Takes all mappings of the next `len` bytes out and moves to their end;
+    /// Takes all mappings of the next `len` bytes out and moves to their end, or
+    /// beyond to the end of an absent slot, and not beyond the cursor's range;
     /// returns how many there were, huge ones counting once. Huge ones that reach
     /// over an end are split. Flushes once, on all processors that use the space,
     /// and keeps the frames until that is done; does not wait for it.
@@ -226,8 +227,8 @@ impl<'a> CursorMut<'a> {
     /// nothing to collect.
     #[inline(always)]
     fn unmap_page(&mut self) -> usize {
-        // SAFETY: 1. what a user loses is the user's business. 2. the flusher
-        // keeps it.
+        // SAFETY: 1. what a user loses is the user's business. 2. the flusher keeps
+        // it. 3. and 4. `unmap` has just looked, and a page is left of the range.
         let taken = unsafe { self.pt_cursor.take_page() };
         let count = usize::from(taken.is_some());
         match taken {
@@ -264,13 +265,13 @@ impl<'a> CursorMut<'a> {
     fn unmap_run(&mut self, end: Vaddr) -> usize {
         let flusher = &self.flusher;
         let taken = |va, item: MappedItem| flusher.issue_flush_of(va, item.into());
-        // SAFETY: 1. what a user loses is the user's business. 2. the flusher
-        // keeps it.
+        // SAFETY: 1. what a user loses is the user's business. 2. the flusher keeps
+        // it. 3. `unmap` has checked the length, and stops at the end.
         unsafe { self.pt_cursor.take_run(end, taken) }
     }
 
-    /// Changes the property of all mappings of the next `len` bytes and moves to
-    /// their end; returns how many there were. Otherwise as
+    /// Changes the property of all mappings of the next `len` bytes and moves as
+    /// [`Self::unmap`]; returns how many there were. Otherwise as
     /// [`Self::protect_next`], but that `op` may be called once for many mappings
     /// with the same property.
     ///
@@ -295,8 +296,8 @@ impl<'a> CursorMut<'a> {
 
     /// Changes the property of the first mapping of the next `len` bytes and
     /// moves past it; returns its range. A huge one that reaches over an end is
-    /// split. Returns nothing, with the cursor at their end, when nothing is
-    /// mapped there.
+    /// split. Returns nothing when nothing is mapped there; the cursor has then
+    /// moved as [`Self::unmap`] does.
     ///
     /// Flushes nothing: issue and dispatch that once for all that is changed.
     /// Privileges stay as they are.
