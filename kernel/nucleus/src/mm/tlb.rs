@@ -182,8 +182,8 @@ impl<'a> TlbFlusher<'a> {
         let buffer = unsafe { &mut *owner.buffer.get() };
         self.flush(&mut buffer.ops, &mut buffer.frames, &mut buffer.segments);
         buffer.ops.clear();
-        if !buffer.is_trim() {
-            buffer.trim();
+        if !buffer.has_usual_room() {
+            buffer.restore_usual_room();
         }
         owner.is_taken.set(false);
     }

@@ -13,7 +13,7 @@
 //! locks the deepest node there is, so that it allocates nothing.
 //!
 //! A cursor that may change mappings stops one node higher when its range is
-//! exactly one huge page, because a huge leaf stands in the parent.
+//! exactly one huge page: at the node that would hold it as a leaf.
 //!
 //! **Phase two** locks the nodes below the covering one that the range reaches:
 //! depth first, parents before children, by ascending address. No stray check is
@@ -133,14 +133,15 @@ fn covering_level<C: PageTableConfig>(range: &Range<Vaddr>, intent: Intent) -> P
         level += 1;
     }
     if intent == Intent::Change && range.end - range.start > C::C::BASE_PAGE_SIZE {
-        level = level.max(parent_of_huge_page::<C>(range));
+        // A node of a level holds the leaves of that level.
+        level = level.max(huge_leaf_level::<C>(range));
     }
     level
 }
 
 /// Returns the level at which a range would be one huge leaf; zero if at none.
 #[inline(never)]
-fn parent_of_huge_page<C: PageTableConfig>(range: &Range<Vaddr>) -> PagingLevel {
+fn huge_leaf_level<C: PageTableConfig>(range: &Range<Vaddr>) -> PagingLevel {
     let len = range.end - range.start;
     (2..=C::C::HIGHEST_TRANSLATION_LEVEL)
         .find(|level| {

@@ -2,10 +2,11 @@
 
 use super::{
     BASE, Frame, FrameAllocOptions, G1, KernelPtConfig, M2, PAGE_SIZE, Paddr, PageFlags,
-    PageTableConfig, PageTableEntryTrait, PageTableError, PageTableFrag, PagingConsts,
-    UserPtConfig, Vec, disable_preempt, frame, huge, huge_frames, kernel_page_table, kspace, map,
-    map_at, node_at, open, pages, protect, ram, take, user_table,
+    PageTableConfig, PageTableEntry, PageTableEntryTrait, PageTableError, PageTableFrag,
+    PagingConsts, UserPtConfig, Vec, disable_preempt, frame, huge, huge_frames, kernel_page_table,
+    kspace, map, map_at, node_at, open, pages, prop, protect, ram, take, user_table,
 };
+use crate::arch::memory;
 use crate::mm::frame::frame_counts;
 use crate::prelude::ktest;
 
@@ -109,17 +110,27 @@ fn claims_109_129_nodes_that_are_cut_off_are_stray_and_unlocked() {
 
 #[ktest]
 fn claim_138_empty_node_dies_without_a_look_at_its_entries() {
-    let (table, guard) = (user_table(), disable_preempt());
+    let (table, guard, frame) = (user_table(), disable_preempt(), frame());
     drop(open(&table, &guard, BASE..BASE + PAGE_SIZE));
     let before = frame_counts().free;
     let mut cursor = open(&table, &guard, BASE..BASE + 2 * M2);
     let taken = take(&mut cursor, M2).expect("nothing to split");
-    assert!(matches!(
-        taken,
-        Some(PageTableFrag::StrayPageTable { num_frames: 0, .. })
-    ));
-    drop((cursor, taken));
+    drop(cursor);
+    let Some(PageTableFrag::StrayPageTable { pt, num_frames, .. }) = taken else {
+        panic!("a table is there");
+    };
+    assert_eq!(num_frames, 0);
+    // An entry that the node does not know of: a look at it would drop the frame.
+    let leaf = PageTableEntry::new_page(frame.start_paddr(), 1, prop(PageFlags::R));
+    let entry = memory::paddr_to_vaddr(pt.start_paddr()) as *mut usize;
+    // SAFETY: It is the first entry of a node that is this test's alone.
+    unsafe { entry.write_volatile(leaf.as_usize()) };
+    drop(pt);
+    // SAFETY: The frame is free, and nobody has taken it since. Nodes are given back
+    // as zeros.
+    unsafe { entry.write_volatile(0) };
     assert_eq!(frame_counts().free, before + 1);
+    assert_eq!(frame.reference_count(), 1);
 }
 
 #[ktest]
