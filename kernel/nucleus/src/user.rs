@@ -7,9 +7,10 @@
 //! interrupts on, without privileged flags, and at addresses of the user half
 //! (peers 84, 91, 92).
 //!
-//! One program at a time uses the floating-point registers: `execute` loads
-//! their initial state when a program first runs and leaves them alone after,
-//! since the kernel itself never touches them.
+//! One program at a time uses the floating-point and vector registers: `execute`
+//! loads their initial state when a program first runs and leaves them alone after.
+//! The kernel is compiled without them; where it uses one by hand, to zero pages, it
+//! puts back what was there.
 
 use crate::arch::cpu;
 use crate::arch::x86_64::gdt::{USER_CODE, USER_DATA};

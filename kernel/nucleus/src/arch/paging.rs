@@ -218,13 +218,13 @@ impl PageTableEntryTrait for PageTableEntry {
 #[inline]
 fn cache_policy(bits: usize, level: PagingLevel) -> CachePolicy {
     let pat = if level == 1 { PAT_LEVEL_1 } else { PAT_HUGE };
-    let policy = (bits & POLICY) as u8;
-    if bits & pat != 0 && policy == 0 {
-        return CachePolicy::WriteProtected;
+    match bits & POLICY {
+        0 if bits & pat != 0 => CachePolicy::WriteProtected,
+        0 => CachePolicy::Writeback,
+        0x08 => CachePolicy::Writethrough,
+        0x10 => CachePolicy::WriteCombining,
+        _ => CachePolicy::Uncacheable,
     }
-    // SAFETY: The values of the two bits are the numbers of four policies, as is
-    // asserted above for the ends.
-    unsafe { core::mem::transmute::<u8, CachePolicy>(policy) }
 }
 
 #[cfg(any(test, ktest))]

@@ -130,6 +130,8 @@ pub(crate) struct ReadSection<'a> {
     _stays_here: PhantomData<*mut ()>,
 }
 
+static_assertions::assert_not_impl_any!(ReadSection<'static>: Send, Sync);
+
 /// Opens a read section, which may be within another one.
 #[inline(always)]
 pub(crate) fn read(_guard: &dyn InAtomicMode) -> ReadSection<'_> {

@@ -10,6 +10,7 @@ use core::arch::{asm, naked_asm};
 
 use super::features;
 use crate::mm::io::Half;
+use crate::mm::kspace::layout::is_kernel_address;
 use crate::mm::{PAGE_SIZE, Vaddr};
 
 /// One entry of the table; addresses are relative to the fields themselves.
@@ -274,11 +275,17 @@ unsafe extern "C" fn zero_page_by_wide_stores(page: *mut u8) {
     )
 }
 
-/// Reads a word of kernel memory that may not be mapped, for reports.
+/// Reads a word of kernel memory that may not be mapped, for reports, which follow
+/// addresses that may be anything. What is no address of the kernel's reads as not
+/// mapped.
 pub(crate) fn read_kernel_word(address: Vaddr) -> Option<usize> {
+    if !is_kernel_address(address) {
+        return None;
+    }
     let mut word = 0_usize;
-    // SAFETY: Reading ordinary memory has no effect, `word` takes all 8 bytes,
-    // and the report only follows addresses in the kernel's stacks.
+    // SAFETY: 1. what is mapped at a kernel's address is memory, which a read leaves
+    // as it is, or at worst a device's register, where a read may mean something to
+    // the device, but to nobody's memory. 2. `word` takes all 8 bytes.
     let left = unsafe {
         copy_bytes(
             (&raw mut word).cast(),

@@ -44,6 +44,8 @@ pub struct Cursor<'rcu, C: PageTableConfig> {
     _guard: PhantomData<(&'rcu (), *mut ())>,
 }
 
+static_assertions::assert_not_impl_any!(Cursor<'static, super::UserPtConfig>: Send, Sync);
+
 /// What one entry at the cursor says.
 type Found<C> = (usize, Child<C>);
 

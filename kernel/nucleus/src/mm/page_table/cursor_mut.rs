@@ -23,6 +23,8 @@ use crate::mm::{PageFlags, PageProperty, PagingLevel, Vaddr};
 #[derive(Debug)]
 pub struct CursorMut<'rcu, C: PageTableConfig>(pub(super) Cursor<'rcu, C>);
 
+static_assertions::assert_not_impl_any!(CursorMut<'static, super::UserPtConfig>: Send, Sync);
+
 impl<'rcu, C: PageTableConfig> Deref for CursorMut<'rcu, C> {
     type Target = Cursor<'rcu, C>;
 
