@@ -39,15 +39,12 @@ pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
 
     let port = free_port()?;
     let boot = Boot {
-        image,
-        window: false,
-        interactive: false,
-        icount: false,
         extra: vec![
             "-S".to_owned(),
             "-gdb".to_owned(),
             format!("tcp:127.0.0.1:{port}"),
         ],
+        ..Boot::unattended(image)
     };
     let mut emulator = emulator::prepare(&options.machine, &boot)?.command;
     let log = artifacts::target().join("gdb-serial.txt");
