@@ -12,11 +12,9 @@ use anyhow::{Context, Result};
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
 use crate::flags::{EmulatorKind, GdbOptions};
+use crate::symbolize::DEFAULT_BASE;
 use crate::toolchain::{self, Toolchain};
 use crate::{interrupt, shell};
-
-/// Where the loader puts the kernel.
-const IMAGE_BASE: u64 = 0xffff_ffff_8000_0000;
 
 pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
     anyhow::ensure!(
@@ -72,7 +70,7 @@ fn gdb(kernel: &Kernel, port: u16, batch: &[String]) -> Command {
     for line in [
         "set confirm off".to_owned(),
         "set architecture i386:x86-64".to_owned(),
-        format!("add-symbol-file {symbols} -o {IMAGE_BASE:#x}"),
+        format!("add-symbol-file {symbols} -o {DEFAULT_BASE:#x}"),
         format!("target remote 127.0.0.1:{port}"),
         "hbreak nucleus::boot::start::start".to_owned(),
     ] {

@@ -37,6 +37,10 @@ const PAT_HUGE: usize = 1 << 12;
 const NO_EXECUTE: usize = 1 << 63;
 const ADDRESS: usize = 0x000f_ffff_ffff_f000;
 
+/// End of the addresses that a processor can have: 52 bits (SDM vol. 3A, 4.1.4).
+pub(crate) const PHYSICAL_LIMIT: Paddr = 1 << 52;
+const _: () = assert!(ADDRESS == (PHYSICAL_LIMIT - 1) & !0xfff);
+
 /// The 64 bits of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]

@@ -198,7 +198,7 @@ mod tests {
     #[ktest]
     fn peer_083_exactly_ten_vectors_have_an_error_code_pushed_by_the_hardware() {
         // SAFETY: The stubs are there, can be read and never change.
-        let stubs = unsafe { &*&raw const trap_stubs };
+        let stubs = unsafe { &trap_stubs };
         let has_code = |vector: &usize| stubs[*vector][0] == PUSH_VECTOR;
         let vectors = (0..256).filter(has_code);
         // 21, 29 and 30 are the ones that tables forget.

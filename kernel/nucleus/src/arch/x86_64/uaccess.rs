@@ -25,6 +25,17 @@ unsafe extern "C" {
     static __stop_ex_table: ExceptionEntry;
 }
 
+/// Notes in the table that label 2 may fault, and that label 3 is where to go on.
+macro_rules! may_fault {
+    () => {
+        ".pushsection ex_table, \"a\"
+        .balign 4
+        .long 2b - .
+        .long 3b - .
+        .popsection"
+    };
+}
+
 /// Returns where to go on after a fault of the instruction at `rip`, if it is
 /// one of those that may fault.
 pub(crate) fn fixup(rip: Vaddr) -> Option<Vaddr> {
@@ -57,11 +68,7 @@ unsafe extern "C" fn copy_bytes(destination: *mut u8, source: *const u8, len: us
         "2: rep movsb",
         "3: mov rax, rcx",
         "ret",
-        ".pushsection ex_table, \"a\"",
-        ".balign 4",
-        ".long 2b - .",
-        ".long 3b - .",
-        ".popsection",
+        may_fault!(),
     )
 }
 
@@ -79,11 +86,7 @@ unsafe extern "C" fn fill_zeros(destination: *mut u8, len: usize) -> usize {
         "2: rep stosb",
         "3: mov rax, rcx",
         "ret",
-        ".pushsection ex_table, \"a\"",
-        ".balign 4",
-        ".long 2b - .",
-        ".long 3b - .",
-        ".popsection",
+        may_fault!(),
     )
 }
 
@@ -94,16 +97,7 @@ unsafe extern "C" fn fill_zeros(destination: *mut u8, len: usize) -> usize {
 /// Where `source` is mapped, it may be read.
 #[unsafe(naked)]
 unsafe extern "C" fn load(source: *const u32) -> u64 {
-    naked_asm!(
-        "mov rax, -1",
-        "2: mov eax, [rdi]",
-        "3: ret",
-        ".pushsection ex_table, \"a\"",
-        ".balign 4",
-        ".long 2b - .",
-        ".long 3b - .",
-        ".popsection",
-    )
+    naked_asm!("mov rax, -1", "2: mov eax, [rdi]", "3: ret", may_fault!(),)
 }
 
 /// Replaces a word if it is `old`; returns what it was, or all ones in the upper
@@ -120,11 +114,7 @@ unsafe extern "C" fn compare_exchange(target: *mut u32, old: u32, new: u32) -> u
         "ret",
         "3: mov rax, -1",
         "ret",
-        ".pushsection ex_table, \"a\"",
-        ".balign 4",
-        ".long 2b - .",
-        ".long 3b - .",
-        ".popsection",
+        may_fault!(),
     )
 }
 

@@ -28,8 +28,8 @@ fn frame() -> Frame<()> {
         .expect("enough memory")
 }
 
-/// Returns the address of a frame that nobody uses, and the frame to keep others
-/// from it: the frame is put back when that is dropped.
+/// Returns the address of a frame that nobody uses: it was just given back, and is
+/// the next to be allocated.
 fn unused() -> Paddr {
     let frame = frame();
     frame.start_paddr()
@@ -39,7 +39,7 @@ fn slot(paddr: Paddr) -> &'static meta::MetaSlot {
     meta::slot_of(paddr).expect("it is a frame")
 }
 
-/// Claims frames one after the other until one is refused as `why`.
+/// Claims the frame at an address for a type.
 fn claim(paddr: Paddr) -> Result<Frame<Mark>, GetFrameError> {
     Frame::from_unused(paddr, Mark(7))
 }

@@ -226,10 +226,9 @@ impl<C: PageTableConfig> PageTable<C> {
     pub fn visit(&self, visit: &mut dyn FnMut(Vaddr, PagingLevel, Visited)) {
         fn below<C: PageTableConfig>(
             (node, level, base): (Node<C>, PagingLevel, Vaddr),
-            own: Range<usize>,
             visit: &mut dyn FnMut(Vaddr, PagingLevel, Visited),
         ) {
-            for index in own {
+            for index in node::own_indices::<C>(level) {
                 let va = base + index * page_size::<C::C>(level);
                 match node.child_unlocked(index) {
                     Child::Absent => {}
@@ -239,7 +238,7 @@ impl<C: PageTableConfig> PageTable<C> {
                     }
                     Child::Table(child) => {
                         visit(va, level - 1, Visited::Node(child.nr_children()));
-                        below((child, level - 1, va), 0..C::C::NR_ENTRIES, visit);
+                        below((child, level - 1, va), visit);
                     }
                 }
             }
@@ -249,7 +248,7 @@ impl<C: PageTableConfig> PageTable<C> {
         let guard = disable_preempt();
         let _section = rcu::read(&guard);
         let root = (self.root_node(), C::C::NR_LEVELS, base);
-        below(root, C::TOP_LEVEL_INDEX_RANGE, visit);
+        below(root, visit);
     }
 
     /// Recounts the table from scratch: levels, children, locks, strays. Returns

@@ -2,8 +2,9 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::*;
+use super::{BASE, PAGE_SIZE, PageFlags, VmSpace, frame, map, read, space, with_active};
 use crate::mm::vm_space::PageFaultInfo;
+use crate::prelude::{Error, ktest};
 
 static HANDLED: AtomicUsize = AtomicUsize::new(0);
 
