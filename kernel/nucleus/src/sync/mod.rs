@@ -21,9 +21,8 @@
 //!
 //! **Waiting for other processors' flushes** is no lock, and goes by a rule of its
 //! own: it may be done under locks of nodes, since whoever waits for a node or for
-//! a flush serves the queue of its own processor meanwhile
-//! ([`relax`](crate::arch::cpu::relax)), but never under a [`SpinLock`], whose
-//! other takers have interrupts off and serve nothing.
+//! a flush serves the queue of its own processor meanwhile (`cpu::relax`), but never
+//! under a [`SpinLock`], whose other takers have interrupts off and serve nothing.
 
 pub(crate) mod rcu;
 mod spin;

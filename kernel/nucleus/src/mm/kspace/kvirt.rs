@@ -31,7 +31,7 @@ impl KVirtArea {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`] for addresses or nodes; the frames are dropped.
+    /// [`Error::NoMemory`](crate::Error::NoMemory) for addresses or nodes; the frames are dropped.
     ///
     /// # Panics
     ///
@@ -63,7 +63,7 @@ impl KVirtArea {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`] for addresses or nodes.
+    /// [`Error::NoMemory`](crate::Error::NoMemory) for addresses or nodes.
     ///
     /// # Panics
     ///
