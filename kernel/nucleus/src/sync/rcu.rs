@@ -10,9 +10,10 @@
 //! change. A processor does not wait for its own: it holds no look at what it
 //! takes out. With a single processor, there is never anything to wait for.
 //!
-//! Whatever waits is looked at again when a cursor of the processor ends, and
-//! when a flusher dispatches or synchronises. **Context**: task context only,
-//! since frames are freed here; sections may be opened anywhere.
+//! Whatever waits is looked at again when a cursor of the processor ends, when
+//! its flusher hands over more that has to wait, and when it synchronises; so a
+//! processor that does none of these keeps what it has. **Context**: task context
+//! only, since frames are freed here; sections may be opened anywhere.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -96,6 +97,7 @@ impl RcuState {
     #[cfg(ktest)]
     pub(crate) fn abandon(&self) {
         if self.is_reading() {
+            // Release: as at the section's proper end.
             self.section.fetch_add(1, Ordering::Release);
         }
     }
@@ -105,6 +107,7 @@ impl RcuState {
         // preempted, and `body`, which is this module's, does not call back.
         let waiting = unsafe { &mut *self.waiting.get() };
         let result = body(waiting);
+        // Relaxed: read by this processor; others only wonder.
         self.nr_waiting.store(waiting.len(), Ordering::Relaxed);
         result
     }
@@ -128,6 +131,8 @@ pub(crate) struct ReadSection<'a> {
     _stays_here: PhantomData<*mut ()>,
 }
 
+static_assertions::assert_not_impl_any!(ReadSection<'static>: Send, Sync);
+
 /// Opens a read section, which may be within another one.
 #[inline(always)]
 pub(crate) fn read(_guard: &dyn InAtomicMode) -> ReadSection<'_> {
@@ -137,7 +142,10 @@ pub(crate) fn read(_guard: &dyn InAtomicMode) -> ReadSection<'_> {
     let is_inner = now % 2 == 1;
     if !is_inner {
         // SeqCst: the looks of this section come after it is announced. Pairs
-        // with the fence in `keep`.
+        // with the fence in `keep`: either that sees the section, or the section
+        // sees what was taken out. This asks for more than the language's model
+        // promises for a store before plain loads: it is x86's `xchg`, a full
+        // barrier, and cheaper than the fence that would say the same.
         let order = if is_planted(Bug::UnorderedSection) {
             Ordering::Release
         } else {
@@ -157,6 +165,7 @@ impl Drop for ReadSection<'_> {
     fn drop(&mut self) {
         if !self.is_inner {
             let section = &cpu::local().rcu.section;
+            // Relaxed: this processor alone writes it.
             let now = section.load(Ordering::Relaxed);
             // Release: the looks of this section come before its end.
             section.store(now.wrapping_add(1), Ordering::Release);
@@ -181,7 +190,9 @@ pub(crate) fn keep(
     let here = cpu::current_id();
     let condition_of = |cpu: CpuId| {
         let other = cpu::of(cpu);
-        let section = other.rcu.section.load(Ordering::Relaxed);
+        // Acquire: pairs with the Release at the section's end, so that one that is
+        // seen to be over is over with all its looks.
+        let section = other.rcu.section.load(Ordering::Acquire);
         let condition = Condition {
             cpu,
             section: (section % 2 == 1).then_some(section),
@@ -200,6 +211,7 @@ pub(crate) fn keep(
         && state.with_waiting(|waiting| waiting.try_reserve(1).is_ok());
     let (frames, segments) = (core::mem::take(frames), core::mem::take(segments));
     if !has_room {
+        // Relaxed: a count.
         state
             .nr_lost
             .fetch_add(frames.len() + segments.len(), Ordering::Relaxed);

@@ -45,6 +45,7 @@ pub(crate) fn relax() {
     serve_interrupts();
     let here = current();
     for other in &here.machine().cpus {
+        // Acquire: what the interrupter queued is there to be served.
         if other.id != here.id && other.interrupted.load(Ordering::Acquire) {
             play_if_idle(other, || ());
         }
@@ -55,6 +56,8 @@ pub(crate) fn relax() {
 /// Delivers the interrupts of the processor that asks, if it takes any.
 pub(super) fn serve_interrupts() {
     let cpu = current();
+    // Acquire: what the interrupter queued is seen. Release: an interrupt that comes
+    // later is another one.
     if cpu.irq_guards.get() == 0 && cpu.interrupted.swap(false, Ordering::AcqRel) {
         cpu.memory.flushes.serve_if_due();
     }
@@ -65,5 +68,6 @@ pub(crate) fn interrupt_to_flush(cpu: CpuId) {
     let machine = current().machine();
     machine.cpus[cpu.as_usize()]
         .interrupted
+        // Release: what was queued is there when the interrupt is.
         .store(true, Ordering::Release);
 }

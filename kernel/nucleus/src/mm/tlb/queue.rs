@@ -3,6 +3,8 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::ops::Ops;
+use crate::arch::cpu;
+use crate::cpu::{CpuSet, MAX_CPUS};
 use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
 
@@ -67,5 +69,28 @@ impl FlushQueue {
         ops.perform();
         // Release: the answer comes after the flush.
         self.done.store(number, Ordering::Release);
+    }
+}
+
+/// How far each processor has to be with its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlushMark([u64; MAX_CPUS]);
+
+impl FlushMark {
+    pub(crate) const fn new() -> Self {
+        Self([0; MAX_CPUS])
+    }
+
+    /// Means all requests that were made so far.
+    pub(crate) fn set_to_requested(&mut self) {
+        for cpu in CpuSet::new_full().iter() {
+            self.0[cpu.as_usize()] = cpu::of(cpu).flushes.requested();
+        }
+    }
+
+    /// Returns whether all processors have done theirs.
+    pub(crate) fn is_reached(&self) -> bool {
+        let mut cpus = CpuSet::new_full().iter();
+        cpus.all(|cpu| cpu::of(cpu).flushes.done() >= self.0[cpu.as_usize()])
     }
 }
