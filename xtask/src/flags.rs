@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Gdb(GdbOptions),
     /// Format, lints, house rules, documentation
     Check,
-    /// List the memory core's claims that no test carries the number of
+    /// List the memory core's claims, and the bugs of others, that no test carries the number of
     Claims,
     /// Install what the other commands need, which they also do by themselves
     Setup(SetupOptions),
