@@ -6,21 +6,21 @@ use super::*;
 use crate::arch::sim::{Config, Machine};
 use crate::mm::frame::frame_counts;
 
-const VA: Vaddr = 0x40_0000;
+pub(super) const VA: Vaddr = 0x40_0000;
 
-fn machine(cpus: usize) -> Machine {
+pub(super) fn machine(cpus: usize) -> Machine {
     Machine::new(Config {
         cpus,
         ..Config::default()
     })
 }
 
-fn read(space: &VmSpace) -> Result<u8> {
+pub(super) fn read(space: &VmSpace) -> Result<u8> {
     space.reader(VA, 1).expect("the space is active").read_val()
 }
 
 /// Unmaps the page; synchronises if `sync`.
-fn unmap(space: &VmSpace, sync: bool) {
+pub(super) fn unmap(space: &VmSpace, sync: bool) {
     let guard = disable_preempt();
     let mut cursor = space
         .cursor_mut(&guard, &(VA..VA + PAGE_SIZE))
