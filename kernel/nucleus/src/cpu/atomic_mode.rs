@@ -9,7 +9,7 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 
 use crate::arch::cpu;
-use crate::irq::DisabledLocalIrqGuard;
+use crate::irq::{self, DisabledLocalIrqGuard};
 
 /// Proof that the task stays on its processor and does not sleep.
 ///
@@ -79,6 +79,13 @@ impl Drop for DisabledPreemptGuard {
         // This guard is counted, so nothing wraps.
         count.set(count.get().wrapping_sub(1));
     }
+}
+
+/// Returns whether the task must neither sleep nor wait: whether a guard of any
+/// kind lives, or interrupts are off for another reason.
+pub(crate) fn is_atomic() -> bool {
+    let local = cpu::local();
+    local.preempt.is_disabled() || local.rcu.is_reading() || !irq::is_enabled()
 }
 
 #[cfg(any(test, ktest))]

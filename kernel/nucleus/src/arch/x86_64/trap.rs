@@ -5,7 +5,7 @@
 
 use super::idt::vector;
 pub(crate) use super::idt::vector::PAGE_FAULT;
-use super::{irq, pic, timer, trap_report, uaccess};
+use super::{features, irq, pic, timer, trap_report, uaccess};
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
 use crate::trap_decode::PageFaultCode;
@@ -79,6 +79,11 @@ fn is_handled_user_fault(frame: &TrapFrame, address: Option<Vaddr>) -> bool {
     if uaccess::fixup(frame.rip as Vaddr).is_none() {
         return false;
     }
+    // What SMAP refuses, no handler can allow: it would find the page in order,
+    // and the access would fault for ever (peer 86).
+    if features::get().smap && frame.rflags & ALIGNMENT_CHECK_FLAG == 0 {
+        return false;
+    }
     let was_enabled = frame.rflags & INTERRUPT_FLAG != 0;
     // The handler may wait for other processors, so it runs as the access did.
     if was_enabled {
@@ -95,6 +100,8 @@ fn is_handled_user_fault(frame: &TrapFrame, address: Option<Vaddr>) -> bool {
 
 /// The flag of RFLAGS that says that interrupts are on.
 const INTERRUPT_FLAG: u64 = 1 << 9;
+/// The flag of RFLAGS that, in the kernel, opens user memory under SMAP.
+const ALIGNMENT_CHECK_FLAG: u64 = 1 << 18;
 
 /// Handles the vectors that are nobody's fault, wherever they interrupted.
 /// Returns whether the vector was one of them.

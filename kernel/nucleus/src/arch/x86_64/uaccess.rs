@@ -142,7 +142,8 @@ fn with_user_memory<R>(is_user: bool, body: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Copies bytes; returns how many were copied before the first fault.
+/// Copies bytes, in ascending order; returns how many were copied before the
+/// first fault.
 ///
 /// # Safety
 ///
