@@ -294,3 +294,16 @@ fn peers_050_051_fault_in_atomic_mode_is_an_error_and_no_handler_is_asked() {
     assert_eq!((read(), ASKED.load(Ordering::Relaxed)), (Ok(0), 1));
     VmSpace::deactivate_current();
 }
+
+#[ktest]
+fn peer_089_values_at_odd_addresses_are_copied_and_those_beyond_the_end_refused() {
+    let bytes: [u8; 12] = core::array::from_fn(|index| index as u8);
+    for start in 0..=4 {
+        let mut reader = VmReader::from(&bytes[start..]);
+        let expected = bytes[start..].first_chunk().copied();
+        let value = reader.read_val::<u64>();
+        assert_eq!(value.map(u64::to_le_bytes).ok(), expected);
+        let rest = VmReader::from(&bytes[start + 5..]).read_val::<u64>();
+        assert_eq!(rest, Err(Error::InvalidArgs));
+    }
+}
