@@ -226,6 +226,7 @@ impl AddressSpace {
     }
 
     /// Returns the frame of a page, if the page exists.
+    #[cfg(ktest)]
     pub(crate) fn frame_at(&self, page: Vaddr) -> Result<Option<UFrame>, Errno> {
         Ok(match self.page_at(page)? {
             Some(MappedItem::MappedRam { frame, .. }) => Some(frame),
@@ -308,7 +309,8 @@ mod tests {
     use nucleus::prelude::*;
 
     use super::{
-        Access, AccessError, AddressSpace, Errno, RegionKind, STACK_GAP, STACK_SIZE, UserRange,
+        Access, AccessError, AddressSpace, Errno, MappedItem, RegionKind, STACK_GAP, STACK_SIZE,
+        UserRange,
     };
 
     const BASE: Vaddr = 0x10_0000;
@@ -329,10 +331,10 @@ mod tests {
     /// Returns the frame of the first page of the region, and its rights.
     fn first_page(memory: &AddressSpace) -> (usize, PageFlags) {
         let item = memory.page_at(BASE).expect("a legal page");
-        let frame = memory.frame_at(BASE).expect("a legal page");
-        let frame = frame.expect("the page exists").start_paddr();
-        let flags = item.expect("the page exists").prop().flags;
-        (frame, flags & PageFlags::RWX)
+        let Some(MappedItem::MappedRam { frame, prop }) = item else {
+            panic!("the page exists");
+        };
+        (frame.start_paddr(), prop.flags & PageFlags::RWX)
     }
 
     #[ktest]
