@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Gdb(GdbOptions),
     /// Format, lints, house rules, documentation
     Check,
-    /// List the memory core's claims that no test carries the number of
+    /// List the memory core's claims, and the bugs of others, that no test carries the number of
     Claims,
     /// Run the checkers, which try to break the memory core
     Verify(VerifyOptions),

@@ -291,4 +291,24 @@ mod tests {
     fn this_repository_keeps_the_rules() {
         assert_eq!(run(shell::root()).expect("readable sources"), [""; 0]);
     }
+
+    #[test]
+    fn peer_089_every_profile_checks_for_overflow() {
+        let manifest = std::fs::read_to_string(shell::root().join("Cargo.toml"));
+        let manifest = manifest.expect("it can be read");
+        let profiles = manifest
+            .split("\n[")
+            .filter(|part| part.starts_with("profile."));
+        let mut names = Vec::new();
+        for profile in profiles {
+            names.push(profile.split(']').next().unwrap_or_default());
+            let inherits = profile.contains("inherits = \"release\"");
+            let checks = profile.contains("overflow-checks = true");
+            assert!(checks || inherits, "{profile}");
+            assert!(!profile.contains("overflow-checks = false"), "{profile}");
+        }
+        for name in ["profile.dev", "profile.release"] {
+            assert!(names.contains(&name), "{names:?}");
+        }
+    }
 }

@@ -12,11 +12,11 @@
 //! The kernel is compiled without them; where it uses one by hand, to zero pages, it
 //! puts back what was there.
 
-use crate::arch::cpu;
 use crate::arch::x86_64::gdt::{USER_CODE, USER_DATA};
 use crate::arch::x86_64::trap::{self, SYSCALL_VECTOR, TrapFrame};
 use crate::arch::x86_64::user_entry::{self, Return};
 use crate::arch::x86_64::{fpu, irq};
+use crate::cpu::is_atomic;
 use crate::error::{Error, Result};
 use crate::mm::{USER_END, Vaddr};
 use crate::trap_decode::{PageFaultCode, exception_name};
@@ -204,11 +204,7 @@ impl UserMode {
     ///
     /// Panics in atomic mode.
     pub fn execute(&mut self) -> ReturnReason {
-        let memory = cpu::local();
-        assert!(
-            !memory.preempt.is_disabled() && !memory.rcu.is_reading(),
-            "user mode was entered in atomic mode"
-        );
+        assert!(!is_atomic(), "user mode was entered in atomic mode");
         if self.context.validate().is_err() {
             return ReturnReason::InvalidState;
         }
@@ -270,6 +266,21 @@ mod tests {
             let mut program = UserMode::new(UserContext::new(rip, 0x1000));
             assert_eq!(program.execute(), ReturnReason::InvalidState);
         }
+    }
+
+    #[ktest]
+    #[should_panic(expected = "entered in atomic mode")]
+    fn peer_050_user_mode_is_not_entered_while_a_guard_keeps_the_task() {
+        let _stays = crate::cpu::disable_preempt();
+        UserMode::new(UserContext::new(USER_END, 0x1000)).execute();
+    }
+
+    #[ktest]
+    #[should_panic(expected = "entered in atomic mode")]
+    fn peer_050_user_mode_is_not_entered_while_interrupts_are_off() {
+        // It ends with interrupts on, whatever a guard has promised.
+        let _irq_off = crate::irq::disable_local();
+        UserMode::new(UserContext::new(USER_END, 0x1000)).execute();
     }
 
     #[ktest]

@@ -134,6 +134,11 @@ impl AddressSpace {
             return Err(Errno::NoMemory);
         }
         self.regions.protect(range, flags);
+        self.protect_pages(range, flags)
+    }
+
+    /// Changes what may be done with the pages of a range that exist.
+    fn protect_pages(&self, range: &UserRange, flags: PageFlags) -> Result<(), Errno> {
         let guard = disable_preempt();
         let mut cursor = self.space.cursor_mut(&guard, range.as_range())?;
         let change = |prop: PageProperty| PageProperty {
@@ -212,12 +217,18 @@ impl AddressSpace {
         Ok(self.space.cursor_mut(&guard, &range)?.map(frame, prop)?)
     }
 
-    /// Returns the frame of a page, if the page exists.
-    pub(crate) fn frame_at(&self, page: Vaddr) -> Result<Option<UFrame>, Errno> {
+    /// Returns the page at an address, if it exists.
+    fn page_at(&self, page: Vaddr) -> Result<Option<MappedItem>, Errno> {
         let guard = disable_preempt();
         let cursor = self.space.cursor(&guard, &(page..page + PAGE_SIZE))?;
         let (_, item) = cursor.query().map_err(Error::from)?;
-        Ok(match item {
+        Ok(item)
+    }
+
+    /// Returns the frame of a page, if the page exists.
+    #[cfg(ktest)]
+    pub(crate) fn frame_at(&self, page: Vaddr) -> Result<Option<UFrame>, Errno> {
+        Ok(match self.page_at(page)? {
             Some(MappedItem::MappedRam { frame, .. }) => Some(frame),
             _ => None,
         })
@@ -226,7 +237,8 @@ impl AddressSpace {
     /// Makes the page of an address exist, if the access is allowed.
     ///
     /// A page that exists already and allows the access is no error: somebody
-    /// else was faster, or the processor had an old translation (peer 49).
+    /// else was faster, or the processor had an old translation (peer 49). One
+    /// that allows less than its region is changed, or it would fault for ever.
     pub(crate) fn handle_fault(&mut self, vaddr: Vaddr, access: Access) -> Result<(), AccessError> {
         let region = self.regions.at(vaddr).ok_or(AccessError::Unmapped)?;
         if !region.protection.contains(access.needs()) {
@@ -234,8 +246,14 @@ impl AddressSpace {
         }
         let page = vaddr / PAGE_SIZE * PAGE_SIZE;
         let no_memory = |_| AccessError::NoMemory;
-        if self.frame_at(page).map_err(no_memory)?.is_some() {
-            return Ok(());
+        if let Some(item) = self.page_at(page).map_err(no_memory)? {
+            if item.prop().flags.contains(access.needs()) {
+                return Ok(());
+            }
+            let range = UserRange::new(page, PAGE_SIZE).ok_or(AccessError::Unmapped)?;
+            return self
+                .protect_pages(&range, region.protection)
+                .map_err(no_memory);
         }
         let frame = FrameAllocOptions::new().alloc_frame();
         let frame = frame.map_err(|_| AccessError::NoMemory)?;
@@ -281,6 +299,83 @@ impl AddressSpace {
                     .map_err(|_| Errno::Fault)?;
                 Ok(copied)
             }
+        }
+    }
+}
+
+#[cfg(ktest)]
+mod tests {
+    use nucleus::mm::{PAGE_SIZE, PageFlags, Vaddr};
+    use nucleus::prelude::*;
+
+    use super::{
+        Access, AccessError, AddressSpace, Errno, MappedItem, RegionKind, STACK_GAP, STACK_SIZE,
+        UserRange,
+    };
+
+    const BASE: Vaddr = 0x10_0000;
+
+    fn range(start: Vaddr, pages: usize) -> UserRange {
+        UserRange::new(start, pages * PAGE_SIZE).expect("a legal range")
+    }
+
+    /// Returns memory with a region of two pages, none of which exists.
+    fn memory_with_region(protection: PageFlags) -> AddressSpace {
+        let mut memory = AddressSpace::new().expect("enough memory");
+        memory
+            .map_at(&range(BASE, 2), protection, RegionKind::Anonymous)
+            .expect("nothing is there");
+        memory
+    }
+
+    /// Returns the frame of the first page of the region, and its rights.
+    fn first_page(memory: &AddressSpace) -> (usize, PageFlags) {
+        let item = memory.page_at(BASE).expect("a legal page");
+        let Some(MappedItem::MappedRam { frame, prop }) = item else {
+            panic!("the page exists");
+        };
+        (frame.start_paddr(), prop.flags & PageFlags::RWX)
+    }
+
+    #[ktest]
+    fn peer_049_later_faults_on_a_page_find_it_there() {
+        let mut memory = memory_with_region(PageFlags::RW);
+        assert_eq!(memory.handle_fault(BASE + 5, Access::Write), Ok(()));
+        let page = first_page(&memory);
+        for access in [Access::Read, Access::Write] {
+            assert_eq!(memory.handle_fault(BASE + 9, access), Ok(()));
+            assert_eq!(first_page(&memory), page);
+        }
+        let forbidden = memory.handle_fault(BASE, Access::Execute);
+        assert_eq!(forbidden, Err(AccessError::Forbidden));
+    }
+
+    #[ktest]
+    fn peer_049_fault_on_a_page_that_allows_less_than_its_region_is_mended() {
+        let mut memory = memory_with_region(PageFlags::R);
+        assert_eq!(memory.handle_fault(BASE, Access::Read), Ok(()));
+        let (frame, before) = first_page(&memory);
+        // The region alone, as if changing the page had failed.
+        memory.regions.protect(&range(BASE, 2), PageFlags::RW);
+        assert_eq!(memory.handle_fault(BASE, Access::Write), Ok(()));
+        assert_eq!(before, PageFlags::R);
+        assert_eq!(first_page(&memory), (frame, PageFlags::RW));
+    }
+
+    #[ktest]
+    fn peer_096_nothing_gets_into_the_gap_below_the_stack() {
+        let mut memory = AddressSpace::new().expect("enough memory");
+        let start = memory.map_stack().expect("enough memory") - STACK_SIZE;
+        assert_eq!(memory.handle_fault(start, Access::Write), Ok(()));
+        for address in [start - 1, start - STACK_GAP] {
+            let fault = memory.handle_fault(address, Access::Write);
+            assert_eq!(fault, Err(AccessError::Forbidden));
+        }
+        for page in [start - PAGE_SIZE, start - STACK_GAP] {
+            let fixed = memory.map_at(&range(page, 1), PageFlags::RW, RegionKind::Anonymous);
+            assert_eq!(fixed, Err(Errno::Exists));
+            let found = memory.map_anywhere(page, PAGE_SIZE, PageFlags::RW);
+            assert!(found.expect("there is room") + PAGE_SIZE <= start - STACK_GAP);
         }
     }
 }

@@ -343,4 +343,46 @@ mod tests {
         assert_eq!(map.find_free(0, usize::MAX, ceiling), None);
         assert_eq!(map.find_free(0, USER_RANGE.end, ceiling), None);
     }
+    #[ktest]
+    fn peer_047_changes_over_many_regions_agree_with_a_page_by_page_model() {
+        const PAGES: usize = 24;
+        let (mut map, mut model) = (RegionMap::new(), [None; PAGES]);
+        let mut state = 1_usize;
+        let mut random = |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        for _ in 0..2000 {
+            let first = random(PAGES);
+            let count = 1 + random(PAGES - first);
+            let (range, pages) = (pages(first, count), first..first + count);
+            // Few kinds, so that equal neighbours are frequent.
+            let region = [READ, WRITE][random(2)];
+            match random(3) {
+                0 => {
+                    map.remove(&range);
+                    model[pages].fill(None);
+                }
+                1 if map.is_free(&range) => {
+                    map.insert(&range, region);
+                    model[pages].fill(Some(region));
+                }
+                _ => {
+                    map.protect(&range, region.protection);
+                    let there = model[pages].iter_mut().flatten();
+                    there.for_each(|old| old.protection = region.protection);
+                }
+            }
+            let found: [_; PAGES] = core::array::from_fn(|page| map.at(BASE + page * PAGE_SIZE));
+            assert_eq!(found, model);
+            let starts = |page: &usize| {
+                let before = page.checked_sub(1).and_then(|before| model[before]);
+                model[*page].is_some_and(|region| before != Some(region))
+            };
+            let regions = (0..PAGES).filter(starts).count();
+            assert_eq!(map.regions.len(), regions, "equal neighbours are one");
+        }
+    }
 }

@@ -160,6 +160,7 @@ mod tests {
 
     #[ktest]
     fn low_memory_is_never_handed_out() {
+        // peer_090
         let map = map();
         let mut early = Box::new(EarlyAllocator::new(&map));
         assert_eq!(early.alloc(4096, 4096), Some(MIB as usize + 0x3000));

@@ -9,7 +9,7 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 
 use crate::arch::cpu;
-use crate::irq::DisabledLocalIrqGuard;
+use crate::irq::{self, DisabledLocalIrqGuard};
 
 /// Proof that the task stays on its processor and does not sleep.
 ///
@@ -81,11 +81,26 @@ impl Drop for DisabledPreemptGuard {
     }
 }
 
+/// Returns whether the task must neither sleep nor wait: whether a guard of any
+/// kind lives, or interrupts are off for another reason.
+pub(crate) fn is_atomic() -> bool {
+    let local = cpu::local();
+    local.preempt.is_disabled() || local.rcu.is_reading() || !irq::is_enabled()
+}
+
 #[cfg(any(test, ktest))]
 mod tests {
-    use super::disable_preempt;
+    use static_assertions::assert_not_impl_any;
+
+    use super::{DisabledPreemptGuard, disable_preempt};
     use crate::arch::cpu;
+    use crate::irq::DisabledLocalIrqGuard;
+    use crate::mm::page_table::{self, UserPtConfig};
+    use crate::mm::tlb::TlbFlusher;
+    use crate::mm::vm_space;
     use crate::prelude::*;
+    use crate::sync::SpinLockGuard;
+    use crate::sync::rcu::ReadSection;
 
     #[ktest]
     fn guards_are_counted_and_may_be_dropped_in_any_order() {
@@ -98,5 +113,25 @@ mod tests {
         assert!(is_disabled());
         drop(second);
         assert!(!is_disabled());
+    }
+
+    #[ktest]
+    fn peer_080_guards_and_what_they_are_lent_to_stay_on_their_processor() {
+        // Facts for the compiler: a type that lost its mark does not build.
+        assert_not_impl_any!(DisabledPreemptGuard: Send, Sync);
+        assert_not_impl_any!(DisabledLocalIrqGuard: Send, Sync);
+        assert_not_impl_any!(SpinLockGuard<'static, u8>: Send, Sync);
+        assert_not_impl_any!(ReadSection<'static>: Send, Sync);
+        assert_not_impl_any!(TlbFlusher<'static>: Send, Sync);
+        assert_not_impl_any!(page_table::Cursor<'static, UserPtConfig>: Send, Sync);
+        assert_not_impl_any!(page_table::CursorMut<'static, UserPtConfig>: Send, Sync);
+        assert_not_impl_any!(vm_space::CursorMut<'static>: Send, Sync);
+    }
+
+    #[ktest]
+    #[should_panic(expected = "overflow")]
+    fn peer_081_count_of_guards_stops_the_machine_before_it_wraps() {
+        cpu::local().preempt.0.set(u32::MAX);
+        drop(disable_preempt());
     }
 }

@@ -7,8 +7,8 @@
 mod atomic_mode;
 mod set;
 
-pub(crate) use self::atomic_mode::PreemptCount;
 pub use self::atomic_mode::{DisabledPreemptGuard, InAtomicMode, disable_preempt};
+pub(crate) use self::atomic_mode::{PreemptCount, is_atomic};
 pub use self::set::{AtomicCpuSet, CpuSet};
 use crate::arch::cpu;
 

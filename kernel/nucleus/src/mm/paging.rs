@@ -260,6 +260,13 @@ mod tests {
     }
 
     #[ktest]
+    #[should_panic(expected = "overflow")]
+    fn peer_089_arithmetic_that_wraps_stops_this_build_whichever_it_is() {
+        let last = core::hint::black_box(usize::MAX);
+        core::hint::black_box(last + core::hint::black_box(1));
+    }
+
+    #[ktest]
     #[should_panic(expected = "not whole pages")]
     fn largest_pages_of_an_unaligned_range_panic() {
         drop(largest_pages::<PagingConsts>(0, 0, 1, 1));

@@ -192,7 +192,9 @@ impl<'a> TlbFlusher<'a> {
     /// Waits until all processors have flushed what was dispatched so far. Not a
     /// dispatch: what is collected stays collected.
     ///
-    /// Returns at once when nothing was dispatched to others.
+    /// What other flushers dispatched to the users of the table is waited for as
+    /// well: whoever finds a page unmapped by somebody else may then rely on that
+    /// (peer 62). Returns at once when nobody has anything left to flush.
     ///
     /// # Panics
     ///
@@ -203,7 +205,9 @@ impl<'a> TlbFlusher<'a> {
             irq::is_enabled(),
             "waiting for other processors with interrupts off"
         );
-        wait_for(self.unsynced.replace(CpuSet::new_empty()));
+        let mut asked = self.unsynced.replace(CpuSet::new_empty());
+        asked.union(self.targets().1);
+        wait_for(asked);
         rcu::poll();
     }
 

@@ -26,7 +26,7 @@ use super::page_table::{PageTable, UserPtConfig};
 use super::tlb::TlbFlusher;
 use super::{Paddr, Vaddr};
 use crate::arch::{cpu, memory, mmu};
-use crate::cpu::{AtomicCpuSet, CpuSet, InAtomicMode, disable_preempt};
+use crate::cpu::{AtomicCpuSet, CpuSet, InAtomicMode, disable_preempt, is_atomic};
 use crate::error::{Error, Result};
 use crate::sync::SpinLock;
 use crate::trap_decode::PageFaultCode;
@@ -169,8 +169,8 @@ impl VmSpace {
         Ok(())
     }
 
-    /// Has page faults of the kernel's own accesses to this space handled. The
-    /// first handler stays; later ones are ignored.
+    /// Has page faults of the kernel's own accesses to this space handled, but
+    /// for those in atomic mode. The first handler stays; later ones are ignored.
     pub fn set_page_fault_handler(&self, handler: FaultHandler) {
         self.fault_handler.call_once(|| handler);
     }
@@ -246,7 +246,13 @@ pub fn inject_user_page_fault_handler(handler: FaultHandler) {
 
 /// Asks the active space's handler about a fault of a fallible access; returns
 /// whether the access is worth another try.
+///
+/// In atomic mode it is not: the handler may wait for other processors, or for
+/// a lock that the task itself holds (peers 50 and 51).
 pub(crate) fn handle_user_fault(info: &PageFaultInfo) -> bool {
+    if is_atomic() {
+        return false;
+    }
     let space = cpu::local().active_space.0.lock().clone();
     let Some(space) = space else {
         return false;

@@ -1,9 +1,10 @@
 //! Simulated processors: which one this thread plays, and interrupting others.
 //!
 //! An interrupt is delivered when its processor comes to a yield point with
-//! interrupts on: while it waits for a lock or a flush, when a guard that held
-//! interrupts off is dropped, when a thread starts to play it. A processor that
-//! no thread plays is idle: whoever waits delivers its interrupts.
+//! interrupts on: when a guard that held interrupts off is dropped, when a thread
+//! starts to play it. While it waits for a lock or a flush, it looks by itself,
+//! whether they are on or off. A processor that no thread plays is idle: whoever
+//! waits delivers its interrupts.
 
 extern crate std;
 
@@ -40,10 +41,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static CpuMemory> {
     current().machine().cpus.iter().map(|cpu| &cpu.memory)
 }
 
-/// Waits a moment for another processor: delivers interrupts that are due.
+/// Waits a moment for another processor, serving what it may wait for: with
+/// interrupts off too, as on the bare machine (peer 63).
 pub(crate) fn relax() {
-    serve_interrupts();
     let here = current();
+    here.interrupted.store(false, Ordering::Release);
+    here.memory.flushes.serve_if_due();
     for other in &here.machine().cpus {
         // Acquire: what the interrupter queued is there to be served.
         if other.id != here.id && other.interrupted.load(Ordering::Acquire) {

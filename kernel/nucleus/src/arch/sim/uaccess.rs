@@ -5,7 +5,7 @@ extern crate std;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU8, AtomicU32};
 
 use super::machine::current;
 use super::memory::paddr_to_vaddr;
@@ -57,7 +57,8 @@ fn reach(address: Vaddr, half: Half, write: bool) -> Option<(*mut u8, usize)> {
     }
 }
 
-/// Copies bytes; returns how many were copied before the first fault.
+/// Copies bytes, one by one, in ascending order; returns how many were copied
+/// before the first fault.
 ///
 /// # Safety
 ///
@@ -76,9 +77,16 @@ pub(crate) unsafe fn copy(
             break;
         };
         let part = (len - done).min(readable).min(writable);
-        // SAFETY: The caller vouches for the kernel's side, and the other is
-        // memory of the machine up to the end of the page.
-        unsafe { core::ptr::copy(source, target, part) };
+        for byte in 0..part {
+            let (source, target) = (source.wrapping_add(byte), target.wrapping_add(byte));
+            // SAFETY: The caller vouches for the kernel's side, and the other is
+            // memory of the machine up to the end of the page.
+            let source = unsafe { AtomicU8::from_ptr(source) };
+            // SAFETY: As above.
+            let target = unsafe { AtomicU8::from_ptr(target) };
+            // Relaxed: single bytes, in no order that anybody else sees.
+            target.store(source.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         done += part;
     }
     done

@@ -75,13 +75,31 @@ pub(crate) fn init() {
 /// Switches the protections on, once the kernel's own tables are active.
 pub(crate) fn protect() {
     let features = get();
-    let mut cr0 = Cr0Flags::PROTECTED_MODE_ENABLE | Cr0Flags::PAGING;
-    cr0 |= Cr0Flags::WRITE_PROTECT | Cr0Flags::NUMERIC_ERROR;
-    cr0 |= Cr0Flags::MONITOR_COPROCESSOR | Cr0Flags::EXTENSION_TYPE;
     // SAFETY: Protected mode and paging stay on; write protection only refuses
     // what the kernel never does; the rest lets ring 3 use SSE.
-    unsafe { Cr0::write(cr0) };
+    unsafe { Cr0::write(cr0()) };
+    // SAFETY: Physical-address extension stays on, as long mode demands; each
+    // other bit was found to exist or exists wherever long mode does.
+    unsafe { Cr4::write(cr4(features)) };
+    if features.avx {
+        // SAFETY: The processor has all three, and the instruction was just
+        // switched on.
+        unsafe { XCr0::write(EXTENDED_STATE) };
+    }
+}
 
+/// What `xsave` knows of, where there is more than `fxsave` does.
+const EXTENDED_STATE: XCr0Flags = XCr0Flags::X87.union(XCr0Flags::SSE).union(XCr0Flags::AVX);
+
+/// Returns all of CR0.
+fn cr0() -> Cr0Flags {
+    let mut cr0 = Cr0Flags::PROTECTED_MODE_ENABLE | Cr0Flags::PAGING;
+    cr0 |= Cr0Flags::WRITE_PROTECT | Cr0Flags::NUMERIC_ERROR;
+    cr0 | Cr0Flags::MONITOR_COPROCESSOR | Cr0Flags::EXTENSION_TYPE
+}
+
+/// Returns all of CR4, on a processor with these features.
+fn cr4(features: Features) -> Cr4Flags {
     let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | Cr4Flags::OSFXSR;
     cr4 |= Cr4Flags::OSXMMEXCPT_ENABLE | Cr4Flags::MACHINE_CHECK_EXCEPTION;
     cr4.set(Cr4Flags::PAGE_GLOBAL, features.global_pages);
@@ -92,15 +110,7 @@ pub(crate) fn protect() {
     cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, features.smap);
     cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.umip);
     cr4.set(Cr4Flags::OSXSAVE, features.avx);
-    // SAFETY: Physical-address extension stays on, as long mode demands; each
-    // other bit was found to exist or exists wherever long mode does.
-    unsafe { Cr4::write(cr4) };
-    if features.avx {
-        let state = XCr0Flags::X87 | XCr0Flags::SSE | XCr0Flags::AVX;
-        // SAFETY: The processor has all three, and the instruction was just
-        // switched on.
-        unsafe { XCr0::write(state) };
-    }
+    cr4
 }
 
 /// Asks `cpuid` (SDM vol. 2A).
@@ -159,5 +169,53 @@ impl fmt::Display for Features {
             first = false;
         }
         Ok(())
+    }
+}
+
+#[cfg(ktest)]
+mod tests {
+    use super::{
+        Cr0, Cr0Flags, Cr4, EXTENDED_STATE, Efer, EferFlags, IA32_PAT, Msr, XCr0, cr0, cr4, get,
+    };
+    use crate::arch::paging::PageTableEntry;
+    use crate::mm::page_table::PageTableEntryTrait;
+    use crate::mm::{CachePolicy, PageFlags, PageProperty};
+    use crate::prelude::*;
+
+    #[ktest]
+    fn peer_087_control_registers_hold_what_was_computed_and_nothing_else() {
+        assert_eq!(Cr0::read(), cr0());
+        assert!(Cr0::read().contains(Cr0Flags::WRITE_PROTECT | Cr0Flags::NUMERIC_ERROR));
+        assert_eq!(Cr4::read(), cr4(get()));
+        let efer = EferFlags::NO_EXECUTE_ENABLE | EferFlags::SYSTEM_CALL_EXTENSIONS;
+        assert!(Efer::read().contains(efer | EferFlags::LONG_MODE_ACTIVE));
+        if get().avx {
+            assert_eq!(XCr0::read(), EXTENDED_STATE);
+        }
+    }
+
+    #[ktest]
+    fn peer_046_entries_name_cache_policies_as_the_attribute_table_has_them() {
+        if !get().pat {
+            crate::ktest::skip("the processor has no page-attribute table");
+        }
+        // SAFETY: The register exists.
+        let table = unsafe { Msr::new(IA32_PAT).read() };
+        // The types by their numbers in the SDM, vol. 3A, table 12-10.
+        for (policy, memory_type) in [
+            (CachePolicy::Uncacheable, 0),
+            (CachePolicy::WriteCombining, 1),
+            (CachePolicy::Writethrough, 4),
+            (CachePolicy::WriteProtected, 5),
+            (CachePolicy::Writeback, 6),
+        ] {
+            let prop = PageProperty::new_kernel(PageFlags::R, policy);
+            for (level, high_bit) in [(1, 7), (2, 12), (3, 12)] {
+                let entry = PageTableEntry::new_page(0, level, prop).as_usize();
+                let index = (entry >> 3 & 3) | (entry >> high_bit & 1) << 2;
+                let found = table >> (8 * index) & 7;
+                assert_eq!(found, memory_type, "{policy:?} at level {level}");
+            }
+        }
     }
 }

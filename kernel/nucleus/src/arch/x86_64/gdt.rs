@@ -105,3 +105,37 @@ pub(crate) fn set_stack(ist: Ist, top: Vaddr) {
     // it delivers a trap, and none of these exceptions is due here.
     unsafe { (*tss).interrupt_stack_table[ist as usize] = VirtAddr::new(top as u64) };
 }
+
+#[cfg(ktest)]
+mod tests {
+    use super::{GDT, Ist, local, set_stack};
+    use crate::cpu::disable_preempt;
+    use crate::mm::kspace::kernel_page_table;
+    use crate::mm::{PAGE_SIZE, PageFlags, Vaddr};
+    use crate::prelude::*;
+
+    /// Returns the end of an exception's stack, as the hardware finds it.
+    fn stack_of(ist: Ist) -> Vaddr {
+        let tss = local::current().tss.get();
+        // SAFETY: The TSS is this processor's own.
+        let table = unsafe { &raw const (*tss).interrupt_stack_table };
+        // SAFETY: As above; its fields are aligned to four bytes alone.
+        let stacks = unsafe { table.read_unaligned() };
+        stacks[ist as usize].as_u64() as Vaddr
+    }
+
+    #[ktest]
+    fn peer_085_what_the_processor_writes_of_its_segments_is_in_writable_memory() {
+        // It marks the TSS busy in the table, and the kernel changes the stacks.
+        for written in [local::current().tss.get().addr(), (&raw const GDT).addr()] {
+            let walk = kernel_page_table().page_walk(&disable_preempt(), written);
+            let (_, prop) = walk.expect("statics are mapped");
+            assert!(prop.flags.contains(PageFlags::W), "at {written:#x}");
+        }
+        let before = stack_of(Ist::MachineCheck);
+        set_stack(Ist::MachineCheck, before - PAGE_SIZE);
+        assert_eq!(stack_of(Ist::MachineCheck), before - PAGE_SIZE);
+        set_stack(Ist::MachineCheck, before);
+        assert_eq!(stack_of(Ist::MachineCheck), before);
+    }
+}

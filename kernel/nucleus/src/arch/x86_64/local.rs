@@ -131,3 +131,18 @@ pub(crate) fn abandon_guards() {
     local.memory.rcu.abandon();
     local.memory.flush_buffers.abandon();
 }
+
+#[cfg(ktest)]
+mod tests {
+    use super::IrqGuards;
+    use crate::prelude::*;
+
+    #[ktest]
+    #[should_panic(expected = "overflow")]
+    fn peer_081_count_of_interrupt_guards_stops_the_machine_before_it_wraps() {
+        let guards = IrqGuards::new();
+        guards.enter(true);
+        guards.depth.set(u32::MAX);
+        guards.enter(false);
+    }
+}

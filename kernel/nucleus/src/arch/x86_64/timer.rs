@@ -36,7 +36,7 @@ pub(crate) fn init_clock() -> Option<u64> {
     // Relaxed, here and below: each is one word that stands alone, written at
     // start-up by the only processor.
     TSC_AT_START.store(read_tsc(), Ordering::Relaxed);
-    let frequency = measure_tsc().filter(|hz| PLAUSIBLE_HZ.contains(hz));
+    let frequency = time_calibration(CALIBRATION_POLLS).and_then(frequency_of);
     TSC_HZ.store(frequency.unwrap_or(0), Ordering::Relaxed);
     frequency
 }
@@ -76,8 +76,16 @@ pub(crate) fn ticks() -> u64 {
     TICKS.load(Ordering::Relaxed)
 }
 
-/// Times the counter against channel 2 in mode 0, whose output rises at zero.
-fn measure_tsc() -> Option<u64> {
+/// Returns the frequency of a counter that counted so far during the calibration,
+/// if that makes sense.
+fn frequency_of(clocks: u64) -> Option<u64> {
+    let hz = clocks.checked_mul(u64::from(INPUT_HZ))? / u64::from(CALIBRATION_CLOCKS);
+    Some(hz).filter(|hz| PLAUSIBLE_HZ.contains(hz))
+}
+
+/// Counts the counter's clocks while channel 2 counts down, in mode 0, in which
+/// its output rises at zero; gives up after so many polls.
+fn time_calibration(polls: u32) -> Option<u64> {
     const GATE: u8 = 1 << 0;
     const SPEAKER: u8 = 1 << 1;
     const OUTPUT: u8 = 1 << 5;
@@ -88,14 +96,14 @@ fn measure_tsc() -> Option<u64> {
     unsafe { control.write(old & !SPEAKER | GATE) };
     program(0xb0, 0x42, CALIBRATION_CLOCKS);
     let start = read_tsc();
-    let expired = (0..CALIBRATION_POLLS).any(|_| {
+    let expired = (0..polls).any(|_| {
         // SAFETY: Reads the output of channel 2.
         unsafe { control.read() & OUTPUT != 0 }
     });
-    let clocks = read_tsc().checked_sub(start)?;
+    let clocks = read_tsc().checked_sub(start);
     // SAFETY: As it was.
     unsafe { control.write(old) };
-    expired.then(|| clocks * u64::from(INPUT_HZ) / u64::from(CALIBRATION_CLOCKS))
+    clocks.filter(|_| expired)
 }
 
 /// Sets a channel's mode and its 16-bit count.
@@ -113,4 +121,41 @@ fn program(mode: u8, data_port: u16, count: u16) {
 fn read_tsc() -> u64 {
     // SAFETY: Every 64-bit processor has the counter.
     unsafe { _rdtsc() }
+}
+
+#[cfg(ktest)]
+mod tests {
+    use super::{
+        CALIBRATION_POLLS, Duration, Ordering, TICKS_PER_SECOND, TSC_HZ, frequency_of, ticks,
+        time_calibration, uptime,
+    };
+    use crate::prelude::*;
+
+    #[ktest]
+    fn peer_108_counts_that_make_no_sense_are_no_frequency() {
+        for clocks in [0, 1, 9_999, 1 << 33, 1 << 44, u64::MAX] {
+            assert_eq!(frequency_of(clocks), None, "{clocks}");
+        }
+        // 2 GHz, for 10 ms and a little.
+        let hz = frequency_of(20_000_000).expect("it makes sense");
+        assert!((1_999_000_000..2_001_000_000).contains(&hz));
+    }
+
+    #[ktest]
+    fn peer_108_calibration_ends_though_the_timer_never_does() {
+        assert_eq!(time_calibration(0), None);
+        // And works after that.
+        assert!(time_calibration(CALIBRATION_POLLS).is_some());
+    }
+
+    #[ktest]
+    fn peer_108_without_a_frequency_time_is_counted_in_ticks() {
+        let hz = TSC_HZ.swap(0, Ordering::Relaxed);
+        let before = ticks();
+        let time = uptime();
+        let after = ticks();
+        TSC_HZ.store(hz, Ordering::Relaxed);
+        let of = |ticks| Duration::from_secs(ticks) / TICKS_PER_SECOND;
+        assert!((of(before)..=of(after)).contains(&time));
+    }
 }

@@ -3,9 +3,11 @@
 //! A trap from ring 3 never comes here; it ends
 //! [`UserMode::execute`](crate::user::UserMode::execute), which sorts it out.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use super::idt::vector;
 pub(crate) use super::idt::vector::PAGE_FAULT;
-use super::{irq, pic, timer, trap_report, uaccess};
+use super::{features, irq, pic, timer, trap_report, uaccess};
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
 use crate::trap_decode::PageFaultCode;
@@ -48,6 +50,9 @@ const _: () = assert!(FRAME_SIZE == 22 * 8 && FRAME_SIZE.is_multiple_of(16));
 /// What [`TrapFrame::vector`] holds after a system call: not a vector.
 pub(crate) const SYSCALL_VECTOR: u64 = 0x100;
 
+/// Non-maskable interrupts so far.
+static NON_MASKABLE: AtomicU32 = AtomicU32::new(0);
+
 /// Called by the entry code for each trap that interrupted the kernel.
 pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
     if handle_interrupt(frame.vector) {
@@ -79,6 +84,11 @@ fn is_handled_user_fault(frame: &TrapFrame, address: Option<Vaddr>) -> bool {
     if uaccess::fixup(frame.rip as Vaddr).is_none() {
         return false;
     }
+    // What SMAP refuses, no handler can allow: it would find the page in order,
+    // and the access would fault for ever (peer 86).
+    if features::get().smap && frame.rflags & ALIGNMENT_CHECK_FLAG == 0 {
+        return false;
+    }
     let was_enabled = frame.rflags & INTERRUPT_FLAG != 0;
     // The handler may wait for other processors, so it runs as the access did.
     if was_enabled {
@@ -95,13 +105,17 @@ fn is_handled_user_fault(frame: &TrapFrame, address: Option<Vaddr>) -> bool {
 
 /// The flag of RFLAGS that says that interrupts are on.
 const INTERRUPT_FLAG: u64 = 1 << 9;
+/// The flag of RFLAGS that, in the kernel, opens user memory under SMAP.
+const ALIGNMENT_CHECK_FLAG: u64 = 1 << 18;
 
 /// Handles the vectors that are nobody's fault, wherever they interrupted.
 /// Returns whether the vector was one of them.
 pub(crate) fn handle_interrupt(vector: u64) -> bool {
     match u8::try_from(vector) {
         Ok(vector::NON_MASKABLE) => {
-            log::warn!("non-maskable interrupt");
+            // Relaxed: a statistic that orders nothing.
+            let count = NON_MASKABLE.fetch_add(1, Ordering::Relaxed) + 1;
+            log::warn!("non-maskable interrupt, number {count}");
             true
         }
         Ok(number) if let Some(line) = pic::line_of(number) => {
@@ -121,7 +135,9 @@ pub(crate) fn page_fault_address() -> Vaddr {
 mod tests {
     use core::arch::asm;
 
+    use super::{NON_MASKABLE, Ordering};
     use crate::arch::x86_64::{local, timer, uaccess};
+    use crate::irq;
     use crate::prelude::*;
 
     #[ktest]
@@ -131,6 +147,44 @@ mod tests {
         // SAFETY: The handler of a breakpoint returns, with every register.
         unsafe { asm!("int3", "mov {}, {}", inout(reg) value, in(reg) before) };
         assert_eq!(value, before);
+    }
+
+    #[ktest]
+    fn peers_082_109_non_maskable_interrupts_at_the_entry_of_a_system_call_are_survived() {
+        let here = core::ptr::from_ref(local::current());
+        let before = NON_MASKABLE.load(Ordering::Relaxed);
+        {
+            let _irq_off = irq::disable_local();
+            // As where `syscall` arrives: the program's GS base and stack pointer,
+            // and then the kernel's GS base with the program's stack pointer.
+            // SAFETY: The handler runs on a stack of its own, and returns with
+            // every register; both registers are as they were in the end.
+            unsafe {
+                asm!(
+                    "mov {saved}, rsp",
+                    "swapgs",
+                    "mov rsp, {users}",
+                    "int 2",
+                    "swapgs",
+                    "int 2",
+                    "mov rsp, {saved}",
+                    saved = out(reg) _,
+                    users = in(reg) 0x1000_u64,
+                );
+            }
+        }
+        assert_eq!(NON_MASKABLE.load(Ordering::Relaxed), before + 2);
+        assert!(core::ptr::eq(here, local::current()));
+    }
+
+    #[ktest]
+    fn peer_087_handlers_run_with_a_known_direction() {
+        const DIRECTION: u64 = 1 << 10;
+        let flags: u64;
+        // SAFETY: The handler of a breakpoint returns, with every flag; the
+        // direction is as it was in the end.
+        unsafe { asm!("std", "int3", "pushfq", "cld", "pop {}", out(reg) flags) };
+        assert_ne!(flags & DIRECTION, 0);
     }
 
     #[ktest]

@@ -133,7 +133,8 @@ fn with_user_memory<R>(is_user: bool, body: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Copies bytes; returns how many were copied before the first fault.
+/// Copies bytes, in ascending order; returns how many were copied before the
+/// first fault.
 ///
 /// # Safety
 ///
@@ -284,4 +285,56 @@ pub(crate) fn read_kernel_word(address: Vaddr) -> Option<usize> {
         )
     };
     (left == 0).then_some(word)
+}
+
+#[cfg(ktest)]
+mod tests {
+    use alloc::sync::Arc;
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::{features, read_kernel_word};
+    use crate::cpu::disable_preempt;
+    use crate::mm::vm_space::PageFaultInfo;
+    use crate::mm::{
+        CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, VmIo, VmSpace,
+    };
+    use crate::prelude::*;
+
+    const PAGE: usize = 0x40_0000;
+
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+    /// Finds nothing to do, as a handler does of a page that is there.
+    fn find_it_in_order(_: &VmSpace, _: &PageFaultInfo) -> core::result::Result<(), ()> {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[ktest]
+    fn peer_086_access_that_smap_refuses_is_an_error_and_not_tried_again() {
+        if !features::get().smap {
+            crate::ktest::skip("the processor has no SMAP");
+        }
+        let space = Arc::new(VmSpace::new().expect("enough memory"));
+        let frame = FrameAllocOptions::new()
+            .alloc_frame()
+            .expect("enough memory");
+        frame.write_val(0, &7_u64).expect("it fits");
+        let guard = disable_preempt();
+        let mut cursor = space
+            .cursor_mut(&guard, &(PAGE..PAGE + PAGE_SIZE))
+            .expect("a legal range");
+        let prop = PageProperty::new_user(PageFlags::RW, CachePolicy::Writeback);
+        cursor.map(frame.into(), prop).expect("enough memory");
+        drop(cursor);
+        drop(guard);
+        space.set_page_fault_handler(find_it_in_order);
+        space.activate();
+        // By the routine that opens user memory, and by one that does not.
+        let mut reader = space.reader(PAGE, 8).expect("a legal range");
+        assert_eq!(reader.read_val::<u64>(), Ok(7));
+        assert_eq!(read_kernel_word(PAGE), None);
+        assert_eq!(ASKED.load(Ordering::Relaxed), 0);
+        VmSpace::deactivate_current();
+    }
 }

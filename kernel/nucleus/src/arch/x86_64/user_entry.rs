@@ -142,3 +142,17 @@ global_asm!(
     user_code = const USER_CODE,
     vector = const SYSCALL_VECTOR,
 );
+
+#[cfg(ktest)]
+mod tests {
+    use super::{CLEARED_FLAGS, RFlags, SFMask};
+    use crate::prelude::*;
+
+    #[ktest]
+    fn peer_087_system_calls_start_with_known_flags() {
+        let cleared = SFMask::read();
+        assert_eq!(cleared, CLEARED_FLAGS);
+        let vital = RFlags::DIRECTION_FLAG | RFlags::INTERRUPT_FLAG | RFlags::ALIGNMENT_CHECK;
+        assert!(cleared.contains(vital | RFlags::TRAP_FLAG));
+    }
+}

@@ -23,6 +23,17 @@ use crate::mm::{Infallible, PAGE_SIZE, Paddr, VmReader};
 /// # }
 /// ```
 ///
+/// ```compile_fail
+/// // Nor does one of untyped frames that is aligned to more than a slot's data.
+/// #[derive(Debug)]
+/// #[repr(align(16))]
+/// struct TooAligned(u64);
+/// nucleus::impl_untyped_frame_meta_for!(TooAligned);
+/// # fn main() {
+/// let _ = nucleus::mm::FrameAllocOptions::new().alloc_frame_with(TooAligned(0));
+/// # }
+/// ```
+///
 /// # Safety
 ///
 /// 1. `is_untyped` says yes only for a type whose frames hold plain bytes that

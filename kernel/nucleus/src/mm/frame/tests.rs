@@ -12,9 +12,9 @@ use super::{
     UntypedMem, frame_counts, validate_free_frames,
 };
 use crate::arch::memory;
-use crate::impl_frame_meta_for;
 use crate::mm::{Infallible, PAGE_SIZE, USegment, VmIo, VmReader};
 use crate::prelude::*;
+use crate::{impl_frame_meta_for, impl_untyped_frame_meta_for};
 
 #[derive(Debug, PartialEq, Eq)]
 struct Mark(u64);
@@ -380,4 +380,77 @@ fn claim_45_unique_frame_cannot_be_mapped_and_free_one_neither() {
     let unique = UniqueFrame::try_from(frame()).expect("it has one reference");
     assert!(Frame::from_in_use(unique.start_paddr()).is_err());
     assert!(Frame::from_in_use(unused()).is_err());
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Full([u64; 2]);
+#[derive(Debug, PartialEq, Eq)]
+struct FullUntyped([u64; 2]);
+impl_frame_meta_for!(Full);
+impl_untyped_frame_meta_for!(FullUntyped);
+
+#[ktest]
+fn peer_022_largest_data_fits_by_either_macro_and_leaves_the_slots_rest_alone() {
+    // Larger data does not compile: see the examples of `AnyFrameMeta`.
+    assert_eq!(size_of::<Full>(), meta::FRAME_METADATA_MAX_SIZE);
+    let options = FrameAllocOptions::new();
+    let typed = options.alloc_frame_with(Full([u64::MAX; 2]));
+    let untyped = options.alloc_frame_with(FullUntyped([u64::MAX; 2]));
+    let (typed, untyped) = (
+        typed.expect("enough memory"),
+        untyped.expect("enough memory"),
+    );
+    assert_eq!(typed.meta(), &Full([u64::MAX; 2]));
+    assert_eq!(untyped.meta(), &FullUntyped([u64::MAX; 2]));
+    assert_eq!((typed.reference_count(), untyped.reference_count()), (1, 1));
+    for paddr in [typed.start_paddr(), untyped.start_paddr()] {
+        assert_eq!(slot(paddr).mark(), Some(meta::Mark::Managed));
+    }
+    let any: Frame<dyn AnyFrameMeta> = untyped.into();
+    assert!(any.dyn_meta().is_untyped(), "its type is still known");
+}
+
+#[cfg(test)]
+mod host {
+    //! What needs unwinding.
+
+    extern crate std;
+
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::{FrameAllocOptions, GetFrameError, Mark, UniqueFrame, claim, impl_frame_meta_for};
+    use crate::arch::sim::Machine;
+
+    static DROPS: AtomicUsize = AtomicUsize::new(0);
+
+    #[derive(Debug)]
+    struct Explosive;
+    impl_frame_meta_for!(Explosive);
+
+    impl Drop for Explosive {
+        fn drop(&mut self) {
+            DROPS.fetch_add(1, Ordering::Relaxed);
+            panic!("on purpose");
+        }
+    }
+
+    #[test]
+    fn peer_020_data_whose_destructor_panics_is_dropped_once_and_its_frame_lost() {
+        let machine = Machine::default();
+        machine.on(0, || {
+            let frame = FrameAllocOptions::new().alloc_frame_with(Explosive);
+            let unique = UniqueFrame::try_from(frame.expect("enough memory"));
+            let unique = unique.expect("it has one reference");
+            let paddr = unique.start_paddr();
+            let result = catch_unwind(AssertUnwindSafe(|| unique.repurpose(Mark(1))));
+            assert!(result.is_err());
+            assert_eq!(DROPS.load(Ordering::Relaxed), 1);
+            // Nobody gets a frame whose data is gone.
+            assert_eq!(claim(paddr).err(), Some(GetFrameError::Unique));
+        });
+        // It would miss the frame.
+        core::mem::forget(machine);
+    }
 }

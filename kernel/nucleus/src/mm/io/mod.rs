@@ -7,8 +7,12 @@
 //! copied in ascending order, and may tear; the `_once` and `atomic_` operations
 //! are single accesses.
 //!
-//! A fallible access may run a page-fault handler, and so may sleep: it must not
-//! be made in atomic mode.
+//! Programs and other processors may use the memory at the same time, so that no
+//! reference to it exists, and nothing copies it that the compiler looks into:
+//! it is the architecture's `uaccess` that does, for both kinds.
+//!
+//! A fallible access may run a page-fault handler, and so may sleep. In atomic
+//! mode no handler is run: what faults there is an error.
 //!
 //! * `fallible`: copies that may fault, and atomic operations on user memory.
 //! * `vm_io`: objects that are read and written at offsets.
@@ -20,6 +24,7 @@ mod vm_io;
 
 pub use self::vm_io::{VmIo, VmIoOnce};
 use crate::arch::memory::is_kernel_range;
+use crate::arch::uaccess;
 use crate::error::{Error, Result};
 use crate::mm::{USER_END, Vaddr};
 
@@ -228,12 +233,15 @@ impl<Fallibility> VmWriter<'_, Fallibility> {
 impl VmReader<'_, Infallible> {
     /// Copies as many bytes as both sides have; returns how many.
     ///
-    /// The ranges may overlap; what is written there is then unspecified.
+    /// The ranges may overlap; a byte that is written is then read again if the
+    /// reader comes to it later.
     pub fn read(&mut self, writer: &mut VmWriter<'_, Infallible>) -> usize {
         let len = self.remain().min(writer.avail());
+        let target = (writer.cursor, writer.half);
         // SAFETY: Both ranges are mapped for `len` bytes, as their constructors
-        // were promised; they may overlap.
-        unsafe { core::ptr::copy(self.cursor, writer.cursor, len) };
+        // were promised.
+        let copied = unsafe { uaccess::copy(target, (self.cursor, self.half), len) };
+        debug_assert_eq!(copied, len, "kernel memory does not fault");
         self.advance(len);
         writer.advance(len);
         len
@@ -307,7 +315,8 @@ impl VmWriter<'_, Infallible> {
     pub fn fill_zeros(&mut self, len: usize) -> usize {
         let len = self.avail().min(len);
         // SAFETY: The range is mapped for `len` bytes.
-        unsafe { core::ptr::write_bytes(self.cursor, 0, len) };
+        let zeroed = unsafe { uaccess::zero((self.cursor, self.half), len) };
+        debug_assert_eq!(zeroed, len, "kernel memory does not fault");
         self.advance(len);
         len
     }

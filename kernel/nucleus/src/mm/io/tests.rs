@@ -1,8 +1,18 @@
 //! Do readers and writers copy what they should, and no more?
 
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
 use super::{VmIo, VmIoOnce, VmReader, VmWriter};
-use crate::mm::{FrameAllocOptions, PAGE_SIZE, Segment};
+use crate::cpu::disable_preempt;
+use crate::irq;
+use crate::mm::vm_space::PageFaultInfo;
+use crate::mm::{
+    CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, Segment, UntypedMem,
+    VmSpace,
+};
 use crate::prelude::*;
+use crate::sync::SpinLock;
 
 #[ktest]
 fn claim_164_copy_is_of_the_shorter_side_and_moves_both() {
@@ -211,4 +221,86 @@ fn single_access_beyond_the_object_panics() {
 #[should_panic(expected = "are not user memory")]
 fn reader_of_a_user_cannot_cover_the_kernel() {
     VmReader::<super::Fallible>::from_user_space(crate::mm::USER_END as *const u8, 1);
+}
+
+#[ktest]
+fn peer_036_memory_that_others_may_use_is_copied_upwards_byte_by_byte() {
+    // Not by the compiler's copy, which chooses its direction, and may read twice
+    // what a program changes meanwhile.
+    let frame = FrameAllocOptions::new()
+        .alloc_frame()
+        .expect("enough memory");
+    frame.write_bytes(0, b"ab").expect("it fits");
+    let mut reader = frame.reader();
+    let mut writer = frame.writer();
+    assert_eq!(reader.limit(8).read(writer.skip(2)), 8);
+    let mut bytes = [0; 11];
+    frame.read_bytes(0, &mut bytes).expect("it fits");
+    assert_eq!(&bytes, b"ababababab\0");
+}
+
+const USER_PAGE: usize = 0x40_0000;
+
+/// How often the handler of faults was asked.
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+/// Maps a page where the fault was.
+fn make_page(space: &VmSpace, info: &PageFaultInfo) -> core::result::Result<(), ()> {
+    ASKED.fetch_add(1, Ordering::Relaxed);
+    let (guard, start) = (disable_preempt(), info.address / PAGE_SIZE * PAGE_SIZE);
+    let mut cursor = space
+        .cursor_mut(&guard, &(start..start + PAGE_SIZE))
+        .map_err(|_| ())?;
+    let frame = FrameAllocOptions::new().alloc_frame().map_err(|_| ())?;
+    let prop = PageProperty::new_user(PageFlags::RW, CachePolicy::Writeback);
+    cursor.map(frame.into(), prop).map_err(|_| ())
+}
+
+#[ktest]
+fn peers_050_051_fault_in_atomic_mode_is_an_error_and_no_handler_is_asked() {
+    ASKED.store(0, Ordering::Relaxed);
+    let space = Arc::new(VmSpace::new().expect("enough memory"));
+    space.set_page_fault_handler(make_page);
+    space.activate();
+    let read = || {
+        let mut reader = space.reader(USER_PAGE, 1).expect("a legal range");
+        reader.read_val::<u8>()
+    };
+    let faults = Err(Error::PageFault);
+    {
+        let _stays = disable_preempt();
+        assert_eq!(read(), faults);
+    }
+    {
+        let _irq_off = irq::disable_local();
+        assert_eq!(read(), faults);
+    }
+    {
+        let lock = SpinLock::new(());
+        let _held = lock.lock();
+        assert_eq!(read(), faults);
+    }
+    {
+        // A handler would wait for the very cursor that its caller holds.
+        let guard = disable_preempt();
+        let range = USER_PAGE..USER_PAGE + PAGE_SIZE;
+        let _cursor = space.cursor_mut(&guard, &range).expect("a legal range");
+        assert_eq!(read(), faults);
+    }
+    assert_eq!(ASKED.load(Ordering::Relaxed), 0);
+    assert_eq!((read(), ASKED.load(Ordering::Relaxed)), (Ok(0), 1));
+    VmSpace::deactivate_current();
+}
+
+#[ktest]
+fn peer_089_values_at_odd_addresses_are_copied_and_those_beyond_the_end_refused() {
+    let bytes: [u8; 12] = core::array::from_fn(|index| index as u8);
+    for start in 0..=4 {
+        let mut reader = VmReader::from(&bytes[start..]);
+        let expected = bytes[start..].first_chunk().copied();
+        let value = reader.read_val::<u64>();
+        assert_eq!(value.map(u64::to_le_bytes).ok(), expected);
+        let rest = VmReader::from(&bytes[start + 5..]).read_val::<u64>();
+        assert_eq!(rest, Err(Error::InvalidArgs));
+    }
 }

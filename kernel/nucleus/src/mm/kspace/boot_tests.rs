@@ -98,3 +98,16 @@ fn choice_l9_loaders_memory_is_given_back() {
     // The loader has its own page tables, stack and information at the least.
     assert!(crate::boot::reclaimed_bytes() >= 16 * PAGE_SIZE);
 }
+
+#[ktest]
+fn peer_090_low_memory_and_the_image_are_never_given_out() {
+    let is_managed = |paddr| slot_of(paddr).map(|slot| slot.mark()) == Ok(Some(Mark::Managed));
+    let low = (0..1 << 20).step_by(PAGE_SIZE);
+    assert_eq!(low.filter(|paddr| is_managed(*paddr)).count(), 0);
+    for page in image::segments().flat_map(|segment| segment.pages.step_by(PAGE_SIZE)) {
+        let walk = kernel_page_table().page_walk(&disable_preempt(), page);
+        let (paddr, _) = walk.expect("the image is mapped");
+        let frame = paddr / PAGE_SIZE * PAGE_SIZE;
+        assert!(!is_managed(frame), "{frame:#x}, which is {page:#x}");
+    }
+}

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod host;
+#[cfg(test)]
+mod order;
 
 use alloc::sync::Arc;
 

@@ -24,8 +24,10 @@ pub type Cursor<'a> = page_table::Cursor<'a, UserPtConfig>;
 /// A place in a range of a space that can be changed.
 #[derive(Debug)]
 pub struct CursorMut<'a> {
-    pub(super) pt_cursor: page_table::CursorMut<'a, UserPtConfig>,
+    // Dropped first, so that what was collected is dispatched before anybody else
+    // sees the range (peer 62).
     pub(super) flusher: TlbFlusher<'a>,
+    pub(super) pt_cursor: page_table::CursorMut<'a, UserPtConfig>,
     pub(super) iomems: &'a SpinLock<Vec<IoMem>>,
 }
 

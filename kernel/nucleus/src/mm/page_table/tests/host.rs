@@ -246,3 +246,43 @@ fn claim_134_peer_041_locks_are_taken_downwards_and_released_in_reverse() {
         assert_eq!(taken, expected);
     });
 }
+
+/// Returns the nodes that translate an address, from the root down.
+fn path(table: &PageTable<UserPtConfig>, va: Vaddr) -> [Paddr; 4] {
+    let mut path = [table.root_paddr(); 4];
+    for level in (2..=4).rev() {
+        // SAFETY: It is a node of the table, which nobody else changes.
+        let node = unsafe { super::super::node::Node::<UserPtConfig>::at(path[4 - level]) };
+        let index =
+            crate::mm::paging::pte_index::<PagingConsts>(va, level as crate::mm::PagingLevel);
+        path[5 - level] = node.read(index).child();
+    }
+    path
+}
+
+#[test]
+fn peer_043_cursor_owns_the_nodes_of_its_range_and_none_above() {
+    let machine = machine(1);
+    machine.on(0, || {
+        let (table, guard, frame) = (user_table(), disable_preempt(), frame());
+        map(&table, BASE, ram(&frame, PageFlags::R));
+        map(&table, BASE + M2, ram(&frame, PageFlags::R));
+        let path = path(&table, BASE);
+        let counts = || {
+            let node = |paddr| Frame::from_in_use(paddr).expect("it is a node");
+            path.map(|paddr| node(paddr).reference_count())
+        };
+        let before = counts();
+        machine.take_locks();
+        let cursor = open(&table, &guard, BASE..BASE + PAGE_SIZE);
+        assert_eq!(machine.take_locks(), [(path[3], true)]);
+        // The nodes above are another cursor's as much as this one's.
+        let other = open(&table, &guard, BASE + M2..BASE + M2 + PAGE_SIZE);
+        assert_eq!(counts(), before);
+        drop(other);
+        machine.take_locks();
+        drop(cursor);
+        assert_eq!(machine.take_locks(), [(path[3], false)]);
+        assert_eq!(counts(), before);
+    });
+}

@@ -282,3 +282,41 @@ fn gibibyte_splits_in_two_steps_and_keeps_its_translations() {
     // Two levels of the walk to the hole, and the nodes above.
     assert_eq!(table.validate(), 4);
 }
+
+#[ktest]
+fn peer_038_change_after_a_split_is_one_of_the_part() {
+    let (table, _frames) = table_with_huge_page();
+    let before = pages(&table, BASE..BASE + M2);
+    let guard = disable_preempt();
+    let part = BASE + 5 * PAGE_SIZE;
+    let mut cursor = open(&table, &guard, BASE..BASE + 2 * M2);
+    let mut change = |va: usize, flags| {
+        let mut seen = None;
+        cursor.jump(va).expect("in the range");
+        let op = |old| {
+            seen = Some(old);
+            prop(flags)
+        };
+        // SAFETY: No processor uses the table.
+        let changed = unsafe { cursor.protect_next(PAGE_SIZE, op) };
+        assert_eq!(changed, Ok(Some(va..va + PAGE_SIZE)));
+        seen.expect("it was asked").flags
+    };
+    // The first one splits; the next ones see what it left.
+    assert_eq!(change(part, PageFlags::R), PageFlags::RW);
+    assert_eq!(change(part, PageFlags::RX), PageFlags::R);
+    assert_eq!(change(part + PAGE_SIZE, PageFlags::R), PageFlags::RW);
+    // The same in a table that the cursor makes where there was none.
+    let small = frame();
+    cursor.jump(BASE + M2).expect("in the range");
+    drop(map_at(&mut cursor, ram(&small, PageFlags::R)).expect("enough memory"));
+    cursor.jump(BASE + M2).expect("in the range");
+    let changed = protect(&mut cursor, PAGE_SIZE, PageFlags::RW);
+    assert_eq!(changed, Ok(Some(BASE + M2..BASE + M2 + PAGE_SIZE)));
+    drop(cursor);
+    let mut expected = before;
+    expected[5].2 = prop(PageFlags::RX);
+    expected[6].2 = prop(PageFlags::R);
+    expected.push((BASE + M2, small.start_paddr(), prop(PageFlags::RW)));
+    assert_eq!(pages(&table, BASE..BASE + 2 * M2), expected);
+}

@@ -9,9 +9,9 @@ use crate::arch::sim::{Config, Machine};
 use crate::mm::frame::frame_counts;
 use crate::mm::tlb::FlushQueue;
 
-const VA: Vaddr = 0x40_0000;
+pub(super) const VA: Vaddr = 0x40_0000;
 
-fn machine(cpus: usize) -> Machine {
+pub(super) fn machine(cpus: usize) -> Machine {
     Machine::new(Config {
         cpus,
         ..Config::default()
@@ -29,12 +29,12 @@ fn users(cpus: core::ops::Range<usize>) -> AtomicCpuSet {
     AtomicCpuSet::new(users)
 }
 
-fn read(space: &VmSpace) -> Result<u8> {
+pub(super) fn read(space: &VmSpace) -> Result<u8> {
     space.reader(VA, 1).expect("the space is active").read_val()
 }
 
 /// Unmaps the page; synchronises if `sync`.
-fn unmap(space: &VmSpace, sync: bool) {
+pub(super) fn unmap(space: &VmSpace, sync: bool) {
     let guard = disable_preempt();
     let mut cursor = space
         .cursor_mut(&guard, &(VA..VA + PAGE_SIZE))
@@ -86,13 +86,13 @@ fn claim_144_frame_is_kept_until_the_other_processor_has_flushed() {
 }
 
 #[test]
-fn claim_145_sync_waits_for_what_was_dispatched_alone() {
+fn claim_145_sync_waits_for_what_was_dispatched_to_the_tables_users_alone() {
     let machine = machine(2);
     machine.on(0, || {
-        let (users, guard) = (users(1..2), disable_preempt());
+        let (users, others, guard) = (users(1..2), users(0..1), disable_preempt());
         let (busy, idle) = (
             TlbFlusher::new(&users, &guard),
-            TlbFlusher::new(&users, &guard),
+            TlbFlusher::new(&others, &guard),
         );
         busy.issue_tlb_flush(TlbFlushOp::Address(VA));
         busy.dispatch_tlb_flush();
