@@ -14,6 +14,7 @@ use core::fmt;
 use core::ops::Range;
 
 use crate::mm::PAGE_SIZE;
+use crate::planted::{Bug, is_planted};
 
 /// Regions that a map can hold.
 pub const MAX_REGIONS: usize = 512;
@@ -202,7 +203,7 @@ impl MemoryMap {
                         );
                     }
                     let overlap = start.max(old.start)..new.end.min(old.end);
-                    if old.kind < new.kind {
+                    if (old.kind < new.kind) != is_planted(Bug::LessRestrictive) {
                         index = self.replace_part(index, overlap.clone(), new.kind);
                     } else {
                         index += 1;
@@ -317,7 +318,7 @@ fn normalise(raw: RawRegion) -> Option<Region> {
     if raw.start >= raw_end {
         return None;
     }
-    let (start, end) = if raw.kind.is_free() {
+    let (start, end) = if raw.kind.is_free() && !is_planted(Bug::RoundedOutwards) {
         (raw.start.next_multiple_of(PAGE), raw_end / PAGE * PAGE)
     } else {
         (raw.start / PAGE * PAGE, raw_end.next_multiple_of(PAGE))
