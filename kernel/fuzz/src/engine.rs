@@ -7,28 +7,14 @@ use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 use nucleus::planted;
+use verify::Effort;
 use verify::report::{Row, caught, grouped};
 
 use crate::mutate::{mutate, shrink};
 use crate::targets::Target;
 
-/// How many inputs are made for a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effort {
-    /// For each change: all targets in half a minute.
-    Short,
-    /// By hand: minutes.
-    Deep,
-}
-
-impl Effort {
-    const fn factor(self) -> usize {
-        match self {
-            Self::Short => 1,
-            Self::Deep => 30,
-        }
-    }
-}
+/// This package's directory.
+const HOME: &str = env!("CARGO_MANIFEST_DIR");
 
 /// An input that breaks a promise.
 struct Found {
@@ -36,8 +22,6 @@ struct Found {
     /// Where it is kept already, if it is.
     path: Option<PathBuf>,
     why: String,
-    /// How many inputs were tried.
-    tried: usize,
 }
 
 /// Tests what a target promises, and then that it would find bugs.
@@ -47,32 +31,29 @@ struct Found {
 /// The corpus cannot be read, or a crash not be written.
 pub fn run(target: &Target, effort: Effort) -> io::Result<Vec<Row>> {
     let kept = Kept::read(target)?;
-    let inputs = target.inputs * effort.factor();
-    let first = Row {
+    let inputs = match effort {
+        Effort::Short => target.inputs,
+        Effort::Deep => target.inputs * 30,
+    };
+    let (tried, found) = kept.search(target, inputs);
+    let mut rows = vec![Row {
         claim: target.claim,
         checker: target.name,
-        cases: grouped((kept.inputs.len() + inputs) as u64),
-        result: match kept.search(target, inputs) {
+        cases: grouped(tried as u64),
+        result: match found {
             None => Ok(()),
             Some(found) => Err(keep(target, found)?),
         },
-    };
-    let mut rows = vec![first];
+    }];
     for (bug, claim) in target.bugs {
         let planted = planted::plant(*bug);
-        let found = kept.search(target, target.inputs);
+        let (tried, found) = kept.search(target, target.inputs);
         drop(planted);
         rows.push(Row {
             claim,
             checker: target.name,
-            cases: grouped(found.as_ref().map_or(inputs, |found| found.tried) as u64),
-            result: match found {
-                Some(found) => {
-                    eprintln!("  {bug:?}: {}", found.why);
-                    Ok(())
-                }
-                None => Err("not found".to_owned()),
-            },
+            cases: grouped(tried as u64),
+            result: found.map_or(Err("not found".to_owned()), |_| Ok(())),
         });
     }
     Ok(rows)
@@ -90,7 +71,7 @@ pub fn run(target: &Target, effort: Effort) -> io::Result<Vec<Row>> {
 pub fn replay(target: &Target) -> io::Result<()> {
     let kept = Kept::read(target)?;
     assert!(!kept.inputs.is_empty(), "{} has no corpus", target.name);
-    if let Some(found) = kept.search(target, 0) {
+    if let (_, Some(found)) = kept.search(target, 0) {
         panic!("{:?}: {}", found.path, found.why);
     }
     Ok(())
@@ -98,9 +79,7 @@ pub fn replay(target: &Target) -> io::Result<()> {
 
 /// Returns where a target's inputs are, by what they are: `corpus`, `crashes`.
 fn directory(target: &Target, kind: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(kind)
-        .join(target.name)
+    Path::new(HOME).join(kind).join(target.name)
 }
 
 /// What is kept of a target: inputs that it is good at, and such as broke it.
@@ -126,50 +105,48 @@ impl Kept {
         Ok(Self { paths, inputs })
     }
 
-    /// Tries what is kept, and then so many mutants of it.
-    fn search(&self, target: &Target, mutants: usize) -> Option<Found> {
-        let try_one = |input: &[u8]| caught(|| (target.run)(input)).err();
-        for (number, (input, path)) in self.inputs.iter().zip(&self.paths).enumerate() {
-            if let Some(why) = try_one(input) {
-                return Some(Found {
-                    input: input.clone(),
-                    path: Some(path.clone()),
-                    why,
-                    tried: number + 1,
-                });
-            }
-        }
+    /// Tries what is kept, and then so many mutants of it; says how many inputs
+    /// that were, and what was found.
+    fn search(&self, target: &Target, mutants: usize) -> (usize, Option<Found>) {
+        let mut tried = 0;
+        let mut try_one = |input: &[u8], path: Option<&PathBuf>| {
+            tried += 1;
+            let why = caught(|| (target.run)(input)).err()?;
+            let (input, path) = (input.to_vec(), path.cloned());
+            Some(Found { input, path, why })
+        };
         let mut rng = Rng::with_seed(hash(target.name.as_bytes()));
-        for number in 0..mutants {
-            let input = mutate(&mut rng, &self.inputs, target.max_len);
-            if let Some(why) = try_one(&input) {
-                return Some(Found {
-                    input,
-                    path: None,
-                    why,
-                    tried: self.inputs.len() + number + 1,
-                });
-            }
-        }
-        None
+        let mut kept = self.inputs.iter().zip(&self.paths);
+        let found = kept.find_map(|(input, path)| try_one(input, Some(path)));
+        let found = found.or_else(|| {
+            (0..mutants).find_map(|_| {
+                let input = mutate(&mut rng, &self.inputs, target.max_len);
+                try_one(&input, None)
+            })
+        });
+        (tried, found)
     }
 }
 
-/// Shrinks what was found and writes it to a file; says where it is.
+/// Shrinks what was found and writes it to a file; says where it is, and then all.
 fn keep(target: &Target, found: Found) -> io::Result<String> {
-    let Found {
-        input, path, why, ..
-    } = found;
-    if let Some(path) = path {
-        return Ok(format!("{why} ({})", path.display()));
-    }
-    let input = shrink(input, |input| caught(|| (target.run)(input)).is_err());
-    let why = caught(|| (target.run)(&input)).err().unwrap_or(why);
-    let directory = directory(target, "crashes");
-    fs::create_dir_all(&directory)?;
-    let path = directory.join(format!("{:016x}", hash(&input)));
-    fs::write(&path, &input)?;
-    Ok(format!("{why} ({})", path.display()))
+    const ENOUGH: usize = 160;
+    let Found { input, path, why } = found;
+    let (path, why) = match path {
+        Some(path) => (path, why),
+        None => {
+            let input = shrink(input, |input| caught(|| (target.run)(input)).is_err());
+            let why = caught(|| (target.run)(&input)).err().unwrap_or(why);
+            let directory = directory(target, "crashes");
+            fs::create_dir_all(&directory)?;
+            let path = directory.join(format!("{:016x}", hash(&input)));
+            fs::write(&path, &input)?;
+            (path, why)
+        }
+    };
+    let path = path.strip_prefix(HOME).unwrap_or(&path).display();
+    let start: String = why.chars().take(ENOUGH).collect();
+    Ok(format!("kernel/fuzz/{path}: {start}\n{why}"))
 }
 
 fn hash(bytes: &[u8]) -> u64 {

@@ -3,6 +3,8 @@
 //! It makes the corpus; `kernel/fuzz/guided` runs it. Coverage comes from flags
 //! of the stable compiler.
 
+#![no_main]
+
 use std::sync::LazyLock;
 
 use fuzz::targets::{TARGETS, Target};

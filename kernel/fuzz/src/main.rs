@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use fuzz::engine::{self, Effort};
+use fuzz::engine;
 use fuzz::targets::TARGETS;
-use verify::report;
+use verify::{Effort, report};
 
 /// Feeds arbitrary bytes to what must never break.
 #[derive(Parser)]

@@ -46,8 +46,8 @@ const BASES: [u64; 5] = [
     LIMIT - 32 * PAGE,
     u64::MAX - 32 * PAGE,
 ];
-/// Regions that are taken for ever, of which a map can hold no more than it has
-/// room for; each may be cut in two.
+/// Regions that are not usable, all of which a map has to hold; each may be cut
+/// in two.
 const MAX_TAKEN: usize = MAX_REGIONS / 2 - 1;
 
 /// A region as the reference has it: first byte, end, kind.
@@ -86,8 +86,8 @@ fn decode(input: &mut Bytes<'_>) -> Vec<RawRegion> {
         let kind = KINDS[usize::from(first) % KINDS.len()];
         let form = usize::from(first) / KINDS.len() % 8;
         let mut add = |start: u64, end: u64| {
-            nr_taken += usize::from(!is_free(kind));
-            if is_free(kind) || nr_taken <= MAX_TAKEN {
+            nr_taken += usize::from(kind != RegionKind::Usable);
+            if kind == RegionKind::Usable || nr_taken <= MAX_TAKEN {
                 raw.push(RawRegion { start, end, kind });
             }
         };
@@ -181,28 +181,21 @@ fn check_order(map: &MemoryMap) {
     }
 }
 
-/// A map that was full has given up free memory, and nothing else.
+/// A map that was full has given up usable memory, and nothing else.
 fn check_losses(map: &MemoryMap, expected: &[Piece]) {
-    let taken = |piece: &Piece| !is_free(piece.2);
-    let actual_taken: Vec<Piece> = pieces(map).filter(taken).collect();
-    let expected_taken: Vec<Piece> = expected.iter().copied().filter(taken).collect();
+    let is_taken = |piece: &Piece| piece.2 != RegionKind::Usable;
+    let actual_taken: Vec<Piece> = pieces(map).filter(is_taken).collect();
+    let expected_taken: Vec<Piece> = expected.iter().copied().filter(is_taken).collect();
     assert_eq!(actual_taken, expected_taken, "what is taken was forgotten");
-    for (start, end, kind) in pieces(map).filter(|piece| is_free(piece.2)) {
-        let mut rest = start;
-        for piece in expected {
-            if piece.0 <= rest && rest < piece.1 && piece.2 <= kind {
-                rest = piece.1;
-            }
-        }
-        assert!(rest >= end, "{start:#x}..{end:#x} is not free");
+    let usable = expected.iter().filter(|piece| !is_taken(piece));
+    for (start, end, _) in pieces(map).filter(|piece| !is_taken(piece)) {
+        let mut holds = usable
+            .clone()
+            .map(|piece| piece.0 <= start && end <= piece.1);
+        assert!(holds.any(|it| it), "{start:#x}..{end:#x} is not usable");
     }
-    let free = |pieces: &mut dyn Iterator<Item = Piece>| -> u64 {
-        pieces
-            .filter(|piece| is_free(piece.2))
-            .map(|piece| piece.1 - piece.0)
-            .sum()
-    };
-    let missing = free(&mut expected.iter().copied()) - free(&mut pieces(map));
+    let total: u64 = usable.map(|piece| piece.1 - piece.0).sum();
+    let missing = total - map.bytes_of(RegionKind::Usable);
     assert!(
         missing <= map.lost_bytes(),
         "{missing:#x} bytes got lost, and more than it says"
