@@ -71,12 +71,22 @@ fn write_and_read(mut input: Bytes<'_>) {
             );
         }
     }
-    let bytes = archive.into_bytes().expect("the files are small");
+    let ends = |name: &String| name == "TRAILER!!!" || name.starts_with("TRAILER!!!/");
+    let bytes = match (archive.into_bytes(), files.keys().any(ends)) {
+        (Ok(bytes), false) => bytes,
+        (Err(_), true) => return,
+        (result, _) => panic!("{result:?} of {files:?}"),
+    };
     for (name, (permissions, contents)) in &files {
         let file = find(&bytes, name).unwrap_or_else(|| panic!("{name:?} is not found"));
         assert_eq!((file.name, file.contents), (&name[..], &contents[..]));
         assert_eq!(file.mode, 0o100_000 | permissions, "the mode of {name:?}");
         assert!(!file.is_directory());
+        let part = &name[..name.floor_char_boundary(name.len() - 1)];
+        let below = |part: &str, name: &String| name.starts_with(&format!("{part}/"));
+        let plain = part.trim_matches('/');
+        let is_there = files.keys().any(|name| name == plain || below(plain, name));
+        assert_eq!(find(&bytes, part).is_some(), is_there, "{part:?}");
         if let Some((directory, _)) = name.rsplit_once('/') {
             let found = find(&bytes, directory).expect("its directory was implied");
             assert!(found.is_directory() || files.contains_key(directory));
@@ -109,18 +119,25 @@ fn read_cut(bytes: &[u8], len: usize) {
     assert!(whole.take(cut.len()).eq(cut));
 }
 
-/// Reads a name: mostly of few letters, so that names meet.
+/// Reads a name: one that means something, or one of few letters, so that names
+/// meet.
 fn name(input: &mut Bytes<'_>, len: usize) -> String {
-    const NAMES: [&str; 6] = ["boot/cmdline", "boot", "TRAILER!!!", "bin/init", ".", "/"];
+    const NAMES: [&str; 6] = [
+        "boot/cmdline",
+        ".boot/cmdline",
+        "TRAILER!!!",
+        "bin/init",
+        "bin",
+        "/",
+    ];
     const LETTERS: &[u8; 8] = b"ab/./A\xc3\xa4";
-    if len < NAMES.len() {
-        return NAMES[len].to_owned();
+    if let Some(name) = NAMES.get(len) {
+        return (*name).to_owned();
     }
-    let letters: Vec<u8> = (NAMES.len()..len)
-        .map(|_| match input.byte() {
-            letter @ 0..128 => LETTERS[usize::from(letter) % LETTERS.len()],
-            other => other - 128,
-        })
-        .collect();
+    let letter = |byte: u8| match byte {
+        0..128 => LETTERS[usize::from(byte) % LETTERS.len()],
+        _ => byte - 128,
+    };
+    let letters: Vec<u8> = (NAMES.len()..=len).map(|_| letter(input.byte())).collect();
     String::from_utf8_lossy(&letters).into_owned()
 }
