@@ -23,7 +23,7 @@ extern crate alloc;
 pub mod engine;
 mod input;
 mod machine;
-mod mutate;
+pub mod mutate;
 pub mod targets;
 
 // The policy's files and the image builder's, under the names by which they know

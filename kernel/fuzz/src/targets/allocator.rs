@@ -18,7 +18,7 @@ pub(super) const TARGET: Target = Target {
     claim: "frames are given to one at a time, counted, and whole again in the end",
     run,
     max_len: 256,
-    inputs: 10_000,
+    inputs: 20_000,
     bugs: &[
         (Bug::UnmergedBuddies, "finds: buddies that are not merged"),
         (Bug::LostRemainder, "finds: a remainder that is lost"),

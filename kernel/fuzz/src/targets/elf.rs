@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 
 use nucleus::arch::sim::Config;
 use nucleus::mm::frame::frame_counts;
-use nucleus::mm::{PAGE_SIZE, USER_END, Vaddr};
+use nucleus::mm::{PAGE_SIZE, USER_END, UntypedMem, Vaddr, VmWriter};
 use nucleus::planted::Bug;
 
 use super::Target;
@@ -19,7 +19,7 @@ pub(super) const TARGET: Target = Target {
     claim: "a program is refused, or loaded as its file says and never writable code",
     run,
     max_len: 4096,
-    inputs: 100_000,
+    inputs: 300_000,
     bugs: &[(Bug::UncheckedEntry, "finds: a program that starts anywhere")],
 };
 
@@ -169,14 +169,19 @@ fn check_segment(segment: &Segment<'_>, memory: &mut AddressSpace) {
     // The pages that hold contents, and zeros around them.
     let start = segment.first_page();
     let contents_end = segment.start + segment.contents.len();
-    let mut bytes = vec![
-        0xff;
-        contents_end
-            .next_multiple_of(PAGE_SIZE)
-            .max(start + PAGE_SIZE)
-            - start
-    ];
-    memory.read(start, &mut bytes).expect("it can be read");
+    let mut bytes = Vec::new();
+    for page in (start..contents_end).step_by(PAGE_SIZE) {
+        let mut buffer = [0xff; PAGE_SIZE];
+        let frame = memory
+            .frame_at(page)
+            .expect("it is an address of a program");
+        let frame = frame.expect("the page has contents");
+        frame.reader().read(&mut VmWriter::from(&mut buffer[..]));
+        bytes.extend(buffer);
+    }
+    if segment.contents.is_empty() {
+        return;
+    }
     let before = segment.start - start;
     let (head, rest) = bytes.split_at(before);
     let (middle, tail) = rest.split_at(segment.contents.len());

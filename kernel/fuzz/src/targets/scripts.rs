@@ -17,7 +17,7 @@ pub(super) const TARGET: Target = Target {
     claim: "the page table does what its specification allows, whatever the script",
     run,
     max_len: 256,
-    inputs: 20_000,
+    inputs: 100_000,
     bugs: &[
         (Bug::WrongChildCount, "finds: a child that stays counted"),
         (Bug::WindowTooLong, "finds: a window one page too long"),
