@@ -35,7 +35,10 @@ mod elf_loader;
 #[expect(dead_code, reason = "the kernel uses more of it")]
 #[path = "../../src/errno.rs"]
 mod errno;
-#[expect(dead_code, reason = "the image builder uses more of it")]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the image builder uses more of it")
+)]
 #[path = "../../../boot/src/initramfs.rs"]
 mod initramfs;
 #[expect(dead_code, reason = "the kernel uses more of it")]

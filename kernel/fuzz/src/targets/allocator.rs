@@ -5,8 +5,10 @@ use std::mem::ManuallyDrop;
 use std::ops::Range;
 
 use nucleus::arch::sim::{Config, Machine};
-use nucleus::mm::frame::{frame_counts, validate_free_frames};
-use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, Paddr, Segment, UntypedMem, VmIo, VmWriter};
+use nucleus::mm::frame::{AnyFrameMeta, frame_counts, validate_free_frames};
+use nucleus::mm::{
+    Frame, FrameAllocOptions, PAGE_SIZE, Paddr, Segment, UntypedMem, VmIo, VmWriter,
+};
 use nucleus::planted::Bug;
 
 use super::Target;
@@ -18,7 +20,7 @@ pub(super) const TARGET: Target = Target {
     claim: "frames are given to one at a time, counted, and whole again in the end",
     run,
     max_len: 256,
-    inputs: 20_000,
+    inputs: 12_000,
     bugs: &[
         (Bug::UnmergedBuddies, "finds: buddies that are not merged"),
         (Bug::LostRemainder, "finds: a remainder that is lost"),
@@ -106,7 +108,7 @@ impl Owners<'_> {
     fn step(&mut self, first: u8, input: &mut Bytes<'_>) {
         let cpu = usize::from(first) % CONFIG.cpus;
         let is_zeroed = first & 0x80 != 0;
-        match usize::from(first) / CONFIG.cpus % 10 {
+        match usize::from(first) / CONFIG.cpus % 11 {
             0 => self.alloc(cpu, is_zeroed, (1, 0)),
             1 => {
                 let frames = 1 + input.below(256);
@@ -141,6 +143,14 @@ impl Owners<'_> {
                 self.slice(cpu, index, (input.below(64), input.below(64)));
             }
             9 => drain(self.machine),
+            10 => {
+                let start = input.number(2) as usize % (CONFIG.ram / PAGE_SIZE) * PAGE_SIZE;
+                let range = start..start + (1 + input.below(16)) * PAGE_SIZE;
+                if is_zeroed {
+                    drain(self.machine);
+                }
+                self.claim(cpu, range, is_zeroed);
+            }
             _ => {}
         }
     }
@@ -175,12 +185,7 @@ impl Owners<'_> {
             range.start.is_multiple_of(align),
             "{segment:?} is not aligned"
         );
-        let is_in = |ram: &Range<Paddr>| ram.start <= range.start && range.end <= ram.end;
-        assert!(RAM.iter().any(is_in), "{segment:?} is no memory");
-        for paddr in range.step_by(PAGE_SIZE) {
-            let owner = self.references.insert(paddr, 1);
-            assert!(owner.is_none(), "frame {paddr:#x} has an owner already");
-        }
+        self.own(&segment);
         self.machine.on(cpu, || {
             if is_zeroed {
                 assert!(is_zero(&segment), "{segment:?} is not zeroed");
@@ -192,6 +197,45 @@ impl Owners<'_> {
             }
         });
         self.segments.push(segment);
+    }
+
+    /// Claims frames by their addresses, wherever they are. After a drain, none is
+    /// in a processor's cache.
+    fn claim(&mut self, cpu: usize, range: Range<Paddr>, is_drained: bool) {
+        let claimed = self
+            .machine
+            .on(cpu, || Segment::from_unused(range.clone(), |_| ()));
+        match claimed {
+            Ok(segment) => {
+                assert_eq!(segment.paddr_range(), range);
+                self.own(&segment);
+                self.segments.push(segment);
+            }
+            Err(why) if is_drained => {
+                let is_taken = |paddr: Paddr| {
+                    // Start-up has some, of which nobody told.
+                    let is_used = || Frame::<dyn AnyFrameMeta>::from_in_use(paddr).is_ok();
+                    let is_in = |ram: &Range<Paddr>| ram.contains(&paddr);
+                    !RAM.iter().any(is_in)
+                        || self.references.contains_key(&paddr)
+                        || self.machine.on(cpu, is_used)
+                };
+                let mut frames = range.clone().step_by(PAGE_SIZE);
+                assert!(frames.any(is_taken), "{range:x?} is free, but {why}");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Notes that frames have an owner, which they had not.
+    fn own(&mut self, segment: &Segment<()>) {
+        let range = segment.paddr_range();
+        let is_in = |ram: &Range<Paddr>| ram.start <= range.start && range.end <= ram.end;
+        assert!(RAM.iter().any(is_in), "{segment:?} is no memory");
+        for paddr in range.step_by(PAGE_SIZE) {
+            let owner = self.references.insert(paddr, 1);
+            assert!(owner.is_none(), "frame {paddr:#x} has an owner already");
+        }
     }
 
     fn free(&mut self, cpu: usize, index: usize) {

@@ -16,7 +16,7 @@ pub(super) const TARGET: Target = Target {
     claim: "an archive is read within its bounds, and as it was written",
     run,
     max_len: 1024,
-    inputs: 300_000,
+    inputs: 200_000,
     bugs: &[(Bug::NamePrefix, "finds: a file found by a part of its name")],
 };
 

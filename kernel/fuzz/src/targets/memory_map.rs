@@ -16,7 +16,7 @@ pub(super) const TARGET: Target = Target {
     claim: "a memory map is sorted, disjoint, and never more generous than its regions",
     run,
     max_len: 1024,
-    inputs: 50_000,
+    inputs: 15_000,
     bugs: &[
         (
             Bug::LessRestrictive,

@@ -17,7 +17,7 @@ pub(super) const TARGET: Target = Target {
     claim: "the page table does what its specification allows, whatever the script",
     run,
     max_len: 256,
-    inputs: 100_000,
+    inputs: 20_000,
     bugs: &[
         (Bug::WrongChildCount, "finds: a child that stays counted"),
         (Bug::WindowTooLong, "finds: a window one page too long"),
@@ -52,7 +52,7 @@ fn run(input: &[u8]) {
         machine.on(0, || {
             let free = frame_counts().free;
             // Once the two disagree, dropping the table could do anything.
-            let mut pair = ManuallyDrop::new(Pair::<ENTRIES>::new());
+            let mut pair = ManuallyDrop::new(Pair::<ENTRIES>::empty());
             if let Err((step, why)) = pair.run(&script) {
                 let done = model::script::print(&script[..=step]);
                 panic!("`{}`: {why}\nthe script was:\n{done}", script[step]);
