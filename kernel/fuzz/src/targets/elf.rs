@@ -19,7 +19,7 @@ pub(super) const TARGET: Target = Target {
     claim: "a program is refused, or loaded as its file says and never writable code",
     run,
     max_len: 4096,
-    inputs: 500_000,
+    inputs: 3_000_000,
     bugs: &[(Bug::UncheckedEntry, "finds: a program that starts anywhere")],
 };
 
