@@ -16,6 +16,8 @@ use cpio::NewcBuilder;
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
+/// The name of what comes last.
+const TRAILER: &str = "TRAILER!!!";
 
 /// The files of an archive, by name.
 #[derive(Debug, Default)]
@@ -96,6 +98,9 @@ impl Archive {
                 mode: DIRECTORY | 0o755,
                 contents: Vec::new(),
             });
+        }
+        if self.entries.contains_key(TRAILER) {
+            bail!("a file of the name `{TRAILER}` would end the initramfs");
         }
         let mut bytes = Cursor::new(Vec::new());
         for (number, (name, entry)) in (1..).zip(&self.entries) {
@@ -220,6 +225,18 @@ mod tests {
                     .is_err(),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn name_that_ends_an_archive_is_refused() {
+        // Found by `kernel/fuzz`: the rest of the files were missing.
+        for name in ["TRAILER!!!", "TRAILER!!!/x"] {
+            let mut archive = Archive::default();
+            archive
+                .add_file(name, 0o644, Vec::new())
+                .expect("a name like others");
+            assert!(archive.into_bytes().is_err(), "{name}");
         }
     }
 

@@ -9,13 +9,14 @@ use crate::toolchain::Toolchain;
 use crate::{shell, tidy};
 
 /// Crates that build for the host by the user's own toolchain.
-const HOST_CRATES: [&str; 6] = [
+const HOST_CRATES: [&str; 7] = [
     "xtask",
     "user",
     "model",
     "nucleus",
     "nucleus-macros",
     "verify",
+    "fuzz",
 ];
 
 pub(crate) fn run() -> Result<u8> {

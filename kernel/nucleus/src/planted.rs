@@ -1,7 +1,7 @@
 //! Bugs on purpose, to try checkers on.
 //!
 //! A checker that has never found anything may be blind. So each of the checkers
-//! of `kernel/verify` has to find bugs that it plants by this module. Without the
+//! of `kernel/verify` and `kernel/fuzz` has to find bugs that it plants by this module. Without the
 //! feature `planted`, which no kernel has, nothing can be planted and the
 //! questions after it compile to nothing.
 
@@ -42,6 +42,18 @@ pub enum Bug {
     UnorderedUsers,
     /// A read section is announced by a plain store.
     UnorderedSection,
+    /// A block that is freed is not merged with its buddy.
+    UnmergedBuddies,
+    /// What an order has too much for a request is not given back.
+    LostRemainder,
+    /// Where two regions overlap, the less restrictive kind wins.
+    LessRestrictive,
+    /// Free memory is rounded to pages outwards.
+    RoundedOutwards,
+    /// A program may start anywhere.
+    UncheckedEntry,
+    /// A file is found by the start of its name.
+    NamePrefix,
 }
 
 /// The bug that is there; zero if none is.
@@ -77,7 +89,8 @@ impl Drop for Planted {
 
 /// Returns whether a bug is there.
 #[inline(always)]
-pub(crate) fn is_planted(bug: Bug) -> bool {
+#[must_use]
+pub fn is_planted(bug: Bug) -> bool {
     #[cfg(feature = "planted")]
     // Relaxed: planted before the threads start that ask.
     return PLANTED.load(Ordering::Relaxed) == bug as u8;

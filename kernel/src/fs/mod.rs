@@ -1,41 +1,15 @@
 //! Files: those of the initramfs, which can be read.
 
+mod archive;
+
 use nucleus::boot;
 
 /// A file of the initramfs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct File {
-    pub(crate) name: &'static str,
-    pub(crate) contents: &'static [u8],
-    /// Type and permissions, as `stat` reports them.
-    pub(crate) mode: u32,
-    pub(crate) inode: u32,
-}
-
-const TYPE_MASK: u32 = 0o170_000;
-const DIRECTORY: u32 = 0o040_000;
-
-impl File {
-    pub(crate) const fn is_directory(&self) -> bool {
-        self.mode & TYPE_MASK == DIRECTORY
-    }
-}
+pub(crate) type File = archive::File<'static>;
 
 /// Finds a file by its path from the root.
 pub(crate) fn find(path: &str) -> Option<File> {
-    find_in(boot::initramfs(), path)
-}
-
-fn find_in(archive: &'static [u8], path: &str) -> Option<File> {
-    let wanted = path.trim_matches('/');
-    cpio_reader::iter_files(archive)
-        .find(|entry| entry.name().trim_start_matches("./").trim_matches('/') == wanted)
-        .map(|entry| File {
-            name: entry.name(),
-            contents: entry.file(),
-            mode: entry.mode().bits(),
-            inode: entry.ino(),
-        })
+    archive::find(boot::initramfs(), path)
 }
 
 #[cfg(ktest)]
@@ -43,7 +17,8 @@ mod tests {
     use nucleus::boot;
     use nucleus::prelude::*;
 
-    use super::{find, find_in};
+    use super::archive::find as find_in;
+    use super::find;
 
     #[ktest]
     fn command_line_is_a_file_of_the_archive() {

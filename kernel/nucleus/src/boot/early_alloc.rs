@@ -17,7 +17,8 @@ const LOWEST: Paddr = 1 << 20;
 const MAX_GAPS: usize = 64;
 
 /// Hands out the usable memory of a map, from low to high.
-pub(crate) struct EarlyAllocator<'m> {
+#[derive(Debug)]
+pub struct EarlyAllocator<'m> {
     map: &'m MemoryMap,
     /// How far each region of the map has been used up.
     next: [Paddr; MAX_REGIONS],
@@ -28,7 +29,7 @@ pub(crate) struct EarlyAllocator<'m> {
 
 impl<'m> EarlyAllocator<'m> {
     /// Starts with all usable memory of the map above the first MiB.
-    pub(crate) fn new(map: &'m MemoryMap) -> Self {
+    pub fn new(map: &'m MemoryMap) -> Self {
         let mut next = [0; MAX_REGIONS];
         for (next, region) in next.iter_mut().zip(map.regions()) {
             *next = (region.start as Paddr).max(LOWEST);
@@ -44,7 +45,11 @@ impl<'m> EarlyAllocator<'m> {
 
     /// Takes `size` bytes, both arguments being multiples of a page and `align`
     /// a power of two; the contents are whatever they were.
-    pub(crate) fn alloc(&mut self, size: usize, align: usize) -> Option<Paddr> {
+    ///
+    /// # Panics
+    ///
+    /// Panics when the arguments are anything else.
+    pub fn alloc(&mut self, size: usize, align: usize) -> Option<Paddr> {
         assert!(size.is_multiple_of(PAGE_SIZE) && align.is_power_of_two() && align >= PAGE_SIZE);
         let from_gap = self.gaps[..self.nr_gaps]
             .iter_mut()
@@ -80,7 +85,7 @@ impl<'m> EarlyAllocator<'m> {
     }
 
     /// Returns how much was handed out.
-    pub(crate) fn allocated_bytes(&self) -> usize {
+    pub fn allocated_bytes(&self) -> usize {
         self.allocated_bytes
     }
 
@@ -96,7 +101,7 @@ impl<'m> EarlyAllocator<'m> {
 
     /// Ends allocation: returns the map in which the memory that was handed
     /// out, and low memory, are the kernel's.
-    pub(crate) fn into_map(self) -> MemoryMap {
+    pub fn into_map(self) -> MemoryMap {
         let mut map = self.map.clone();
         let usable = self.map.regions().iter();
         for region in usable.filter(|region| region.kind == RegionKind::Usable) {

@@ -7,7 +7,7 @@
 //! mentions are not RAM.
 //!
 //! The capacity is fixed, since the map comes before any allocator. When it is
-//! full, memory is given up, never the knowledge that some memory is taken; the
+//! full, usable memory is given up, never the knowledge that some memory is taken; the
 //! number of bytes given up is kept.
 
 use core::fmt;
@@ -15,6 +15,7 @@ use core::ops::Range;
 
 use crate::arch::paging::PHYSICAL_LIMIT;
 use crate::mm::PAGE_SIZE;
+use crate::planted::{Bug, is_planted};
 
 /// Regions that a map can hold.
 pub const MAX_REGIONS: usize = 512;
@@ -110,6 +111,11 @@ impl MemoryMap {
     }
 
     /// Makes a map of regions in any order and condition.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the regions that are not usable do not fit: there is nothing
+    /// to give up then.
     pub fn from_regions(raw: impl IntoIterator<Item = RawRegion>) -> Self {
         let mut map = Self::new();
         for region in raw {
@@ -184,122 +190,93 @@ impl MemoryMap {
     /// kind wins.
     fn overlay(&mut self, raw: RawRegion) {
         let Some(new) = normalise(raw) else { return };
-        // What is left of the new region to the right of what has been done.
+        // What is left of the new region to the right of what has been done. What
+        // is there is looked up again each time: to make room, any usable
+        // region may have been given up.
         let mut start = new.start;
-        let mut index = self.regions().partition_point(|region| region.end <= start);
         while start < new.end {
-            match self.regions().get(index).copied() {
-                Some(old) if old.start < new.end => {
-                    if start < old.start {
-                        index = self.insert(
-                            index,
-                            Region {
-                                start,
-                                end: old.start,
-                                kind: new.kind,
-                            },
-                        );
+            let index = self.index_after(start);
+            let next = self.regions().get(index).copied();
+            let end = match next.filter(|old| old.start < new.end) {
+                Some(old) if old.start <= start => {
+                    let end = new.end.min(old.end);
+                    if (old.kind < new.kind) != is_planted(Bug::LessRestrictive) {
+                        self.replace_part(index, start..end, new.kind);
                     }
-                    let overlap = start.max(old.start)..new.end.min(old.end);
-                    if old.kind < new.kind {
-                        index = self.replace_part(index, overlap.clone(), new.kind);
-                    } else {
-                        index += 1;
-                    }
-                    start = overlap.end;
+                    end
                 }
-                _ => {
-                    self.insert(
-                        index,
-                        Region {
-                            start,
-                            end: new.end,
-                            kind: new.kind,
-                        },
-                    );
-                    start = new.end;
+                next => {
+                    let end = next.map_or(new.end, |old| old.start);
+                    self.insert(Region { start, end, ..new });
+                    end
                 }
-            }
+            };
+            start = end;
         }
-        self.merge();
     }
 
-    /// Gives a part of a region another kind; returns the index after the part.
-    fn replace_part(&mut self, index: usize, part: Range<u64>, kind: RegionKind) -> usize {
+    /// Returns the index of the first region that ends behind an address.
+    fn index_after(&self, address: u64) -> usize {
+        self.regions()
+            .partition_point(|region| region.end <= address)
+    }
+
+    /// Gives a part of a region another kind.
+    fn replace_part(&mut self, index: usize, part: Range<u64>, kind: RegionKind) {
         let old = self.regions[index];
-        let before = Region {
-            end: part.start,
-            ..old
-        };
-        let middle = Region {
-            start: part.start,
-            end: part.end,
-            kind,
-        };
-        let after = Region {
-            start: part.end,
-            ..old
-        };
         self.remove(index);
-        let mut index = index;
-        for piece in [before, middle, after] {
-            let is_after = piece.start == part.end;
-            if !piece.is_empty() {
-                let next = self.insert(index, piece);
-                if !is_after {
-                    index = next;
-                }
+        let pieces = [
+            (old.start, part.start, old.kind),
+            (part.start, part.end, kind),
+            (part.end, old.end, old.kind),
+        ];
+        for (start, end, kind) in pieces {
+            if start < end {
+                self.insert(Region { start, end, kind });
             }
         }
-        index
     }
 
-    /// Inserts a region; returns the index after it. A full map gives its
-    /// smallest free region up, or the new one if that is free.
-    fn insert(&mut self, index: usize, region: Region) -> usize {
-        let mut index = index;
+    /// Inserts a region where there is none, joined with neighbours of its kind.
+    /// A full map gives its smallest usable region up, or the new one if that is
+    /// usable.
+    fn insert(&mut self, mut region: Region) {
+        let mut index = self.index_after(region.start);
+        let is_same = |other: Option<&Region>| other.is_some_and(|it| it.kind == region.kind);
+        let next = self.regions().get(index);
+        if is_same(next) && next.is_some_and(|next| next.start == region.end) {
+            region.end = self.regions[index].end;
+            self.remove(index);
+        }
+        let before = index.checked_sub(1).map(|before| &self.regions[before]);
+        if is_same(before) && before.is_some_and(|before| before.end == region.start) {
+            self.regions[index - 1].end = region.end;
+            return;
+        }
         if self.len == MAX_REGIONS {
-            if region.kind.is_free() {
+            if region.kind == RegionKind::Usable {
                 self.lost_bytes += region.len();
-                return index;
+                return;
             }
-            let free = (0..self.len).filter(|i| self.regions[*i].kind.is_free());
-            let victim = free.min_by_key(|i| self.regions[*i].len());
-            let victim = victim.expect("a map of 512 regions, none of them free memory");
+            // Not what can be reclaimed: it is not free yet, and a later region
+            // could say that it is usable, with nothing here to contradict it.
+            let is_usable = |i: &usize| self.regions[*i].kind == RegionKind::Usable;
+            let victim = (0..self.len)
+                .filter(is_usable)
+                .min_by_key(|i| self.regions[*i].len())
+                .expect("a map of 512 regions, none of them usable");
             self.lost_bytes += self.regions[victim].len();
             self.remove(victim);
-            if victim < index {
-                index -= 1;
-            }
+            index = self.index_after(region.start);
         }
         self.regions.copy_within(index..self.len, index + 1);
         self.regions[index] = region;
         self.len += 1;
-        index + 1
     }
 
     fn remove(&mut self, index: usize) {
         self.regions.copy_within(index + 1..self.len, index);
         self.len -= 1;
-    }
-
-    /// Joins neighbours of the same kind.
-    fn merge(&mut self) {
-        let mut kept = 0;
-        for index in 0..self.len {
-            let region = self.regions[index];
-            let joins = kept > 0 && {
-                let last = self.regions[kept - 1];
-                last.kind == region.kind && last.end == region.start
-            };
-            if joins {
-                self.regions[kept - 1].end = region.end;
-            } else {
-                self.regions[kept] = region;
-                kept += 1;
-            }
-        }
-        self.len = kept;
     }
 }
 
@@ -316,7 +293,7 @@ fn normalise(raw: RawRegion) -> Option<Region> {
     if raw.start >= raw_end {
         return None;
     }
-    let (start, end) = if raw.kind.is_free() {
+    let (start, end) = if raw.kind.is_free() && !is_planted(Bug::RoundedOutwards) {
         (raw.start.next_multiple_of(PAGE), raw_end / PAGE * PAGE)
     } else {
         (raw.start / PAGE * PAGE, raw_end.next_multiple_of(PAGE))

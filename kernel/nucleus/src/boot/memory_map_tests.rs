@@ -3,6 +3,7 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{MAX_REGIONS, MemoryMap, RawRegion, Region, RegionKind};
@@ -186,6 +187,49 @@ fn full_map_gives_up_memory_but_no_reservation() {
     assert_eq!(map.regions().len(), MAX_REGIONS);
     assert_eq!(map.bytes_of(Reserved), 400 * K4);
     assert_eq!(map.bytes_of(Usable) + map.lost_bytes(), 400 * K4);
+}
+
+#[ktest]
+fn full_map_may_give_up_the_very_region_that_is_to_be_covered() {
+    // Found by `kernel/fuzz`. All free regions but the last are of two pages, so
+    // that filling the hole before the last costs the last one.
+    let free = MAX_REGIONS as u64;
+    let mut raw: Vec<_> = (0..free)
+        .map(|i| (i * 3 * K4, (i * 3 + 2) * K4, Usable))
+        .collect();
+    let last = raw.last_mut().expect("there are many");
+    last.1 -= K4;
+    let covering = (last.0 - K4, last.1, Reserved);
+    raw.push(covering);
+    let map = map(&raw);
+    assert!(is_sorted_disjoint_and_merged(map.regions()), "{map:?}");
+    assert_eq!(map.bytes_of(Reserved), 2 * K4);
+    assert_eq!(map.bytes_of(Usable), (free - 1) * 2 * K4);
+}
+
+#[ktest]
+fn memory_that_the_loader_uses_is_never_given_up() {
+    // Found by `kernel/fuzz`: it was, and became usable by what came after.
+    let count = MAX_REGIONS as u64;
+    let tooth = |i: u64, kind| (i * 2 * K4, (i * 2 + 1) * K4, kind);
+    let mut raw = vec![tooth(0, Reclaimable)];
+    raw.extend((1..count).map(|i| (i * 3 * K4, (i * 3 + 2) * K4, Usable)));
+    raw.push(tooth(2 * count, Reserved));
+    raw.push(tooth(0, Usable));
+    let map = map(&raw);
+    assert_eq!(map.kind_at(0), Some(Reclaimable));
+}
+
+#[ktest]
+fn region_over_many_needs_no_more_room_than_it_saves() {
+    // Found by `kernel/fuzz`: each hole was filled by a region of its own at first.
+    let free = MAX_REGIONS as u64;
+    let mut raw: Vec<_> = (0..free)
+        .map(|i| (i * 2 * K4, (i * 2 + 1) * K4, Usable))
+        .collect();
+    raw.push((0, 2 * free * K4, Reserved));
+    let map = map(&raw);
+    assert_regions(&map, &[(0, 2 * free * K4, Reserved)]);
 }
 
 /// Compares with the kind of each page, found by asking every raw region.

@@ -6,7 +6,8 @@
 //! where.
 
 pub mod cmdline;
-pub(crate) mod early_alloc;
+pub mod early_alloc;
+pub mod initramfs;
 pub mod memory_map;
 
 #[cfg(target_os = "none")]
@@ -15,8 +16,6 @@ mod acpi;
 mod crash;
 #[cfg(target_os = "none")]
 pub(crate) mod image;
-#[cfg(target_os = "none")]
-mod initramfs;
 #[cfg(target_os = "none")]
 mod loader;
 #[cfg(target_os = "none")]

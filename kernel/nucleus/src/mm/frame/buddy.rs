@@ -12,6 +12,7 @@ use core::ops::Range;
 
 use super::meta::{self, Mark, MetaSlot};
 use crate::mm::{PAGE_SIZE, Paddr, is_page_aligned};
+use crate::planted::{Bug, is_planted};
 
 /// Number of orders: blocks of 4 KiB to 1 GiB.
 pub(super) const NR_ORDERS: usize = 19;
@@ -82,6 +83,7 @@ impl Buddy {
         self.nr_free += 1 << order;
         let (mut block, mut order) = (block, order);
         while order + 1 < NR_ORDERS
+            && !is_planted(Bug::UnmergedBuddies)
             && let Some(buddy) = self.free_buddy(block, order)
         {
             self.unlink(buddy, order);
