@@ -218,20 +218,11 @@ impl AddressSpace {
     }
 
     /// Returns the page at an address, if it exists.
-    fn page_at(&self, page: Vaddr) -> Result<Option<MappedItem>, Errno> {
+    pub(crate) fn page_at(&self, page: Vaddr) -> Result<Option<MappedItem>, Errno> {
         let guard = disable_preempt();
         let cursor = self.space.cursor(&guard, &(page..page + PAGE_SIZE))?;
         let (_, item) = cursor.query().map_err(Error::from)?;
         Ok(item)
-    }
-
-    /// Returns the frame of a page, if the page exists.
-    #[cfg(ktest)]
-    pub(crate) fn frame_at(&self, page: Vaddr) -> Result<Option<UFrame>, Errno> {
-        Ok(match self.page_at(page)? {
-            Some(MappedItem::MappedRam { frame, .. }) => Some(frame),
-            _ => None,
-        })
     }
 
     /// Makes the page of an address exist, if the access is allowed.

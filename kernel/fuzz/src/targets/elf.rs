@@ -5,6 +5,7 @@ use std::mem::ManuallyDrop;
 
 use nucleus::arch::sim::Config;
 use nucleus::mm::frame::frame_counts;
+use nucleus::mm::page_table::MappedItem;
 use nucleus::mm::{PAGE_SIZE, USER_END, UntypedMem, Vaddr, VmWriter};
 use nucleus::planted::Bug;
 
@@ -172,10 +173,10 @@ fn check_segment(segment: &Segment<'_>, memory: &mut AddressSpace) {
     let mut bytes = Vec::new();
     for page in (start..contents_end).step_by(PAGE_SIZE) {
         let mut buffer = [0xff; PAGE_SIZE];
-        let frame = memory
-            .frame_at(page)
-            .expect("it is an address of a program");
-        let frame = frame.expect("the page has contents");
+        let item = memory.page_at(page).expect("it is an address of a program");
+        let Some(MappedItem::MappedRam { frame, .. }) = item else {
+            panic!("{item:?} where the page has contents");
+        };
         frame.reader().read(&mut VmWriter::from(&mut buffer[..]));
         bytes.extend(buffer);
     }
