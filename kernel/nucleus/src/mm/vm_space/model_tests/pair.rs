@@ -1,6 +1,6 @@
 //! A space of the machine beside its specification.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -128,6 +128,8 @@ pub(super) struct Pair {
     pool: Vec<USegment>,
     /// The words of the frames that are looked at, by their addresses.
     pub(super) memory: BTreeMap<Paddr, u64>,
+    /// The kinds of views that there were.
+    pub(super) kinds: BTreeSet<view::Kind>,
     /// The last number given to a word.
     last_tag: u32,
     /// Whether nothing is compared but what the processor sees.
@@ -170,6 +172,7 @@ impl Pair {
             }),
             pool: [12, entries + 4, entries + 4].map(frames).into(),
             memory: BTreeMap::new(),
+            kinds: BTreeSet::new(),
             last_tag: 0,
             sees_only: false,
         };

@@ -44,7 +44,7 @@ impl Dice {
         let borders = (start.next_multiple_of(TABLE)..=end).step_by(TABLE);
         let count = borders.clone().count();
         let anywhere = start..end + PAGE_SIZE;
-        if count == 0 || self.below(2) == 0 {
+        if count == 0 || self.below(count + 1) == 0 {
             return self.page_of(&anywhere);
         }
         let border = borders.clone().nth(self.below(count)).unwrap_or(start);
@@ -94,6 +94,12 @@ impl Dice {
     fn next(&mut self, pair: &Pair, cursor: &Cursor, window: Window) -> Move {
         let len = self.len(cursor, window);
         let pages = (cursor.barrier.end - cursor.va) / PAGE_SIZE;
+        let is_huge = cursor.va.is_multiple_of(TABLE) && pages >= NR_ENTRIES;
+        if is_huge && self.below(3) == 0 {
+            let count = (NR_ENTRIES + self.below(5)).min(pages);
+            let frames = pair.frames(self.below(2), 0, count);
+            return Move::MapSegment(frames, self.property());
+        }
         match self.below(17) {
             0..3 => Move::Jump(self.edge(window)),
             3 => Move::Find(len),
@@ -103,13 +109,8 @@ impl Dice {
                 Move::Map(frame, self.property())
             }
             9..11 if pages > 0 => {
-                let is_aligned = cursor.va.is_multiple_of(TABLE) && pages >= NR_ENTRIES;
-                let (first, count) = if is_aligned && self.below(4) > 0 {
-                    (0, (NR_ENTRIES + self.below(5)).min(pages))
-                } else {
-                    (self.below(NR_ENTRIES), (1 + self.below(4)).min(pages))
-                };
-                let frames = pair.frames(self.below(2), first, count);
+                let (first, count) = (self.below(NR_ENTRIES), 1 + self.below(4));
+                let frames = pair.frames(self.below(2), first, count.min(pages));
                 Move::MapSegment(frames, self.property())
             }
             11..13 => Move::Unmap(len),

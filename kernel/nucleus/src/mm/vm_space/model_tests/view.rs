@@ -2,6 +2,8 @@
 
 use alloc::format;
 
+use model::Level;
+
 use super::pair::{ACCESSED, DIRTY, Disagreement, Pair, R, W, X};
 use super::ring3;
 use crate::error::Error;
@@ -14,7 +16,7 @@ use crate::trap_decode::PageFaultCode;
 pub(super) const OFFSETS: [usize; 2] = [0, PAGE_SIZE - 8];
 
 /// Who looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ring {
     /// The kernel, by its accesses that may fault. It never fetches.
     Kernel,
@@ -23,7 +25,7 @@ pub(super) enum Ring {
 }
 
 /// How it looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
     Load,
     Store,
@@ -39,6 +41,15 @@ pub(super) enum Seen {
     Stored,
     Fault(PageFaultInfo),
 }
+
+/// A kind of view: the level of the leaf, or none; who looks, and how; the error
+/// code, if it is a fault.
+pub(super) type Kind = (Option<Level>, Ring, Access, Option<u64>);
+
+/// How many kinds there are where nothing is mapped, and of leaves of one level:
+/// for each of five ways to look, the access succeeds or its entry is not present
+/// to the hardware, and except for loads, it may be refused.
+pub(super) const NR_KINDS: (usize, usize) = (5, 5 + 5 + 3);
 
 /// The last fault of the kernel's accesses.
 static FAULT: SpinLock<Option<PageFaultInfo>> = SpinLock::new(None);
@@ -107,9 +118,16 @@ impl Pair {
                 "{access:?} by {ring:?} at {va:#x}: the processor saw {seen:x?}, not {wanted:x?}"
             ));
         }
-        if matches!(seen, Seen::Fault(_)) {
+        let level = self
+            .model
+            .leaf_at(va)
+            .map(|start| self.model.leaves[&start].level);
+        if let Seen::Fault(info) = seen {
+            let code = Some(info.code.bits());
+            self.kinds.insert((level, ring, access, code));
             return Ok(());
         }
+        self.kinds.insert((level, ring, access, None));
         self.mark(va, access);
         let Some((paddr, _)) = self.model.translate(va).filter(|_| access == Access::Store) else {
             return Ok(());
