@@ -19,6 +19,7 @@
 //! What this shows rests on the emulators: they keep a translation until it is
 //! flushed, and set marks when the access is made. A real processor may also
 //! mark what it only might have accessed, which the comparison would call wrong.
+//! QEMU has one fault that shows ([`Pair::has_had_huge_page`]).
 //!
 //! * [`pair`]: a space and its specification, changed alike.
 //! * [`view`]: accesses, and what is to come of them.
@@ -108,7 +109,7 @@ fn the_mmu_agrees_with_the_model_on_the_last_pages_of_users() {
 
 #[ktest]
 fn the_mmu_agrees_with_the_model_on_huge_pages() {
-    assert_agrees(6, around(2 * GIBIBYTE, 1024), (200, 2));
+    assert_agrees(6, around(2 * GIBIBYTE, 512), (150, 2));
 }
 
 /// Runs a script with a bug planted, and nothing compared but what the processor

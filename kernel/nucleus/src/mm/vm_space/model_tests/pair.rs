@@ -128,6 +128,8 @@ pub(super) struct Pair {
     pool: Vec<USegment>,
     /// The words of the frames that are looked at, by their addresses.
     pub(super) memory: BTreeMap<Paddr, u64>,
+    /// Where huge pages have begun.
+    huge: BTreeSet<Vaddr>,
     /// The kinds of views that there were.
     pub(super) kinds: BTreeSet<view::Kind>,
     /// The last number given to a word.
@@ -172,6 +174,7 @@ impl Pair {
             }),
             pool: [12, entries + 4, entries + 4].map(frames).into(),
             memory: BTreeMap::new(),
+            huge: BTreeSet::new(),
             kinds: BTreeSet::new(),
             last_tag: 0,
             sees_only: false,
@@ -305,8 +308,20 @@ impl Pair {
             ));
         };
         self.model = end.table.clone();
+        let leaves = self.model.leaves.iter();
+        let huge = leaves.filter(|(_, leaf)| leaf.level > 1);
+        self.huge.extend(huge.map(|(va, _)| *va));
         cursor.va = at;
         Ok(())
+    }
+
+    /// Returns whether a huge page has ever covered an address.
+    ///
+    /// QEMU keeps translated code by its virtual address. Its `invlpg` of a huge
+    /// page flushes the whole of it, but forgets the code of the one page of 4 KiB
+    /// alone, and runs that of the others without another walk; Bochs does not.
+    pub(super) fn has_had_huge_page(&self, va: Vaddr) -> bool {
+        self.huge.contains(&(va - va % TABLE))
     }
 
     /// Says what the specification allows; nothing if it refuses. Of the nodes

@@ -171,14 +171,17 @@ fn run_cursor(
     }
     look_at(pair, dice, &pages)?;
 
-    let mut left = 1 + dice.below(4);
+    let (count, mut done) = (1 + dice.below(4), Vec::new());
     pair.with_cursor(range, |pair, cursor| {
-        left = left.checked_sub(1)?;
+        if done.len() == count {
+            return None;
+        }
         let next = dice.next(pair, cursor, window);
         pages.extend(pages_of(cursor, &next));
+        done.push((cursor.va, next.clone()));
         Some(next)
     })?;
-    look_at(pair, dice, &pages)
+    look_at(pair, dice, &pages).map_err(|text| format!("{text}, after {done:x?}"))
 }
 
 /// Returns the first and the last page of an operation, and their neighbours.
@@ -197,6 +200,8 @@ fn pages_of(cursor: &Cursor, next: &Move) -> [Vaddr; 4] {
 fn look_at(pair: &mut Pair, dice: &mut Dice, pages: &[Vaddr]) -> Result<(), Disagreement> {
     for page in pages {
         let (ring, access, offset) = dice.look();
+        let is_unfit = access == Access::Fetch && pair.has_had_huge_page(*page);
+        let page = if is_unfit { page - page % TABLE } else { *page };
         pair.look(page + offset, ring, access)?;
     }
     pair.compare()
