@@ -22,11 +22,13 @@
 //! QEMU has one fault that shows ([`Pair::has_had_huge_page`]).
 //!
 //! * [`pair`]: a space and its specification, changed alike.
+//! * [`props`]: how pages may be mapped.
 //! * [`view`]: accesses, and what is to come of them.
 //! * [`ring3`]: the program.
 //! * [`script`]: what is done at random.
 
 mod pair;
+mod props;
 mod ring3;
 mod script;
 mod view;
@@ -34,7 +36,8 @@ mod view;
 use alloc::format;
 use alloc::string::String;
 
-use self::pair::{Pair, R, W, X};
+use self::pair::Pair;
+use self::props::{ACCESSED, DIRTY, R, W, X, property};
 use self::script::{Dice, Window, run};
 use self::view::{Access, NR_KINDS, Ring};
 use crate::cpu::disable_preempt;
@@ -197,7 +200,7 @@ fn a_mark_that_is_lost_or_made_up_is_found() {
             let result = Pair::beside_active_space(|pair| {
                 pair.map_page(va, R | W)?;
                 pair.look(va, Ring::Kernel, access)?;
-                let marks = [0, pair::ACCESSED, pair::ACCESSED | pair::DIRTY][told];
+                let marks = [0, ACCESSED, ACCESSED | DIRTY][told];
                 pair.tell(va, |leaf| leaf.prop = R | W | marks);
                 pair.compare()
             });
@@ -221,7 +224,7 @@ fn what_is_mapped_behind_the_models_back_is_found() {
         let range = WITHIN_A_TABLE.start..WITHIN_A_TABLE.start + PAGE_SIZE;
         let space = pair.space();
         let mut cursor = space.cursor_mut(&guard, &range).expect("a legal range");
-        let map = cursor.map(pair.frame(0), pair::property(R));
+        let map = cursor.map(pair.frame(0), property(R));
         map.expect("enough memory");
         drop(cursor);
         pair.compare()

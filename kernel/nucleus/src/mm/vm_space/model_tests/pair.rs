@@ -10,6 +10,7 @@ use core::ops::Range;
 use model::cursor::{self, Answer};
 use model::{Cursor, Ends, Geometry, Intent, Leaf, Property, Refusal, Table};
 
+use super::props::{Change, R, X, number_of, property};
 use super::{TABLE, ring3, view};
 use crate::arch::mmu;
 use crate::cpu::disable_preempt;
@@ -19,91 +20,12 @@ use crate::mm::page_table::{MappedItem, Visited};
 use crate::mm::tlb::TlbFlushOp;
 use crate::mm::vm_space::{CursorMut, VmSpace};
 use crate::mm::{
-    CachePolicy, Frame, FrameAllocOptions, NR_ENTRIES, NR_LEVELS, PAGE_SIZE, Paddr, PageFlags,
-    PageProperty, PrivilegedPageFlags, UFrame, USER_END, USegment, UntypedMem, Vaddr,
+    Frame, FrameAllocOptions, NR_ENTRIES, NR_LEVELS, PAGE_SIZE, Paddr, UFrame, USER_END, USegment,
+    UntypedMem, Vaddr,
 };
 
 /// What does not agree, in words.
 pub(super) type Disagreement = String;
-
-/// A property's number has these bits for what may be done, the number of a
-/// cache policy above them, and above that what the hardware has marked.
-pub(super) const R: Property = 1 << 0;
-pub(super) const W: Property = 1 << 1;
-pub(super) const X: Property = 1 << 2;
-const CACHE_SHIFT: u32 = 3;
-pub(super) const ACCESSED: Property = 1 << 6;
-pub(super) const DIRTY: Property = 1 << 7;
-const MARKS: Property = ACCESSED | DIRTY;
-
-const CACHES: [CachePolicy; 5] = [
-    CachePolicy::Writeback,
-    CachePolicy::Writethrough,
-    CachePolicy::WriteCombining,
-    CachePolicy::Uncacheable,
-    CachePolicy::WriteProtected,
-];
-
-/// How many numbers there are of properties without marks.
-pub(super) const NR_PROPERTIES: usize = CACHES.len() << CACHE_SHIFT;
-
-const FLAGS: [(Property, PageFlags); 5] = [
-    (R, PageFlags::R),
-    (W, PageFlags::W),
-    (X, PageFlags::X),
-    (ACCESSED, PageFlags::ACCESSED),
-    (DIRTY, PageFlags::DIRTY),
-];
-
-/// Returns the property of a number.
-pub(super) fn property(number: Property) -> PageProperty {
-    let has = FLAGS.iter().filter(|(bit, _)| number & bit != 0);
-    PageProperty {
-        flags: has.map(|(_, flag)| *flag).collect(),
-        cache: CACHES[usize::from(number & !MARKS) >> CACHE_SHIFT],
-        priv_flags: PrivilegedPageFlags::USER,
-    }
-}
-
-/// Returns the number of a property, if it has one.
-fn number_of(prop: PageProperty) -> Result<Property, Disagreement> {
-    let has = FLAGS.iter().filter(|(_, flag)| prop.flags.contains(*flag));
-    let bits: Property = has.map(|(bit, _)| bit).sum();
-    let caches = 0..CACHES.len() as Property;
-    caches
-        .map(|cache| bits | cache << CACHE_SHIFT)
-        .find(|number| property(*number) == prop)
-        .ok_or_else(|| format!("nobody mapped anything with {prop:?}"))
-}
-
-/// How a protection changes properties.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Change {
-    /// What comes of it, without marks.
-    pub(super) to: Property,
-    /// Whether marks stay.
-    pub(super) keeps_marks: bool,
-}
-
-impl Change {
-    fn of_number(self, old: Property) -> Property {
-        self.to | if self.keeps_marks { old & MARKS } else { 0 }
-    }
-
-    fn of_property(self, old: PageProperty) -> PageProperty {
-        let new = property(self.to);
-        let marks = PageFlags::ACCESSED | PageFlags::DIRTY;
-        let kept = if self.keeps_marks {
-            old.flags & marks
-        } else {
-            PageFlags::empty()
-        };
-        PageProperty {
-            flags: new.flags | kept,
-            ..new
-        }
-    }
-}
 
 /// An operation of a cursor. Lengths are in bytes.
 #[derive(Clone, Debug)]

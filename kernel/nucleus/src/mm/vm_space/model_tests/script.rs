@@ -9,7 +9,8 @@ use rand_core::{Rng, SeedableRng};
 use rand_xorshift::XorShiftRng;
 
 use super::TABLE;
-use super::pair::{Change, Disagreement, Move, NR_PROPERTIES, Pair, R};
+use super::pair::{Disagreement, Move, Pair};
+use super::props::{Change, NR_PROPERTIES, R};
 use super::view::{Access, OFFSETS, Ring};
 use crate::mm::{NR_ENTRIES, PAGE_SIZE, USER_END, Vaddr};
 

@@ -4,7 +4,8 @@ use alloc::format;
 
 use model::Level;
 
-use super::pair::{ACCESSED, DIRTY, Disagreement, Pair, R, W, X};
+use super::pair::{Disagreement, Pair};
+use super::props::{ACCESSED, DIRTY, R, W, X};
 use super::ring3;
 use crate::error::Error;
 use crate::mm::vm_space::{PageFaultInfo, VmSpace};
