@@ -146,8 +146,9 @@ fn bochs_config(machine: &MachineOptions, disk: &Path, serial: &Path, cylinders:
     let log = log.display();
     let (disk, serial, smp) = (disk.display(), serial.display(), machine.smp);
     // A triple fault stops the machine, as it does in QEMU by `-no-reboot`.
+    // The guest's time passes about as fast as ours.
     format!(
-        "cpu: model=corei7_skylake_x, count={smp}, reset_on_triple_fault=0\n\
+        "cpu: model=corei7_skylake_x, count={smp}, ips=40000000, reset_on_triple_fault=0\n\
          memory: guest={memory}, host={memory}\n\
          romimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
          vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest\n\

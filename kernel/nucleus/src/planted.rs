@@ -1,11 +1,12 @@
 //! Bugs on purpose, to try checkers on.
 //!
 //! A checker that has never found anything may be blind. So each of the checkers
-//! of `kernel/verify` and `kernel/fuzz` has to find bugs that it plants by this module. Without the
-//! feature `planted`, which no kernel has, nothing can be planted and the
-//! questions after it compile to nothing.
+//! of `kernel/verify` and `kernel/fuzz`, and the one in the kernel with tests, has
+//! to find bugs that it plants by this module. Without the feature `planted`, and
+//! in a kernel without tests, nothing can be planted and the questions after it
+//! compile to nothing.
 
-#[cfg(feature = "planted")]
+#[cfg(any(feature = "planted", ktest))]
 use core::sync::atomic::{AtomicU8, Ordering};
 
 /// A bug, at one place of the code.
@@ -57,11 +58,11 @@ pub enum Bug {
 }
 
 /// The bug that is there; zero if none is.
-#[cfg(feature = "planted")]
+#[cfg(any(feature = "planted", ktest))]
 static PLANTED: AtomicU8 = AtomicU8::new(0);
 
 /// A bug that is there while this lives.
-#[cfg(feature = "planted")]
+#[cfg(any(feature = "planted", ktest))]
 #[derive(Debug)]
 #[must_use = "the bug is there while this lives"]
 pub struct Planted(());
@@ -71,7 +72,7 @@ pub struct Planted(());
 /// # Panics
 ///
 /// Panics when one is planted already.
-#[cfg(feature = "planted")]
+#[cfg(any(feature = "planted", ktest))]
 pub fn plant(bug: Bug) -> Planted {
     // SeqCst: rare, and simplest to think about.
     let before = PLANTED.swap(bug as u8, Ordering::SeqCst);
@@ -79,7 +80,7 @@ pub fn plant(bug: Bug) -> Planted {
     Planted(())
 }
 
-#[cfg(feature = "planted")]
+#[cfg(any(feature = "planted", ktest))]
 impl Drop for Planted {
     fn drop(&mut self) {
         // SeqCst: as in `plant`.
@@ -87,14 +88,21 @@ impl Drop for Planted {
     }
 }
 
+/// Removes the bug that a test left behind when it died.
+#[cfg(ktest)]
+pub(crate) fn weed() {
+    // SeqCst: as in `plant`.
+    PLANTED.store(0, Ordering::SeqCst);
+}
+
 /// Returns whether a bug is there.
 #[inline(always)]
 #[must_use]
 pub fn is_planted(bug: Bug) -> bool {
-    #[cfg(feature = "planted")]
+    #[cfg(any(feature = "planted", ktest))]
     // Relaxed: planted before the threads start that ask.
     return PLANTED.load(Ordering::Relaxed) == bug as u8;
-    #[cfg(not(feature = "planted"))]
+    #[cfg(not(any(feature = "planted", ktest)))]
     {
         let _ = bug;
         false

@@ -11,7 +11,7 @@ use crate::arch::{cpu, memory};
 use crate::mm::frame::frame_counts;
 use crate::mm::heap;
 use crate::power::{self, ExitCode};
-use crate::{boot, console, task};
+use crate::{boot, console, planted, task};
 
 unsafe extern "C" {
     /// First byte of the section of tests.
@@ -74,7 +74,9 @@ struct Tasks {
 
 impl Isolation for Tasks {
     fn run(&mut self, test: fn()) -> Ending {
-        task::run_test(test, self.timeout)
+        let ending = task::run_test(test, self.timeout);
+        planted::weed();
+        ending
     }
 
     fn is_stuck(&self) -> bool {

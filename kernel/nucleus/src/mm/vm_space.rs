@@ -266,3 +266,6 @@ pub(crate) fn handle_user_fault(info: &PageFaultInfo) -> bool {
 
 #[cfg(any(test, ktest))]
 mod tests;
+
+#[cfg(ktest)]
+mod model_tests;
