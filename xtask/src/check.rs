@@ -83,7 +83,7 @@ fn documentation(toolchain: &Toolchain) -> Command {
     cargo
         .arg("doc")
         .args(BARE_TARGET)
-        .args(["--package=nucleus", "--no-deps"]);
+        .args(["--package=nucleus", "--package=model", "--no-deps"]);
     cargo.args(["--document-private-items", "--target-dir"]);
     cargo.arg(artifacts::target().join("check"));
     cargo.env(

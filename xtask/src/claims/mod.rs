@@ -3,10 +3,12 @@
 //!
 //! * [`facts`]: the claims and choices, `K91` and `L4`.
 //! * [`peers`]: the bugs of others.
+//! * [`open`]: what the seeds leave unproven.
 //! * `names`: how a test carries a number.
 
 mod facts;
 mod names;
+mod open;
 mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,16 +26,20 @@ type Number = (char, u32);
 /// The tests that carry each number.
 type Tested = BTreeMap<Number, BTreeSet<String>>;
 
+/// Where the checkers are.
+const CHECKERS: [&str; 3] = ["kernel/verify/", "kernel/fuzz/", "kernel/concurrency/"];
+
 /// The kind of the bugs of others.
 const PEER: char = 'P';
 
 pub(crate) fn run() -> Result<u8> {
     let root = shell::root();
-    let tested = tested_numbers(root)?;
+    let (tested, names) = tested_numbers(root)?;
     let mut status = 0;
     for (report, is_complete) in [
         facts::report(&facts::read_list(&text_of(root, facts::LIST)?), &tested),
         peers::report(&peers::read_list(&text_of(root, peers::LIST)?), &tested),
+        open::report(&open::read_list(&text_of(root, open::LIST)?), &names),
     ] {
         print!("{report}");
         status |= u8::from(!is_complete);
@@ -50,15 +56,30 @@ fn cells(line: &str) -> Option<impl Iterator<Item = &str>> {
     Some(line.strip_prefix('|')?.split('|').map(str::trim))
 }
 
-/// Returns the numbers that tests carry, with the tests.
-fn tested_numbers(root: &Path) -> Result<Tested> {
-    let mut tested = Tested::new();
+/// Returns the numbers that tests carry, with the tests; and the names of all
+/// tests and checkers.
+fn tested_numbers(root: &Path) -> Result<(Tested, BTreeSet<String>)> {
+    let (mut tested, mut all) = (Tested::new(), BTreeSet::new());
     for directory in ["boot/", "kernel/", "xtask/"] {
         for text in tidy::texts_below(root, directory)? {
             for (number, test) in names::numbers_of_tests(&text) {
                 tested.entry(number).or_default().insert(test);
             }
+            all.extend(names::tests(&text).map(str::to_owned));
         }
     }
-    Ok(tested)
+    for directory in CHECKERS {
+        for text in tidy::texts_below(root, directory)? {
+            all.extend(names::checkers(&text).map(str::to_owned));
+        }
+    }
+    Ok((tested, all))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn this_repositorys_lists_are_complete() {
+        assert_eq!(super::run().expect("the lists are there"), 0);
+    }
 }

@@ -31,6 +31,28 @@ pub(super) fn numbers_of_tests(text: &str) -> Vec<(Number, String)> {
     found
 }
 
+/// Returns the names of the tests of a file.
+pub(super) fn tests(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_marked = false;
+    text.lines().map(str::trim_start).filter_map(move |line| {
+        is_marked |= TEST_ATTRIBUTES.contains(&line);
+        let signature = line.strip_prefix("fn ")?;
+        let name = name_of(signature).filter(|_| is_marked);
+        is_marked = false;
+        name
+    })
+}
+
+/// Returns the names that a checker's file gives to checkers.
+pub(super) fn checkers(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter_map(|line| {
+        let name = line
+            .strip_prefix("checker: \"")
+            .or_else(|| line.strip_prefix("name: \""))?;
+        name.split('"').next()
+    })
+}
+
 fn name_of(signature: &str) -> Option<&str> {
     signature.split(['(', '<']).next()
 }
@@ -73,7 +95,7 @@ fn numbers_in(name: &str) -> Vec<Number> {
 
 #[cfg(test)]
 mod tests {
-    use super::{numbers_in, numbers_of_tests};
+    use super::{checkers, numbers_in, numbers_of_tests, tests};
 
     #[test]
     fn numbers_are_read_from_names() {
@@ -125,6 +147,15 @@ mod tests {
         assert_eq!(read(text), [('K', 2)]);
         let in_macro = "proptest! {\n    #[test]\n    fn peer_002_raw(a in any::<u8>()) {}\n}";
         assert_eq!(read(in_macro), [('P', 2)]);
+    }
+
+    #[test]
+    fn names_of_tests_and_checkers_are_read() {
+        let text =
+            "#[test]\nfn a() {}\nfn b() {}\n    #[ktest]\n    #[should_panic]\n    fn c() {}";
+        assert!(tests(text).eq(["a", "c"]));
+        let text = "Row {\n    claim: \"x\",\n    checker: \"all states\",\n}";
+        assert!(checkers(text).eq(["all states"]));
     }
 
     #[test]
