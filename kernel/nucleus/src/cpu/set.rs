@@ -1,9 +1,8 @@
 //! Sets of processors: one bit each.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use super::{CpuId, MAX_CPUS};
 use crate::planted::{Bug, is_planted};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 const _: () = assert!(MAX_CPUS <= u64::BITS as usize, "a set is one word");
 

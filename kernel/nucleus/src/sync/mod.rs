@@ -18,6 +18,7 @@
 //! the others. Nothing waits for anything but a lock while it holds one; in
 //! particular, nobody waits for another processor's flush.
 
+pub mod atomic;
 pub(crate) mod rcu;
 mod spin;
 

@@ -19,12 +19,12 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use crate::arch::cpu;
 use crate::cpu::{CpuId, CpuSet, InAtomicMode};
 use crate::mm::frame::{AnyFrameMeta, Frame, Segment};
 use crate::planted::{Bug, is_planted};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A processor's part in grace periods.
 pub(crate) struct RcuState {

@@ -23,6 +23,7 @@
 
 mod checker;
 pub(crate) mod cpu;
+pub mod interleave;
 pub(crate) mod irq;
 mod machine;
 pub(crate) mod memory;

@@ -11,12 +11,12 @@
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 
 use super::allocator;
 use super::meta_type::{AnyFrameMeta, MetaVtable};
 use crate::arch::memory;
 use crate::mm::{PAGE_SIZE, Paddr, is_page_aligned};
+use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 
 /// The metadata of one frame.
 #[repr(C, align(32))]

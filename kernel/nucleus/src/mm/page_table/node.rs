@@ -24,7 +24,6 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering};
 
 use super::config::{PageTableConfig, PageTableEntryTrait};
 use crate::arch::{cpu, memory, watch};
@@ -34,6 +33,7 @@ use crate::mm::frame::{AnyFrameMeta, DropHook, Frame, FrameAllocOptions};
 use crate::mm::paging::PagingConstsTrait;
 use crate::mm::{Infallible, Paddr, PagingLevel, Vaddr, VmReader};
 use crate::planted::{Bug, is_planted};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering};
 
 /// The data of a frame that is a node.
 pub(crate) struct PageTablePageMeta<C: PageTableConfig> {
@@ -242,7 +242,9 @@ impl<C: PageTableConfig> Node<C> {
     /// Reads an entry of a node that is not locked.
     #[inline]
     pub(super) fn read_unlocked(self, index: usize) -> C::E {
-        C::E::load(self.entry(index), Ordering::Acquire)
+        let entry = C::E::load(self.entry(index), Ordering::Acquire);
+        watch::node_read(self.paddr());
+        entry
     }
 
     /// Reads an entry of the node at an address that is not locked; `linear` is
@@ -253,7 +255,9 @@ impl<C: PageTableConfig> Node<C> {
         // SAFETY: The frame is a node, by the rules of this module, and the index
         // that of an entry.
         let entry = unsafe { &*entries.wrapping_add(index) };
-        C::E::load(entry, Ordering::Acquire)
+        let entry = C::E::load(entry, Ordering::Acquire);
+        watch::node_read(paddr);
+        entry
     }
 
     /// Writes an entry that was absent; for the lock's holder.
@@ -367,6 +371,7 @@ impl<C: PageTableConfig> Node<C> {
     pub(super) fn try_lock(self) -> bool {
         // Acquire: pairs with the Release of the holder before.
         let is_taken = self.meta().lock.swap(1, Ordering::Acquire) == 0;
+        watch::node_read(self.paddr());
         if is_taken {
             watch::node_locked(self.slot);
         }
@@ -382,6 +387,7 @@ impl<C: PageTableConfig> Node<C> {
         // Acquire: pairs with the Release of the holder before.
         while lock.swap(1, Ordering::Acquire) != 0 {
             wait_until_free(lock);
+            watch::node_read(self.paddr());
         }
         watch::node_locked(self.slot);
     }

@@ -1,10 +1,9 @@
 //! What others ask a processor to flush.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use super::ops::Ops;
 use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A processor's requests, and how far it is with them.
 #[derive(Debug)]
