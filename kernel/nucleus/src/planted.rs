@@ -40,6 +40,10 @@ pub enum Bug {
     UnorderedUsers,
     /// A read section is announced by a plain store.
     UnorderedSection,
+    /// A reference is counted by reading the count, and then writing it.
+    TornCount,
+    /// A processor loads a table before it says that it uses it.
+    LateUser,
 }
 
 /// The bug that is there; zero if none is.
