@@ -34,7 +34,7 @@ impl<const ENTRIES: usize> Stage<ENTRIES> {
 
     fn new(cpus: usize) -> Self {
         let machine = Machine::new(Config {
-            ram: 4 << 20,
+            ram: 3 << 20,
             cpus,
             checked: true,
         });
@@ -178,6 +178,13 @@ impl<const ENTRIES: usize> Stage<ENTRIES> {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         let items = items.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for cpu in 0..machine.nr_cpus() {
+            // What waits for readers is looked at when a cursor ends.
+            machine.on(cpu, || {
+                let guard = disable_preempt();
+                drop(subject.cursor(&guard, &(0..PAGE_SIZE)));
+            });
+        }
         machine.on(0, || {
             subject.table().validate();
             let table = abstraction(&subject).expect("the table makes sense");

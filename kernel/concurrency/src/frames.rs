@@ -14,15 +14,20 @@ type AnyFrame = Frame<dyn AnyFrameMeta>;
 
 fn machine(cpus: usize) -> Machine {
     Machine::new(Config {
-        ram: 4 << 20,
+        ram: 3 << 20,
         cpus,
         checked: true,
     })
 }
 
-fn frame() -> Frame<()> {
-    let frame = FrameAllocOptions::new().zeroed(false).alloc_frame();
-    frame.expect("there is memory")
+/// Allocates a frame on the first processor of a machine; returns its address, too.
+fn frame(machine: &Machine) -> (Frame<()>, usize) {
+    machine.on(0, || {
+        let frame = FrameAllocOptions::new().zeroed(false).alloc_frame();
+        let frame = frame.expect("there is memory");
+        let paddr = frame.start_paddr();
+        (frame, paddr)
+    })
 }
 
 /// Looks a frame up that some have references of and nobody else uses.
@@ -41,8 +46,8 @@ fn look_up(paddr: usize) -> Option<AnyFrame> {
 /// That it is freed, and once, is what the machine looks at in the end.
 pub(crate) fn counts() {
     let machine = machine(2);
-    let first = machine.on(0, frame);
-    let (second, paddr) = (first.clone(), first.start_paddr());
+    let (first, paddr) = frame(&machine);
+    let second = first.clone();
     in_parallel(
         &machine,
         vec![
@@ -60,8 +65,7 @@ pub(crate) fn counts() {
 /// As [`counts`], for three holders that do anything.
 pub(crate) fn counts_of_three() {
     let machine = machine(3);
-    let handle = machine.on(0, frame);
-    let paddr = handle.start_paddr();
+    let (handle, paddr) = frame(&machine);
     let act = |handle: Frame<()>| {
         let mut handles = vec![AnyFrame::from(handle)];
         for _ in 0..4 {
@@ -86,8 +90,7 @@ pub(crate) fn counts_of_three() {
 /// One makes a frame unique, if it can, and then another one's; another looks it up.
 pub(crate) fn unique() {
     let machine = machine(2);
-    let frame = machine.on(0, frame);
-    let paddr = frame.start_paddr();
+    let (frame, paddr) = frame(&machine);
     let is_unique = AtomicBool::new(false);
     let own = || {
         let frame = match UniqueFrame::try_from(frame) {

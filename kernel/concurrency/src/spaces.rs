@@ -17,7 +17,7 @@ const BASE: usize = 0x40_0000;
 
 fn machine(cpus: usize) -> Machine {
     Machine::new(Config {
-        ram: 4 << 20,
+        ram: 3 << 20,
         cpus,
         checked: true,
     })

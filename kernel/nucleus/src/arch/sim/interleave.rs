@@ -51,9 +51,17 @@ mod chosen {
     }
 
     /// A place where another thread may go on, and an interrupt may arrive.
+    #[inline]
     pub(crate) fn switch() {
+        if IS_PARALLEL.get() {
+            switch_now();
+        }
+    }
+
+    #[cold]
+    fn switch_now() {
         // One that unwinds goes on: the checker has found what it looked for.
-        if !IS_PARALLEL.get() || std::thread::panicking() {
+        if std::thread::panicking() {
             return;
         }
         let cpu = CURRENT.get();

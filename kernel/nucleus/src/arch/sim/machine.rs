@@ -2,7 +2,6 @@
 
 extern crate std;
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::boxed::Box;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -12,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
 use super::checker::Checker;
+use super::host_memory::HostMemory;
 use crate::cpu::CpuId;
 use crate::mm::frame::meta::{self, SLOT_SIZE};
 use crate::mm::frame::{allocator, frame_counts, validate_free_frames};
@@ -22,7 +22,7 @@ use crate::mm::{PAGE_SIZE, Paddr, Vaddr};
 /// What a machine has.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Bytes of physical memory, whole pages, at least 4 MiB.
+    /// Bytes of physical memory, whole pages, at least 3 MiB.
     pub ram: usize,
     /// Number of processors.
     pub cpus: usize,
@@ -66,8 +66,8 @@ unsafe impl Sync for Machine {}
 /// references to it are good; it is freed when all frames have come back.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) ram: *mut u8,
-    pub(super) slots: *mut u8,
+    ram: HostMemory,
+    slots: HostMemory,
     pub(super) max_paddr: Paddr,
     /// Never dropped: the kernel's page table is nothing to take apart.
     pub(super) memory: ManuallyDrop<Memory>,
@@ -77,12 +77,6 @@ pub(super) struct State {
     /// Free frames after the machine was made.
     free_at_first: AtomicUsize,
 }
-
-// SAFETY: The memory behind the pointers is used as the bare machine's is: by
-// whoever the nucleus lets use it.
-unsafe impl Send for State {}
-// SAFETY: As above.
-unsafe impl Sync for State {}
 
 /// A processor.
 #[derive(Debug)]
@@ -138,18 +132,6 @@ impl SimCpu {
     }
 }
 
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, PAGE_SIZE).expect("memory is not that large")
-}
-
-/// Allocates zeroed pages of the host, which it provides when they are touched.
-fn host_memory(bytes: usize) -> *mut u8 {
-    // SAFETY: The layout has a size.
-    let memory = unsafe { alloc_zeroed(layout(bytes)) };
-    assert!(!memory.is_null(), "the host has no memory for the machine");
-    memory
-}
-
 impl Default for Machine {
     fn default() -> Self {
         Self::new(Config::default())
@@ -159,14 +141,15 @@ impl Default for Machine {
 impl Machine {
     /// Makes a machine and starts the nucleus on it.
     pub fn new(config: Config) -> Self {
-        assert!(config.ram >= 4 << 20 && config.ram.is_multiple_of(PAGE_SIZE));
-        let ram = host_memory(config.ram);
-        let slots = host_memory(config.ram / PAGE_SIZE * SLOT_SIZE);
+        assert!(config.ram >= 3 << 20 && config.ram.is_multiple_of(PAGE_SIZE));
+        let ram = HostMemory::new(config.ram);
+        let slots = HostMemory::zeroed(config.ram / PAGE_SIZE * SLOT_SIZE);
+        let (ram_at, slots_at) = (ram.address(), slots.address());
         let make_cpu = |index| SimCpu {
             id: CpuId::new(index),
             machine: Cell::new(core::ptr::null()),
-            ram: ram as usize,
-            slots: slots as usize,
+            ram: ram_at,
+            slots: slots_at,
             is_checked: config.checked,
             memory: CpuMemory::new(),
             root: AtomicUsize::new(0),
@@ -226,6 +209,11 @@ impl Machine {
     /// Panics when a thread is that processor.
     pub(super) fn claim(&self, cpu: usize) -> Claim {
         Claim::new(&self.state().cpus[cpu]).expect("the processor is idle")
+    }
+
+    /// Returns the number of processors.
+    pub fn nr_cpus(&self) -> usize {
+        self.state().cpus.len()
     }
 
     /// Returns the nodes that were locked (true) and unlocked since the last call,
@@ -308,8 +296,11 @@ impl Machine {
             });
             assert_eq!(cpu.memory.rcu.nr_waiting(), 0, "frames wait for ever");
         }
-        let table = self.state().memory.kernel_page_table.get();
-        self.on(0, || table.expect("start-up made it").validate());
+        // Large, and the same for each of many machines.
+        if !cfg!(feature = "shuttle") {
+            let table = self.state().memory.kernel_page_table.get();
+            self.on(0, || table.expect("start-up made it").validate());
+        }
         assert_eq!(self.missing_frames(), 0, "frames did not come back");
         if self.state().memory.pool.get().is_none() {
             self.on(0, || {
@@ -328,12 +319,11 @@ impl Drop for Machine {
         // SAFETY: From a box. Whoever is a processor borrows the machine, and all
         // frames came back, so nobody has a reference into the state.
         let state = unsafe { Box::from_raw(self.state.as_ptr()) };
-        // SAFETY: From `host_memory`, with this size. All frames came back, and
-        // nothing but the kernel's table, which is never dropped, is in the memory.
-        unsafe { dealloc(state.ram, layout(state.max_paddr)) };
-        let slots = state.max_paddr / PAGE_SIZE * SLOT_SIZE;
+        // SAFETY: All frames came back, and nothing but the kernel's table, which is
+        // never dropped, is in the memory.
+        unsafe { state.ram.give_back() };
         // SAFETY: As above; handles, which look at slots, are gone.
-        unsafe { dealloc(state.slots, layout(slots)) };
+        unsafe { state.slots.give_back() };
     }
 }
 

@@ -23,6 +23,7 @@
 
 mod checker;
 pub(crate) mod cpu;
+mod host_memory;
 pub mod interleave;
 pub(crate) mod irq;
 mod machine;
