@@ -65,7 +65,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check(
         "strays",
         "whoever waits for a node that is cut off starts over",
-        Exhaustive(2),
+        Exhaustive(3),
         cursors::stray,
     ),
     check(
@@ -113,7 +113,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check(
         "shootdown",
         "after synchronising, no processor has the translation",
-        Exhaustive(2),
+        Exhaustive(3),
         spaces::shootdown,
     ),
     check(
@@ -137,13 +137,13 @@ pub(crate) const CHECKS: &[Check] = &[
     check(
         "irq-off",
         "an interrupt that comes late is not too late",
-        Exhaustive(2),
+        Exhaustive(3),
         spaces::interrupts_off,
     ),
     check(
         "active-drop",
         "a space that is dropped while active stays until it is left",
-        Exhaustive(2),
+        Exhaustive(3),
         spaces::dropped_while_active,
     ),
     finds(
@@ -159,6 +159,13 @@ pub(crate) const CHECKS: &[Check] = &[
         Random,
         cursors::two,
         Bug::SkippedLock,
+    ),
+    finds(
+        "found-torn-lock",
+        "finds: a lock is taken by looking, then writing",
+        Random,
+        cursors::two,
+        Bug::TornLock,
     ),
     finds(
         "found-early-free",

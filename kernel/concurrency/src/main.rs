@@ -105,6 +105,9 @@ fn in_a_process(check: &Check, time: Duration) -> Row {
     if words.next() == Some("true") {
         cases += ", which are all";
     }
+    if check.finds.is_some() && is_found {
+        eprintln!("found: {}", first_complaint(&text));
+    }
     let result = match (check.finds, is_found) {
         (Some(_), true) | (None, false) => Ok(()),
         (Some(_), false) => Err("nothing was found".into()),

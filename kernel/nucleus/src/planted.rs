@@ -40,6 +40,8 @@ pub enum Bug {
     UnorderedUsers,
     /// A read section is announced by a plain store.
     UnorderedSection,
+    /// A lock is taken by looking whether it is free, and then writing.
+    TornLock,
     /// A reference is counted by reading the count, and then writing it.
     TornCount,
     /// A processor loads a table before it says that it uses it.

@@ -19,7 +19,9 @@
 //! particular, nobody waits for another processor's flush.
 
 pub mod atomic;
+pub(crate) mod byte_lock;
 pub(crate) mod rcu;
+mod section;
 mod spin;
 
 pub use self::spin::{SpinLock, SpinLockGuard};

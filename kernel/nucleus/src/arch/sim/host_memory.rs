@@ -27,8 +27,10 @@ std::thread_local! {
     static KEPT: RefCell<Vec<HostMemory>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Whether any is kept.
+const KEEPS: bool = cfg!(feature = "shuttle");
 /// Pieces to keep.
-const MAX_KEPT: usize = if cfg!(feature = "shuttle") { 4 } else { 0 };
+const MAX_KEPT: usize = 4;
 
 fn layout(bytes: usize) -> Layout {
     Layout::from_size_align(bytes, PAGE_SIZE).expect("memory is not that large")
@@ -55,7 +57,7 @@ impl HostMemory {
     /// As [`Self::new`], zeroed.
     pub(super) fn zeroed(bytes: usize) -> Self {
         let memory = Self::new(bytes);
-        if MAX_KEPT > 0 {
+        if KEEPS {
             // SAFETY: The memory is this one's, and so long.
             unsafe { memory.start.write_bytes(0, bytes) };
         }
@@ -74,7 +76,7 @@ impl HostMemory {
     /// Nobody uses it any more.
     pub(super) unsafe fn give_back(self) {
         let rejected = KEPT.with_borrow_mut(|kept| {
-            if kept.len() < MAX_KEPT {
+            if KEEPS && kept.len() < MAX_KEPT {
                 kept.push(self);
                 None
             } else {
