@@ -348,7 +348,8 @@ impl Claim {
     pub(super) fn new(cpu: &'static SimCpu) -> Option<Self> {
         // Acquire: pairs with the Release of the player before.
         let is_idle = !cpu.is_played.swap(true, Ordering::Acquire);
-        is_idle.then_some(Self(cpu))
+        // Not made before it is known: dropping it would end the other's.
+        is_idle.then(|| Self(cpu))
     }
 
     /// Runs as the processor. Interrupts that are due are delivered first.
