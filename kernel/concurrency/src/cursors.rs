@@ -300,8 +300,20 @@ pub(crate) fn strays() {
     in_parallel(
         &stage.machine,
         vec![
-            Box::new(|| stage.script(Intent::Change, 0..8, &[Op::Take(8), Op::Jump(0), Op::Map(1, 4)])),
-            Box::new(|| stage.script(Intent::Change, 0..4, &[Op::Take(4), Op::Jump(0), Op::Map(2, 5)])),
+            Box::new(|| {
+                stage.script(
+                    Intent::Change,
+                    0..8,
+                    &[Op::Take(8), Op::Jump(0), Op::Map(1, 4)],
+                )
+            }),
+            Box::new(|| {
+                stage.script(
+                    Intent::Change,
+                    0..4,
+                    &[Op::Take(4), Op::Jump(0), Op::Map(2, 5)],
+                )
+            }),
             Box::new(|| {
                 stage.script(Intent::Change, 0..1, &[Op::Map(1, 6)]);
                 stage.script(Intent::Read, 1..2, &[Op::Query]);
