@@ -9,13 +9,15 @@ use crate::toolchain::Toolchain;
 use crate::{shell, tidy};
 
 /// Crates that build for the host by the user's own toolchain.
-const HOST_CRATES: [&str; 6] = [
+const HOST_CRATES: [&str; 8] = [
     "xtask",
     "user",
     "model",
     "nucleus",
     "nucleus-macros",
     "verify",
+    "concurrency",
+    "concurrency-loom",
 ];
 
 pub(crate) fn run() -> Result<u8> {

@@ -59,12 +59,15 @@ pub(crate) fn look_and_free() {
     check(Table::look);
 }
 
-/// One looks twice, the second time in a section within another.
-pub(crate) fn look_twice() {
+/// One looks in a section within another, and again in the outer one.
+///
+/// There is no second section here: `loom` may order the plain store that ends the
+/// first before a read-modify-write that has read what was there before it, which
+/// the memory model forbids.
+pub(crate) fn look_within() {
     check(|table| {
+        assert!(table.section.begin(), "no section was open");
         table.look();
-        let began = table.section.begin();
-        assert!(began, "the first section is over");
         table.look();
         table.section.end();
     });

@@ -8,9 +8,10 @@
 //! the second sees all that was before it; a plain store or load on either side
 //! would not do.
 //!
-//! Only its processor changes the counter. An observer that notes its value waits
-//! until it is another one ([`Section::is_over`]), and then knows that the looks of
-//! that section are over.
+//! Only its processor changes the counter. An observer that finds a section open
+//! waits until it is over ([`Section::is_over`]), and until it has once found none
+//! open: the end of a section is a plain store, so the handshake with the section
+//! after it has still to be made.
 
 use crate::planted::{Bug, is_planted};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -66,9 +67,9 @@ impl Section {
         (now % 2 == 1).then_some(now)
     }
 
-    /// Returns whether a section that was observed is over.
+    /// Returns whether a section that was observed is over, and no other is open.
     pub(crate) fn is_over(&self, observed: u64) -> bool {
-        // Acquire: pairs with the Release at the section's end.
-        self.0.load(Ordering::Acquire) != observed
+        // Relaxed, and first, since it costs less: the other one decides.
+        self.0.load(Ordering::Relaxed) != observed && self.observe().is_none()
     }
 }
