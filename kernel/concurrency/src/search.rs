@@ -49,9 +49,9 @@ impl Search {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Random => "shuttle",
-            Self::Exhaustive(1) => "shuttle, all with 1 preemption",
-            Self::Exhaustive(2) => "shuttle, all with 2 preemptions",
-            Self::Exhaustive(_) => "shuttle, all with 3 preemptions",
+            Self::Exhaustive(1) => "shuttle, up to 1 preemption",
+            Self::Exhaustive(2) => "shuttle, up to 2 preemptions",
+            Self::Exhaustive(_) => "shuttle, up to 3 preemptions",
         }
     }
 }

@@ -95,9 +95,13 @@ pub enum Real<'a, const ENTRIES: usize> {
 /// What the real code said to an operation.
 #[derive(Debug)]
 pub enum Said {
+    /// It said so.
     Answer(Answer),
+    /// The input is bad.
     Refused,
+    /// A rule of the caller is broken.
     Panicked,
+    /// There was no memory for it.
     NoMemory,
 }
 

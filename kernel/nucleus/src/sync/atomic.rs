@@ -55,7 +55,7 @@ mod interleaved {
             #[repr(transparent)]
             pub struct $name(core::sync::atomic::$name);
 
-            #[allow(missing_docs, reason = "the names and meanings are those of `core`")]
+            #[expect(missing_docs, reason = "the names and meanings are those of `core`")]
             impl $name {
                 pub const fn new(value: $value) -> Self {
                     Self(core::sync::atomic::$name::new(value))
@@ -118,7 +118,7 @@ mod interleaved {
         ($name:ident, $value:ty) => {
             atomic!($name, $value);
 
-            #[allow(missing_docs, reason = "the names and meanings are those of `core`")]
+            #[expect(missing_docs, reason = "the names and meanings are those of `core`")]
             impl $name {
                 pub fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                     switch();
