@@ -3,6 +3,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::Hasher;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -233,6 +234,8 @@ fn hash_tree(hasher: &mut DefaultHasher, directory: &Path) -> Result<()> {
         let path = child.path();
         hasher.write(path.as_os_str().as_encoded_bytes());
         let kind = child.file_type()?;
+        // The image has the permissions, too.
+        hasher.write_u32(child.metadata()?.permissions().mode());
         if kind.is_dir() {
             hash_tree(hasher, &path)?;
         } else if kind.is_symlink() {
@@ -259,7 +262,38 @@ pub(crate) fn quote(word: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::quote;
+    use std::collections::hash_map::DefaultHasher;
+    use std::fs;
+    use std::hash::Hasher;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::{hash_tree, quote};
+
+    #[test]
+    fn fingerprint_of_a_tree_sees_names_contents_and_permissions() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        let digest = |directory: &Path| {
+            let mut hasher = DefaultHasher::new();
+            hash_tree(&mut hasher, directory).unwrap();
+            hasher.finish()
+        };
+        let chmod = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(&file, "a").unwrap();
+        chmod(0o644);
+        let first = digest(directory.path());
+        assert_eq!(digest(directory.path()), first);
+        chmod(0o755);
+        assert_ne!(digest(directory.path()), first);
+        chmod(0o644);
+        assert_eq!(digest(directory.path()), first);
+        fs::write(&file, "b").unwrap();
+        assert_ne!(digest(directory.path()), first);
+        fs::write(&file, "a").unwrap();
+        fs::rename(&file, directory.path().join("other")).unwrap();
+        assert_ne!(digest(directory.path()), first);
+    }
 
     #[test]
     fn words_are_quoted_when_they_must_be() {

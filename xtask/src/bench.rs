@@ -3,7 +3,7 @@
 //!
 //! Counts repeat, so a budget is a number and not a range. Those of the host have
 //! budgets of their own; those of the kernel are compared with a third of what
-//! OSTD takes, memory really freed included (`anchors.md`).
+//! OSTD takes, memory really freed included.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -206,11 +206,8 @@ fn count_in_kernel(options: &BenchOptions) -> Result<Vec<Count>> {
         },
     )?;
     let boot = Boot {
-        image,
-        window: false,
-        interactive: false,
         icount: true,
-        extra: Vec::new(),
+        ..Boot::unattended(image)
     };
     let emulator = emulator::prepare(&machine, &boot)?;
     let progress = Progress::start("counting in the kernel");

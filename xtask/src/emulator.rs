@@ -28,6 +28,19 @@ pub(crate) struct Boot {
     pub(crate) extra: Vec<String>,
 }
 
+impl Boot {
+    /// Boots an image with nobody at the console, in real time.
+    pub(crate) fn unattended(image: PathBuf) -> Self {
+        Self {
+            image,
+            window: false,
+            interactive: false,
+            icount: false,
+            extra: Vec::new(),
+        }
+    }
+}
+
 /// A prepared emulator.
 #[derive(Debug)]
 pub(crate) struct Emulator {

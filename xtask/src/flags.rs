@@ -107,6 +107,11 @@ pub(crate) struct TestOptions {
     pub(crate) junit: Option<PathBuf>,
 }
 
+/// Returns whether a filter, if there is one, lets a name through.
+pub(crate) fn selects(filter: Option<&str>, name: &str) -> bool {
+    filter.is_none_or(|filter| name.contains(filter))
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct BenchOptions {
     /// Count only those whose names contain this
@@ -125,9 +130,7 @@ pub(crate) struct BenchOptions {
 impl BenchOptions {
     /// Returns whether a benchmark of this name is to be counted.
     pub(crate) fn selects(&self, name: &str) -> bool {
-        self.filter
-            .as_ref()
-            .is_none_or(|filter| name.contains(filter))
+        selects(self.filter.as_deref(), name)
     }
 }
 

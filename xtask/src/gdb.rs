@@ -12,11 +12,9 @@ use anyhow::{Context, Result};
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
 use crate::flags::{EmulatorKind, GdbOptions};
+use crate::symbolize::DEFAULT_BASE;
 use crate::toolchain::{self, Toolchain};
 use crate::{interrupt, shell};
-
-/// Where the loader puts the kernel.
-const IMAGE_BASE: u64 = 0xffff_ffff_8000_0000;
 
 pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
     anyhow::ensure!(
@@ -39,15 +37,12 @@ pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
 
     let port = free_port()?;
     let boot = Boot {
-        image,
-        window: false,
-        interactive: false,
-        icount: false,
         extra: vec![
             "-S".to_owned(),
             "-gdb".to_owned(),
             format!("tcp:127.0.0.1:{port}"),
         ],
+        ..Boot::unattended(image)
     };
     let mut emulator = emulator::prepare(&options.machine, &boot)?.command;
     let log = artifacts::target().join("gdb-serial.txt");
@@ -75,7 +70,7 @@ fn gdb(kernel: &Kernel, port: u16, batch: &[String]) -> Command {
     for line in [
         "set confirm off".to_owned(),
         "set architecture i386:x86-64".to_owned(),
-        format!("add-symbol-file {symbols} -o {IMAGE_BASE:#x}"),
+        format!("add-symbol-file {symbols} -o {DEFAULT_BASE:#x}"),
         format!("target remote 127.0.0.1:{port}"),
         "hbreak nucleus::boot::start::start".to_owned(),
     ] {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write, stdout};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -117,7 +117,7 @@ fn watch(
             Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(20)),
         }
         if let Ok(Some(status)) = guest.child.try_wait() {
-            return Ending::Exited(code(status));
+            return Ending::Exited(status.code());
         }
         if interrupt::is_requested() {
             return Ending::Interrupted;
@@ -167,10 +167,6 @@ impl Milestones {
             *seen = now;
         }
     }
-}
-
-fn code(status: ExitStatus) -> Option<i32> {
-    status.code()
 }
 
 /// A running emulator.

@@ -216,14 +216,7 @@ fn boot(
             uefi: machine.uefi,
         },
     )?;
-    let boot = Boot {
-        image,
-        window: false,
-        interactive: false,
-        icount: false,
-        extra: Vec::new(),
-    };
-    let emulator = emulator::prepare(machine, &boot)?;
+    let emulator = emulator::prepare(machine, &Boot::unattended(image))?;
     let limits = Limits {
         total: None,
         silence: Some(silence),

@@ -134,14 +134,7 @@ fn on_vostok(
             uefi: machine.uefi,
         },
     )?;
-    let boot = Boot {
-        image,
-        window: false,
-        interactive: false,
-        icount: false,
-        extra: Vec::new(),
-    };
-    let emulator = emulator::prepare(machine, &boot)?;
+    let emulator = emulator::prepare(machine, &Boot::unattended(image))?;
     let limits = Limits {
         total: Some(TIMEOUT),
         silence: None,

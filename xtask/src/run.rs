@@ -35,11 +35,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     )?;
 
     let boot = Boot {
-        image,
         window: wants_window(options),
         interactive: options.machine.emulator == EmulatorKind::Qemu,
         icount: options.icount,
-        extra: Vec::new(),
+        ..Boot::unattended(image)
     };
     let emulator = emulator::prepare(&options.machine, &boot)?;
     let has_program = !options.program.is_empty();

@@ -7,7 +7,7 @@ use addr2line::Loader;
 use crate::shell;
 
 /// Where the loader puts the kernel unless its first line says otherwise.
-const DEFAULT_BASE: u64 = 0xffff_ffff_8000_0000;
+pub(crate) const DEFAULT_BASE: u64 = 0xffff_ffff_8000_0000;
 
 /// Explains the lines of backtraces.
 pub(crate) struct Symbolizer {

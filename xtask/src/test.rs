@@ -42,9 +42,7 @@ impl Outcome {
 impl TestOptions {
     /// Returns whether a test of this name is to run.
     pub(crate) fn selects(&self, name: &str) -> bool {
-        self.filter
-            .as_ref()
-            .is_none_or(|filter| name.contains(filter))
+        crate::flags::selects(self.filter.as_deref(), name)
     }
 }
 

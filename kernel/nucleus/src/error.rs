@@ -18,7 +18,8 @@ pub enum Error {
     AccessDenied,
     /// An offset or a length leaves the range of addresses.
     Overflow,
-    /// The device or the stored data did not behave as specified.
+    /// The device or the stored data did not behave as specified. For drivers: the
+    /// nucleus itself has none that can say so.
     IoError,
 }
 
@@ -39,3 +40,26 @@ impl core::error::Error for Error {}
 
 /// The result of the nucleus' public operations.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+#[cfg(any(test, ktest))]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::Error;
+    use crate::prelude::ktest;
+
+    #[ktest]
+    fn every_error_says_something_else() {
+        let all = [
+            (Error::InvalidArgs, "invalid argument"),
+            (Error::NoMemory, "out of memory"),
+            (Error::PageFault, "page fault"),
+            (Error::AccessDenied, "access denied"),
+            (Error::Overflow, "address overflow"),
+            (Error::IoError, "input or output error"),
+        ];
+        for (error, text) in all {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

@@ -85,7 +85,7 @@ impl Iterator for Frames {
             return None;
         }
         let next = uaccess::read_kernel_word(self.frame_pointer)?;
-        let return_address = uaccess::read_kernel_word(self.frame_pointer + 8)?;
+        let return_address = uaccess::read_kernel_word(self.frame_pointer.wrapping_add(8))?;
         // Stacks grow down, so callers are above; anything else is damage, or
         // the zero that ends the chain.
         self.frame_pointer = if next > self.frame_pointer { next } else { 0 };

@@ -20,6 +20,8 @@ pub enum Bug {
     SplitOutOfOrder,
     /// A query gives a reference away that it has not counted.
     UncountedReference,
+    /// A slice of a segment has no reference to its last frame.
+    UncountedSlice,
     /// The cursor is left where memory ran out.
     MovedByFailure,
     /// What could not be mapped for want of memory is never dropped.

@@ -34,6 +34,7 @@ pub(crate) fn use_debug_exit() {
 pub fn exit(code: ExitCode) -> ! {
     irq::disable();
     serial::drain();
+    // Relaxed: as it is written.
     if DEBUG_EXIT.load(Ordering::Relaxed) {
         power::debug_exit(code as u32);
     }

@@ -94,17 +94,12 @@ pub fn exception_name(vector: u8) -> &'static str {
     }
 }
 
-/// Returns whether the hardware pushes an error code for a vector.
-pub const fn pushes_error_code(vector: u8) -> bool {
-    matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30)
-}
-
 #[cfg(any(test, ktest))]
 mod tests {
     extern crate alloc;
     use alloc::string::ToString;
 
-    use super::{PageFaultCode, pushes_error_code};
+    use super::PageFaultCode;
     use crate::prelude::*;
 
     #[ktest]
@@ -128,15 +123,6 @@ mod tests {
             ),
         ] {
             assert_eq!(PageFaultCode::from_bits_retain(code).to_string(), text);
-        }
-    }
-
-    #[ktest]
-    fn exactly_ten_vectors_push_an_error_code() {
-        // peer_083: 21, 29 and 30 are the ones that tables forget.
-        let vectors = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30];
-        for vector in 0..=255 {
-            assert_eq!(pushes_error_code(vector), vectors.contains(&vector));
         }
     }
 }

@@ -7,9 +7,10 @@
 //! interrupts on, without privileged flags, and at addresses of the user half
 //! (peers 84, 91, 92).
 //!
-//! One program at a time uses the floating-point registers: `execute` loads
-//! their initial state when a program first runs and leaves them alone after,
-//! since the kernel itself never touches them.
+//! One program at a time uses the floating-point and vector registers: `execute`
+//! loads their initial state when a program first runs and leaves them alone after.
+//! The kernel is compiled without them; where it uses one by hand, to zero pages, it
+//! puts back what was there.
 
 use crate::arch::cpu;
 use crate::arch::x86_64::gdt::{USER_CODE, USER_DATA};
@@ -253,7 +254,7 @@ impl UserMode {
 
 #[cfg(ktest)]
 mod tests {
-    use super::{Return, ReturnReason, SYSCALL_VECTOR, UserContext, UserMode};
+    use super::{CpuException, Return, ReturnReason, SYSCALL_VECTOR, UserContext, UserMode};
     use crate::mm::USER_END;
     use crate::prelude::*;
 
@@ -283,6 +284,34 @@ mod tests {
         let mut context = UserContext::new(0x1000, 0x1000);
         assert_eq!(context.set_fs_base(1 << 47), Err(Error::InvalidArgs));
         assert_eq!(context.fs_base(), 0);
+    }
+
+    #[ktest]
+    fn exception_says_what_the_access_was() {
+        let mut exception = CpuException {
+            vector: 14,
+            error_code: 0b0_0110,
+            fault_address: Some(0x1000),
+        };
+        let kind = |exception: &CpuException| {
+            [
+                exception.present(),
+                exception.write(),
+                exception.user(),
+                exception.instruction_fetch(),
+            ]
+        };
+        assert_eq!(kind(&exception), [false, true, true, false]);
+        exception.error_code = 0b1_0001;
+        assert_eq!(kind(&exception), [true, false, false, true]);
+        assert!(exception.is_page_fault());
+        exception = CpuException {
+            vector: 0,
+            error_code: 0,
+            fault_address: None,
+        };
+        assert!(!exception.is_page_fault());
+        assert_eq!(exception.name(), "divide error");
     }
 
     #[ktest]

@@ -66,7 +66,7 @@ pub(super) fn prlimit(process: &mut Process, arguments: [usize; 4]) -> SyscallRe
     }
     if old != 0 {
         let limit = match resource {
-            STACK => 8 << 20,
+            STACK => crate::vm::STACK_SIZE as u64,
             CORE => 0,
             FILES => super::file::MAX_FILES as u64,
             _ => u64::MAX,

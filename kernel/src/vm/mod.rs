@@ -24,10 +24,10 @@ pub(crate) use self::region::{RegionKind, UserRange};
 use crate::errno::Errno;
 
 /// Most bytes of a program's stack.
-const STACK_SIZE: usize = 8 << 20;
+pub(crate) const STACK_SIZE: usize = 8 << 20;
 /// Addresses below the stack that nothing else may use (peer 96).
 const STACK_GAP: usize = 1 << 20;
-/// Distance of the stack's end from that of user space.
+/// End of the stack: 64 KiB below the end of the lower half.
 const STACK_END: Vaddr = 0x7fff_ffff_0000;
 /// Most bytes of a program's heap.
 const HEAP_LIMIT: usize = 1 << 36;

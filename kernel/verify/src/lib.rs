@@ -5,6 +5,8 @@
 //! * [`random`]: long random scripts, shrunk when the two disagree.
 //! * [`exhaustive`]: every state of a tiny table, under every operation.
 //! * [`faults`]: every allocation of every operation fails once.
+//! * [`frames`]: the lives of frames.
+//! * [`spaces`]: address spaces and TLBs, on several processors.
 //! * [`planted`]: bugs on purpose, each of which a checker has to find.
 //! * [`script`]: running scripts, and those that are kept.
 //! * [`report`]: the lines in which they say what they found.
@@ -14,11 +16,13 @@
 
 pub mod exhaustive;
 pub mod faults;
+pub mod frames;
 pub mod pair;
 pub mod planted;
 pub mod random;
 pub mod report;
 pub mod script;
+pub mod spaces;
 
 /// How much to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

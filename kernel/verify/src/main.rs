@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use verify::{Effort, exhaustive, faults, planted, random, report, script};
+use verify::{Effort, exhaustive, faults, frames, planted, random, report, script, spaces};
 
 /// Runs the nucleus beside its specification, and tries to break it.
 #[derive(Parser)]
@@ -17,11 +17,13 @@ struct Arguments {
 
 type Checker = fn(Effort) -> Vec<report::Row>;
 
-const CHECKERS: [(&str, Checker); 5] = [
+const CHECKERS: [(&str, Checker); 7] = [
     ("kept", script::run),
     ("random", random::run),
     ("exhaustive", exhaustive::run),
     ("faults", faults::run),
+    ("frames", frames::run),
+    ("spaces", spaces::run),
     ("planted", planted::run),
 ];
 

@@ -3,7 +3,7 @@
 use nucleus::planted::{Bug, plant};
 
 use crate::report::Row;
-use crate::{Effort, exhaustive, faults, random};
+use crate::{Effort, exhaustive, faults, frames, random, spaces};
 
 /// A checker, as far as it says what is wrong.
 type Search = fn() -> Result<(), String>;
@@ -18,6 +18,14 @@ fn all_states() -> Result<(), String> {
 
 fn failing_allocations() -> Result<(), String> {
     faults::search(2_000, 2).map(drop)
+}
+
+fn random_handles() -> Result<(), String> {
+    frames::search(20_000, 3).map(drop)
+}
+
+fn three_processors() -> Result<(), String> {
+    spaces::search(10_000, 4).map(drop)
 }
 
 const PLANTED: &[(&str, Bug, &str, Search)] = &[
@@ -75,7 +83,40 @@ const PLANTED: &[(&str, Bug, &str, Search)] = &[
         "each allocation fails",
         failing_allocations,
     ),
+    (
+        "finds: a slice without all of its references",
+        Bug::UncountedSlice,
+        "random handles",
+        random_handles,
+    ),
+    (
+        "finds: a processor that does not flush",
+        Bug::SkippedFlush,
+        "random scripts, 3 processors",
+        three_processors,
+    ),
+    (
+        "finds: processors that are not asked to flush",
+        Bug::SkippedRequest,
+        "random scripts, 3 processors",
+        three_processors,
+    ),
+    (
+        "finds: a frame freed before all have flushed",
+        Bug::EarlyFree,
+        "random scripts, 3 processors",
+        three_processors,
+    ),
 ];
+
+/// Returns the beginning of a text's first line.
+fn shortened(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    match line.char_indices().nth(56) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
 
 /// Plants one after the other.
 #[must_use]
@@ -88,13 +129,7 @@ pub fn run(_effort: Effort) -> Vec<Row> {
             claim,
             checker,
             cases: match &found {
-                Err(text) => text
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(60)
-                    .collect(),
+                Err(text) => shortened(text),
                 Ok(()) => String::new(),
             },
             result: match found {

@@ -47,12 +47,33 @@ pub fn run(_effort: Effort) -> Vec<Row> {
 
 /// A machine to run scripts on, one after the other. It is replaced when
 /// something has gone wrong on it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Bench {
+    config: Config,
     machine: Option<Machine>,
 }
 
+impl Default for Bench {
+    /// Makes a bench for page tables that no processor loads.
+    fn default() -> Self {
+        Self::of(Config {
+            ram: 4 << 20,
+            cpus: 1,
+            checked: false,
+        })
+    }
+}
+
 impl Bench {
+    /// Makes a bench whose machines are like this.
+    #[must_use]
+    pub fn of(config: Config) -> Self {
+        Self {
+            config,
+            machine: None,
+        }
+    }
+
     /// Runs a script; says where the real table and the specification disagree.
     ///
     /// # Errors
@@ -66,28 +87,36 @@ impl Bench {
         })
     }
 
-    /// Runs something that has to leave as many frames free as there were.
+    /// Runs something as the first processor, that has to leave as many frames
+    /// free as there were.
     ///
     /// # Errors
     ///
     /// What the body says, how it panicked, or what it left behind.
     pub fn run<R>(&mut self, body: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
-        let machine = self.machine.take().unwrap_or_else(|| {
-            Machine::new(Config {
-                ram: 4 << 20,
-                cpus: 1,
-                checked: false,
-            })
-        });
+        self.run_outside(|machine| machine.on(0, body))
+    }
+
+    /// As [`Self::run`], for a body that decides which processor it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub fn run_outside<R>(
+        &mut self,
+        body: impl FnOnce(&Machine) -> Result<R, String>,
+    ) -> Result<R, String> {
+        let config = self.config;
+        let machine = self.machine.take().unwrap_or_else(|| Machine::new(config));
         let checked = || {
-            let free = frame_counts().free;
-            let result = body()?;
-            match frame_counts().free {
+            let free = machine.on(0, frame_counts).free;
+            let result = body(&machine)?;
+            match machine.on(0, frame_counts).free {
                 now if now == free => Ok(result),
                 now => Err(format!("{now} frames are free in the end, not {free}")),
             }
         };
-        let result = caught(|| machine.on(0, checked)).flatten();
+        let result = caught(checked).flatten();
         if result.is_ok() {
             self.machine = Some(machine);
         } else {

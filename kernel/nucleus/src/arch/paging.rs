@@ -36,6 +36,10 @@ const PAT_HUGE: usize = 1 << 12;
 const NO_EXECUTE: usize = 1 << 63;
 const ADDRESS: usize = 0x000f_ffff_ffff_f000;
 
+/// End of the addresses that a processor can have: 52 bits (SDM vol. 3A, 4.1.4).
+pub(crate) const PHYSICAL_LIMIT: Paddr = 1 << 52;
+const _: () = assert!(ADDRESS == (PHYSICAL_LIMIT - 1) & !0xfff);
+
 /// The 64 bits of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
@@ -217,13 +221,13 @@ impl PageTableEntryTrait for PageTableEntry {
 #[inline]
 fn cache_policy(bits: usize, level: PagingLevel) -> CachePolicy {
     let pat = if level == 1 { PAT_LEVEL_1 } else { PAT_HUGE };
-    let policy = (bits & POLICY) as u8;
-    if bits & pat != 0 && policy == 0 {
-        return CachePolicy::WriteProtected;
+    match bits & POLICY {
+        0 if bits & pat != 0 => CachePolicy::WriteProtected,
+        0 => CachePolicy::Writeback,
+        0x08 => CachePolicy::Writethrough,
+        0x10 => CachePolicy::WriteCombining,
+        _ => CachePolicy::Uncacheable,
     }
-    // SAFETY: The values of the two bits are the numbers of four policies, as is
-    // asserted above for the ends.
-    unsafe { core::mem::transmute::<u8, CachePolicy>(policy) }
 }
 
 #[cfg(any(test, ktest))]

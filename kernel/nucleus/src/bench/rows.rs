@@ -1,5 +1,8 @@
-//! The benchmarks: the operations that `anchors.md` has figures of other systems
-//! for, and a few more.
+//! The benchmarks: the operations that other systems publish figures of, and a few
+//! more.
+//!
+//! What is measured never fails silently: an operation that is refused would be a
+//! fast one.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,6 +13,7 @@ use super::{Meter, Row};
 use crate::cpu::disable_preempt;
 use crate::mm::page_table::{MappedItem, MappedItemRef, PageTableError};
 use crate::mm::tlb::TlbFlushOp;
+use crate::mm::vm_space::Cursor;
 use crate::mm::{
     CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, Segment, UFrame, Vaddr,
     VmSpace,
@@ -25,6 +29,9 @@ const TABLE: Range<Vaddr> = BASE..BASE + M2;
 const ACROSS: Range<Vaddr> = BASE + M2 / 2..BASE + M2 / 2 + M2;
 /// How often a single frame is allocated and freed.
 const FRAMES: usize = 64;
+/// What a benchmark expects of memory, and of its own ranges.
+const ENOUGH: &str = "a benchmark has enough memory";
+const LEGAL: &str = "the range is legal";
 const PAGE: Range<Vaddr> = BASE..BASE + PAGE_SIZE;
 
 /// All benchmarks.
@@ -87,12 +94,12 @@ fn prop(flags: PageFlags) -> PageProperty {
 }
 
 fn space() -> Arc<VmSpace> {
-    Arc::new(VmSpace::new().expect("a benchmark has enough memory"))
+    Arc::new(VmSpace::new().expect(ENOUGH))
 }
 
 fn frames(count: usize) -> Segment<()> {
     let frames = FrameAllocOptions::new().zeroed(false).alloc_segment(count);
-    frames.expect("a benchmark has enough memory")
+    frames.expect(ENOUGH)
 }
 
 /// Maps frames from an address on, `step` bytes apart.
@@ -102,9 +109,9 @@ fn map_all(space: &VmSpace, start: Vaddr, step: usize, frames: impl Iterator<Ite
         let va = start + number * step;
         let mut cursor = space
             .cursor_mut(&guard, &(va..va + PAGE_SIZE))
-            .expect("the range is legal");
+            .expect(LEGAL);
         let mapped = cursor.map(frame, prop(PageFlags::RW));
-        mapped.expect("a benchmark has enough memory");
+        mapped.expect(ENOUGH);
     }
 }
 
@@ -127,9 +134,9 @@ fn map_one(meter: &mut dyn Meter, missing_tables: usize) {
     let mut frame = untyped(frames(1)).next();
     meter.measure(&mut || {
         let guard = disable_preempt();
-        if let (Ok(mut cursor), Some(frame)) = (space.cursor_mut(&guard, &PAGE), frame.take()) {
-            let _ = cursor.map(frame, prop(PageFlags::RW));
-        }
+        let mut cursor = space.cursor_mut(&guard, &PAGE).expect(LEGAL);
+        let frame = frame.take().expect("it is measured once");
+        cursor.map(frame, prop(PageFlags::RW)).expect(ENOUGH);
     });
 }
 
@@ -139,10 +146,10 @@ fn map_512(meter: &mut dyn Meter) {
     let mut frames: Vec<UFrame> = untyped(frames(512)).collect();
     meter.measure(&mut || {
         let guard = disable_preempt();
-        if let Ok(mut cursor) = space.cursor_mut(&guard, &(BASE + M2..BASE + 2 * M2)) {
-            for frame in frames.drain(..) {
-                let _ = cursor.map(frame, prop(PageFlags::RW));
-            }
+        let range = BASE + M2..BASE + 2 * M2;
+        let mut cursor = space.cursor_mut(&guard, &range).expect(LEGAL);
+        for frame in frames.drain(..) {
+            cursor.map(frame, prop(PageFlags::RW)).expect(ENOUGH);
         }
     });
 }
@@ -158,19 +165,17 @@ fn map_512_fresh(meter: &mut dyn Meter) {
         for (number, frame) in frames.drain(..).enumerate() {
             let va = start + number * PAGE_SIZE;
             let guard = disable_preempt();
-            if let Ok(mut cursor) = space.cursor_mut(&guard, &(va..va + PAGE_SIZE)) {
-                let _ = cursor.map(frame, prop(PageFlags::RW));
-            }
+            let range = va..va + PAGE_SIZE;
+            let mut cursor = space.cursor_mut(&guard, &range).expect(LEGAL);
+            cursor.map(frame, prop(PageFlags::RW)).expect(ENOUGH);
         }
     });
 }
 
 fn unmap_range(space: &VmSpace, range: &Range<Vaddr>) -> usize {
     let guard = disable_preempt();
-    match space.cursor_mut(&guard, range) {
-        Ok(mut cursor) => cursor.unmap(range.end - range.start).unwrap_or(0),
-        Err(_) => 0,
-    }
+    let mut cursor = space.cursor_mut(&guard, range).expect(LEGAL);
+    cursor.unmap(range.end - range.start).expect(ENOUGH)
 }
 
 fn unmap_one(meter: &mut dyn Meter, is_active: bool) {
@@ -181,11 +186,10 @@ fn unmap_one(meter: &mut dyn Meter, is_active: bool) {
     }
     meter.measure(&mut || {
         let guard = disable_preempt();
-        if let Ok(mut cursor) = space.cursor_mut(&guard, &PAGE) {
-            black_box(cursor.unmap(PAGE_SIZE).unwrap_or(0));
-            if is_active {
-                cursor.flusher().sync_tlb_flush();
-            }
+        let mut cursor = space.cursor_mut(&guard, &PAGE).expect(LEGAL);
+        black_box(cursor.unmap(PAGE_SIZE).expect(ENOUGH));
+        if is_active {
+            cursor.flusher().sync_tlb_flush();
         }
     });
     VmSpace::deactivate_current();
@@ -243,17 +247,17 @@ fn unmap_empty(meter: &mut dyn Meter) {
 
 fn query(space: &VmSpace, va: Vaddr) {
     let guard = disable_preempt();
-    if let Ok(cursor) = space.cursor(&guard, &(va..va + PAGE_SIZE)) {
-        look_at(cursor.query());
-    }
+    let range = va..va + PAGE_SIZE;
+    look_at(space.cursor(&guard, &range).expect(LEGAL).query());
 }
 
 /// Uses what a query found, as its caller would.
 #[inline(always)]
 fn look_at(found: Result<(Range<Vaddr>, Option<MappedItem>), PageTableError>) {
-    if let Ok((range, Some(MappedItem::MappedRam { frame, prop }))) = found {
-        black_box((range.start, frame.start_paddr(), prop.flags.bits()));
-    }
+    let Ok((range, Some(MappedItem::MappedRam { frame, prop }))) = found else {
+        panic!("a frame is mapped");
+    };
+    black_box((range.start, frame.start_paddr(), prop.flags.bits()));
 }
 
 fn query_one(meter: &mut dyn Meter) {
@@ -268,16 +272,16 @@ fn query_512_fresh(meter: &mut dyn Meter) {
     meter.measure(&mut || TABLE.step_by(PAGE_SIZE).for_each(|va| query(&space, va)));
 }
 
-fn find_and_query(meter: &mut dyn Meter) {
+/// Finds all pages of a full table and does something with each.
+#[inline(always)]
+fn find_all(meter: &mut dyn Meter, look: impl Fn(&Cursor<'_>)) {
     let space = space();
     map_all(&space, BASE, PAGE_SIZE, untyped(frames(512)));
     meter.measure(&mut || {
         let guard = disable_preempt();
-        let Ok(cursor) = space.cursor(&guard, &TABLE) else {
-            return;
-        };
+        let cursor = space.cursor(&guard, &TABLE).expect(LEGAL);
         while let Some(va) = cursor.find_next(TABLE.end - cursor.virt_addr()) {
-            look_at(cursor.query());
+            look(&cursor);
             if cursor.jump(va + PAGE_SIZE).is_err() {
                 break;
             }
@@ -285,40 +289,21 @@ fn find_and_query(meter: &mut dyn Meter) {
     });
 }
 
+fn find_and_query(meter: &mut dyn Meter) {
+    find_all(meter, |cursor| look_at(cursor.query()));
+}
+
 fn find_and_query_ref(meter: &mut dyn Meter) {
-    let space = space();
-    map_all(&space, BASE, PAGE_SIZE, untyped(frames(512)));
-    meter.measure(&mut || {
-        let guard = disable_preempt();
-        let Ok(cursor) = space.cursor(&guard, &TABLE) else {
-            return;
+    find_all(meter, |cursor| {
+        let Ok((range, Some(MappedItemRef::MappedRam { frame, prop }))) = cursor.query_ref() else {
+            panic!("a frame is mapped");
         };
-        while let Some(va) = cursor.find_next(TABLE.end - cursor.virt_addr()) {
-            if let Ok((range, Some(MappedItemRef::MappedRam { frame, prop }))) = cursor.query_ref()
-            {
-                black_box((range.start, frame.start_paddr(), prop.flags.bits()));
-            }
-            if cursor.jump(va + PAGE_SIZE).is_err() {
-                break;
-            }
-        }
+        black_box((range.start, frame.start_paddr(), prop.flags.bits()));
     });
 }
 
 fn find_and_jump(meter: &mut dyn Meter) {
-    let space = space();
-    map_all(&space, BASE, PAGE_SIZE, untyped(frames(512)));
-    meter.measure(&mut || {
-        let guard = disable_preempt();
-        let Ok(cursor) = space.cursor(&guard, &TABLE) else {
-            return;
-        };
-        while let Some(va) = cursor.find_next(TABLE.end - cursor.virt_addr()) {
-            if cursor.jump(va + PAGE_SIZE).is_err() {
-                break;
-            }
-        }
-    });
+    find_all(meter, |_| ());
 }
 
 fn read_only(old: PageProperty) -> PageProperty {
@@ -334,13 +319,13 @@ fn protect_one(meter: &mut dyn Meter, is_flushed: bool) {
     space.activate();
     meter.measure(&mut || {
         let guard = disable_preempt();
-        if let Ok(mut cursor) = space.cursor_mut(&guard, &PAGE) {
-            let _ = black_box(cursor.protect_next(PAGE_SIZE, read_only));
-            if is_flushed {
-                cursor.flusher().issue_tlb_flush(TlbFlushOp::Address(BASE));
-                cursor.flusher().dispatch_tlb_flush();
-                cursor.flusher().sync_tlb_flush();
-            }
+        let mut cursor = space.cursor_mut(&guard, &PAGE).expect(LEGAL);
+        let changed = cursor.protect_next(PAGE_SIZE, read_only).expect(ENOUGH);
+        black_box(changed.expect("a page is mapped"));
+        if is_flushed {
+            cursor.flusher().issue_tlb_flush(TlbFlushOp::Address(BASE));
+            cursor.flusher().dispatch_tlb_flush();
+            cursor.flusher().sync_tlb_flush();
         }
     });
     VmSpace::deactivate_current();
@@ -351,9 +336,8 @@ fn protect_512(meter: &mut dyn Meter) {
     map_all(&space, BASE, PAGE_SIZE, untyped(frames(512)));
     meter.measure(&mut || {
         let guard = disable_preempt();
-        if let Ok(mut cursor) = space.cursor_mut(&guard, &TABLE) {
-            let _ = black_box(cursor.protect(M2, read_only));
-        }
+        let mut cursor = space.cursor_mut(&guard, &TABLE).expect(LEGAL);
+        black_box(cursor.protect(M2, read_only).expect(ENOUGH));
     });
 }
 
@@ -362,14 +346,11 @@ fn protect_next_512(meter: &mut dyn Meter) {
     map_all(&space, BASE, PAGE_SIZE, untyped(frames(512)));
     meter.measure(&mut || {
         let guard = disable_preempt();
-        let Ok(mut cursor) = space.cursor_mut(&guard, &TABLE) else {
-            return;
-        };
+        let mut cursor = space.cursor_mut(&guard, &TABLE).expect(LEGAL);
         while cursor.virt_addr() < TABLE.end {
             let rest = TABLE.end - cursor.virt_addr();
-            if !matches!(cursor.protect_next(rest, read_only), Ok(Some(_))) {
-                break;
-            }
+            let changed = cursor.protect_next(rest, read_only).expect(ENOUGH);
+            changed.expect("a page is mapped");
         }
     });
 }
@@ -384,14 +365,13 @@ fn open(meter: &mut dyn Meter, range: &Range<Vaddr>, tables: usize) {
     }
     meter.measure(&mut || {
         let guard = disable_preempt();
-        if let Ok(cursor) = space.cursor_mut(&guard, range) {
-            black_box(cursor.virt_addr());
-        }
+        let cursor = space.cursor_mut(&guard, range).expect(LEGAL);
+        black_box(cursor.virt_addr());
     });
 }
 
 fn space_new_drop(meter: &mut dyn Meter) {
-    meter.measure(&mut || drop(black_box(VmSpace::new())));
+    meter.measure(&mut || drop(black_box(VmSpace::new().expect(ENOUGH))));
 }
 
 fn frame_alloc_free(meter: &mut dyn Meter, is_zeroed: bool) {
@@ -399,9 +379,7 @@ fn frame_alloc_free(meter: &mut dyn Meter, is_zeroed: bool) {
     options.zeroed(is_zeroed);
     meter.measure(&mut || {
         for _ in 0..FRAMES {
-            if let Ok(frame) = options.alloc_frame() {
-                drop(black_box(frame));
-            }
+            drop(black_box(options.alloc_frame().expect(ENOUGH)));
         }
     });
 }

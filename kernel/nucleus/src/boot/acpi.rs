@@ -33,6 +33,7 @@ pub(super) fn disable() {
 
 /// Finds out how the machine is powered off, if the tables say it.
 pub(super) fn find_power_off(root: Paddr) {
+    // Relaxed: as it is written.
     if DISABLED.load(Ordering::Relaxed) {
         log::info!("acpi: not read, as the command line wants it");
         return;

@@ -13,13 +13,12 @@
 use core::fmt;
 use core::ops::Range;
 
+use crate::arch::paging::PHYSICAL_LIMIT;
 use crate::mm::PAGE_SIZE;
 
 /// Regions that a map can hold.
 pub const MAX_REGIONS: usize = 512;
 
-/// End of the addresses that a processor can have: 52 bits (SDM vol. 3A, 4.1.4).
-const PHYSICAL_LIMIT: u64 = 1 << 52;
 const PAGE: u64 = PAGE_SIZE as u64;
 
 /// What a region of physical memory is, from the least restrictive kind up.
@@ -313,7 +312,7 @@ impl Default for MemoryMap {
 /// Aligns a region to pages and clips it to what a processor can address;
 /// nothing may be left of it.
 fn normalise(raw: RawRegion) -> Option<Region> {
-    let raw_end = raw.end.min(PHYSICAL_LIMIT);
+    let raw_end = raw.end.min(PHYSICAL_LIMIT as u64);
     if raw.start >= raw_end {
         return None;
     }

@@ -6,6 +6,8 @@
 
 mod atomic_mode;
 mod set;
+#[cfg(any(test, ktest))]
+mod set_tests;
 
 pub(crate) use self::atomic_mode::PreemptCount;
 pub use self::atomic_mode::{DisabledPreemptGuard, InAtomicMode, disable_preempt};

@@ -87,7 +87,7 @@ impl Isolation for Tasks {
 
     fn resources(&self) -> Resources {
         Resources {
-            // Nodes of the kernel's table stay, for the next area.
+            // Nodes of the kernel's table stay, for the next area. Relaxed: a count.
             free_frames: frame_counts().free
                 + memory::memory().nr_kernel_nodes.load(Ordering::Relaxed),
             heap_bytes: heap::used_bytes(),

@@ -10,7 +10,7 @@ use core::ops::Range;
 use super::frame::meta::{self, Mark};
 use super::prop::CachePolicy;
 use super::{PAGE_SIZE, Paddr, is_page_aligned};
-use crate::arch::memory::PHYSICAL_LIMIT;
+use crate::arch::paging::PHYSICAL_LIMIT;
 use crate::error::{Error, Result};
 
 /// A range of device memory.

@@ -78,10 +78,6 @@ pub const fn paging_laws<C: PagingConstsTrait>() {
         "a node fits into a page"
     );
     assert!(
-        1 <= C::NR_LEVELS && C::NR_LEVELS as usize <= MAX_LEVELS,
-        "there is a level"
-    );
-    assert!(
         1 <= C::HIGHEST_TRANSLATION_LEVEL && C::HIGHEST_TRANSLATION_LEVEL < C::NR_LEVELS,
         "leaves are below the root"
     );
@@ -94,9 +90,6 @@ pub const fn paging_laws<C: PagingConstsTrait>() {
         "levels translate no more bits than there are"
     );
 }
-
-/// Most levels that any geometry has.
-pub const MAX_LEVELS: usize = 4;
 
 const fn index_bits<C: PagingConstsTrait>() -> usize {
     C::NR_ENTRIES.trailing_zeros() as usize

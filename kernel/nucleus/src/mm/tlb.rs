@@ -23,6 +23,7 @@ use core::marker::PhantomData;
 
 pub(crate) use self::buffer::FlushBuffers;
 use self::buffer::{Buffer, has_room, push_in_room};
+pub(crate) use self::mark::FlushMark;
 use self::ops::Ops;
 pub use self::ops::{FLUSH_ALL_THRESHOLD, TlbFlushOp};
 pub(crate) use self::queue::FlushQueue;
@@ -35,6 +36,7 @@ use crate::planted::{Bug, is_planted};
 use crate::sync::rcu;
 
 mod buffer;
+mod mark;
 mod ops;
 mod queue;
 
@@ -45,6 +47,17 @@ enum Users<'a> {
     Some(&'a AtomicCpuSet),
     /// The kernel's, which all processors use, and which may be global.
     All,
+}
+
+/// What a mapping owns.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// Nothing.
+    Nothing,
+    /// A reference to a frame.
+    Frame(Frame<dyn AnyFrameMeta>),
+    /// A reference to each frame of a huge page.
+    Frames(Segment<dyn AnyFrameMeta>),
 }
 
 /// Collects what is to be flushed, and what to keep until then.
@@ -143,6 +156,17 @@ impl<'a> TlbFlusher<'a> {
         }
     }
 
+    /// Collects the flush of one mapping, and keeps what it kept.
+    #[inline(always)]
+    pub(super) fn issue_flush_of(&self, va: Vaddr, keep: Kept) {
+        let op = TlbFlushOp::Address(va);
+        match keep {
+            Kept::Frame(frame) => self.issue_tlb_flush_with(op, frame),
+            Kept::Frames(frames) => self.issue_tlb_flush_with_segment(op, frames),
+            Kept::Nothing => self.issue_tlb_flush(op),
+        }
+    }
+
     /// Makes happen what was collected: at once here, soon on the others.
     ///
     /// May be called with interrupts off, and holding locks of nodes.
@@ -161,8 +185,8 @@ impl<'a> TlbFlusher<'a> {
         let buffer = unsafe { &mut *owner.buffer.get() };
         self.flush(&mut buffer.ops, &mut buffer.frames, &mut buffer.segments);
         buffer.ops.clear();
-        if !buffer.is_trim() {
-            buffer.trim();
+        if !buffer.has_usual_room() {
+            buffer.restore_usual_room();
         }
         owner.is_taken.set(false);
     }
@@ -324,15 +348,14 @@ impl Drop for TlbFlusher<'_> {
     }
 }
 
-/// Waits until every other processor has flushed what it was asked to so far.
+/// Waits until every processor, this one included, has flushed what it was asked
+/// to so far.
 ///
 /// With interrupts on, and no locks held.
 pub(crate) fn wait_for_all() {
     let guard = crate::cpu::disable_preempt();
     let flusher = TlbFlusher::for_kernel(&guard);
-    let mut others = CpuSet::new_full();
-    others.remove(cpu::current_id());
-    flusher.unsynced.set(others);
+    flusher.unsynced.set(CpuSet::new_full());
     flusher.sync_tlb_flush();
 }
 

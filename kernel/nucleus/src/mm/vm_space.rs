@@ -143,9 +143,7 @@ impl VmSpace {
     /// user space.
     pub fn reader(&self, vaddr: Vaddr, len: usize) -> Result<VmReader<'_, Fallible>> {
         self.check_access(vaddr, len)?;
-        // SAFETY: The space is active. When that changes, accesses go wrong, but
-        // never to the kernel's memory.
-        Ok(unsafe { VmReader::<Fallible>::from_user_space(vaddr as *const u8, len) })
+        Ok(VmReader::from_user_space(vaddr as *const u8, len))
     }
 
     /// Returns a writer of user memory; as [`Self::reader`].
@@ -155,8 +153,7 @@ impl VmSpace {
     /// As [`Self::reader`].
     pub fn writer(&self, vaddr: Vaddr, len: usize) -> Result<VmWriter<'_, Fallible>> {
         self.check_access(vaddr, len)?;
-        // SAFETY: As for the reader.
-        Ok(unsafe { VmWriter::<Fallible>::from_user_space(vaddr as *mut u8, len) })
+        Ok(VmWriter::from_user_space(vaddr as *mut u8, len))
     }
 
     /// Returns a reader and a writer of the same user memory; as [`Self::reader`].

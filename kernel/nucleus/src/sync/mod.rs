@@ -13,10 +13,16 @@
 //! 6. the heap
 //! 7. the pool of frames
 //! 8. the console
+//! 9. the serial port
 //!
-//! A log message takes the console's lock, so it may be written under any of
-//! the others. Nothing waits for anything but a lock while it holds one; in
-//! particular, nobody waits for another processor's flush.
+//! A log message takes the last two, so it may be written under any of the
+//! others. The tables of the processor and of the interrupt controllers have
+//! locks that are taken by themselves.
+//!
+//! **Waiting for other processors' flushes** is no lock, and goes by a rule of its
+//! own: it may be done under locks of nodes, since whoever waits for a node or for
+//! a flush serves the queue of its own processor meanwhile (`cpu::relax`), but never
+//! under a [`SpinLock`], whose other takers have interrupts off and serve nothing.
 
 pub mod atomic;
 pub(crate) mod byte_lock;

@@ -10,9 +10,10 @@
 //! its own: it holds no look at what it takes out. With a single processor, there
 //! is never anything to wait for.
 //!
-//! Whatever waits is looked at again when a cursor of the processor ends, and
-//! when a flusher dispatches or synchronises. **Context**: task context only,
-//! since frames are freed here; sections may be opened anywhere.
+//! Whatever waits is looked at again when a cursor of the processor ends, when
+//! its flusher hands over more that has to wait, and when it synchronises; so a
+//! processor that does none of these keeps what it has. **Context**: task context
+//! only, since frames are freed here; sections may be opened anywhere.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -104,6 +105,7 @@ impl RcuState {
         // preempted, and `body`, which is this module's, does not call back.
         let waiting = unsafe { &mut *self.waiting.get() };
         let result = body(waiting);
+        // Relaxed: read by this processor; others only wonder.
         self.nr_waiting.store(waiting.len(), Ordering::Relaxed);
         result
     }
@@ -126,6 +128,8 @@ pub(crate) struct ReadSection<'a> {
     _atomic_mode: PhantomData<&'a ()>,
     _stays_here: PhantomData<*mut ()>,
 }
+
+static_assertions::assert_not_impl_any!(ReadSection<'static>: Send, Sync);
 
 /// Opens a read section, which may be within another one.
 #[inline(always)]
@@ -178,6 +182,7 @@ pub(crate) fn keep(
         && state.with_waiting(|waiting| waiting.try_reserve(1).is_ok());
     let (frames, segments) = (core::mem::take(frames), core::mem::take(segments));
     if !has_room {
+        // Relaxed: a count.
         state
             .nr_lost
             .fetch_add(frames.len() + segments.len(), Ordering::Relaxed);

@@ -25,6 +25,8 @@ pub struct SpinLockGuard<'a, T: ?Sized> {
     _irq_off: DisabledLocalIrqGuard,
 }
 
+static_assertions::assert_not_impl_any!(SpinLockGuard<'static, ()>: Send, Sync);
+
 impl<T> SpinLock<T> {
     /// Creates an unlocked lock.
     pub const fn new(value: T) -> Self {

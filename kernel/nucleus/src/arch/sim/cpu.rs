@@ -44,6 +44,7 @@ pub(crate) fn relax() {
     serve_interrupts();
     let here = current();
     for other in &here.machine().cpus {
+        // Acquire: what the interrupter queued is there to be served.
         if other.id != here.id && other.interrupted.load(Ordering::Acquire) {
             play_if_idle(other, || ());
         }
@@ -54,6 +55,8 @@ pub(crate) fn relax() {
 /// Delivers the interrupts of the processor that asks, if it takes any.
 pub(super) fn serve_interrupts() {
     let cpu = current();
+    // Acquire: what the interrupter queued is seen. Release: an interrupt that comes
+    // later is another one.
     while cpu.irq_guards.get() == 0 && cpu.interrupted.swap(false, Ordering::AcqRel) {
         // The handler runs with interrupts off.
         cpu.irq_guards.set(1);
@@ -67,5 +70,6 @@ pub(crate) fn interrupt_to_flush(cpu: CpuId) {
     let machine = current().machine();
     machine.cpus[cpu.as_usize()]
         .interrupted
+        // Release: what was queued is there when the interrupt is.
         .store(true, Ordering::Release);
 }

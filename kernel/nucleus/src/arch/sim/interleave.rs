@@ -70,7 +70,7 @@ mod chosen {
         CURRENT.set(cpu);
         let cpu = machine::current();
         let is_due = cpu.irq_guards.get() == 0 && cpu.interrupted.load(Ordering::Relaxed);
-        if is_due && shuttle::rand::thread_rng().next_u64() % 2 == 0 {
+        if is_due && shuttle::rand::thread_rng().next_u64().is_multiple_of(2) {
             serve_interrupts();
         }
     }

@@ -181,6 +181,7 @@ impl Machine {
             });
         }
         let free = machine.on(0, || frame_counts().free);
+        // Relaxed: read by the thread that drops the machine.
         state.free_at_first.store(free, Ordering::Relaxed);
         machine
     }
@@ -266,6 +267,7 @@ impl Machine {
                 self.state().memory.nr_kernel_nodes.load(Ordering::Relaxed),
             )
         });
+        // Relaxed: stored before anything ran.
         self.state().free_at_first.load(Ordering::Relaxed) - free - (nodes - 256)
     }
 

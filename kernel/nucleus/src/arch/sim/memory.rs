@@ -4,9 +4,6 @@ use super::machine::current;
 use crate::mm::state::Memory;
 use crate::mm::{Paddr, Vaddr};
 
-/// End of the addresses that a processor can have.
-pub(crate) const PHYSICAL_LIMIT: Paddr = 1 << 52;
-
 /// Returns the memory state of the machine.
 #[inline]
 pub(crate) fn memory() -> &'static Memory {

@@ -1,7 +1,7 @@
 //! The simulated machine: the nucleus on a host.
 //!
 //! A [`Machine`] has physical memory, processors with TLBs, and a checker that is
-//! always on. The very code that boots runs on it: its page tables are walked by
+//! on unless a benchmark switches it off. The very code that boots runs on it: its page tables are walked by
 //! a page walker with a decoder of its own, its flushes empty the TLBs, its
 //! interrupts arrive at yield points. A thread is a processor while it runs in
 //! [`Machine::on`]; one thread may play several processors in turn, which makes
@@ -14,12 +14,21 @@
 //! flush that is missing, too early, or for the wrong address shows at once.
 //!
 //! **What the checker fails on**: a frame that is given back while a processor
-//! can reach it by a cached translation or as a node; an entry that is written
-//! without its node's lock; frames that are missing in the end.
+//! can reach it by a cached translation, or by cached knowledge of a node, or has it
+//! as its root (entries that still stand in the tables are the model's business);
+//! an entry that is written while nobody holds its node's lock (whether it is the
+//! writer who does is not checked); frames, locks, sections and guards that are left
+//! over in the end.
 //!
-//! What is not simulated: caches and their policies, the order in which other
-//! processors see plain stores (the host's own order is what threads get),
-//! segmentation, and instruction fetches.
+//! **What is not simulated**: accesses to kernel memory, which go to the host's
+//! memory and past tables and TLBs (but for the tests' `read_kernel_word`); caches
+//! and their policies; the order in which other processors see stores (the host's
+//! own order is what threads get); segmentation; instruction fetches, so that the
+//! right to execute is not checked; protection keys, and identifiers of address
+//! spaces. Interrupts arrive at yield points alone, of which there are few. Whoever
+//! waits with interrupts off serves nothing, where the bare machine's
+//! `cpu::relax` serves the queue of flushes. Nothing runs between two instructions
+//! of an operation but what other threads do, by chance.
 
 mod checker;
 pub(crate) mod cpu;

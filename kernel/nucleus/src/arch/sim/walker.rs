@@ -118,6 +118,7 @@ pub(super) fn walk(root: Paddr, vaddr: Vaddr, access: Access) -> Option<Translat
                     return None;
                 }
                 let marks = if access.write { 0x60 } else { 0x20 };
+                // AcqRel: a locked operation, as the hardware's.
                 let marked =
                     entry.compare_exchange(bits, bits | marks, Ordering::AcqRel, Ordering::Relaxed);
                 // Somebody changed the entry meanwhile: as if the access came later.

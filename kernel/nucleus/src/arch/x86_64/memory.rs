@@ -10,9 +10,6 @@ use crate::mm::kspace::layout::{LINEAR_MAP_BASE, LINEAR_MAP_SIZE, META_BASE, is_
 use crate::mm::state::Memory;
 use crate::mm::{Paddr, Vaddr};
 
-/// End of the addresses that a processor can have: 52 bits (SDM vol. 3A, 4.1.4).
-pub(crate) const PHYSICAL_LIMIT: Paddr = 1 << 52;
-
 static MEMORY: Memory = Memory::new();
 
 /// End of the addresses that have metadata.

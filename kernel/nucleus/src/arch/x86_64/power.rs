@@ -32,6 +32,7 @@ pub(crate) fn debug_exit(code: u32) {
 /// Powers the machine off, if start-up found out how.
 pub(crate) fn acpi_power_off() {
     for control in [&PM1A, &PM1B] {
+        // Relaxed: a single word.
         let packed = control.load(Ordering::Relaxed);
         let (port, value) = (packed as u16, (packed >> 16) as u16);
         if port != 0 {

@@ -58,6 +58,8 @@ pub(crate) fn tick() {
 
 /// Returns the time since start-up.
 pub fn uptime() -> Duration {
+    // Relaxed: words that stand for themselves; those of start-up were written by
+    // the only processor.
     let hz = TSC_HZ.load(Ordering::Relaxed);
     if hz == 0 {
         return Duration::from_secs(TICKS.load(Ordering::Relaxed)) / TICKS_PER_SECOND;
@@ -70,6 +72,7 @@ pub fn uptime() -> Duration {
 /// Returns the number of ticks so far.
 #[cfg(ktest)]
 pub(crate) fn ticks() -> u64 {
+    // Relaxed: a count.
     TICKS.load(Ordering::Relaxed)
 }
 

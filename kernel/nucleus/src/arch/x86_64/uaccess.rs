@@ -10,6 +10,7 @@ use core::arch::{asm, naked_asm};
 
 use super::features;
 use crate::mm::io::Half;
+use crate::mm::kspace::layout::is_kernel_address;
 use crate::mm::{PAGE_SIZE, Vaddr};
 
 /// One entry of the table; addresses are relative to the fields themselves.
@@ -22,6 +23,17 @@ struct ExceptionEntry {
 unsafe extern "C" {
     static __start_ex_table: ExceptionEntry;
     static __stop_ex_table: ExceptionEntry;
+}
+
+/// Notes in the table that label 2 may fault, and that label 3 is where to go on.
+macro_rules! may_fault {
+    () => {
+        ".pushsection ex_table, \"a\"
+        .balign 4
+        .long 2b - .
+        .long 3b - .
+        .popsection"
+    };
 }
 
 /// Returns where to go on after a fault of the instruction at `rip`, if it is
@@ -56,11 +68,7 @@ unsafe extern "C" fn copy_bytes(destination: *mut u8, source: *const u8, len: us
         "2: rep movsb",
         "3: mov rax, rcx",
         "ret",
-        ".pushsection ex_table, \"a\"",
-        ".balign 4",
-        ".long 2b - .",
-        ".long 3b - .",
-        ".popsection",
+        may_fault!(),
     )
 }
 
@@ -78,11 +86,7 @@ unsafe extern "C" fn fill_zeros(destination: *mut u8, len: usize) -> usize {
         "2: rep stosb",
         "3: mov rax, rcx",
         "ret",
-        ".pushsection ex_table, \"a\"",
-        ".balign 4",
-        ".long 2b - .",
-        ".long 3b - .",
-        ".popsection",
+        may_fault!(),
     )
 }
 
@@ -93,16 +97,7 @@ unsafe extern "C" fn fill_zeros(destination: *mut u8, len: usize) -> usize {
 /// Where `source` is mapped, it may be read.
 #[unsafe(naked)]
 unsafe extern "C" fn load(source: *const u32) -> u64 {
-    naked_asm!(
-        "mov rax, -1",
-        "2: mov eax, [rdi]",
-        "3: ret",
-        ".pushsection ex_table, \"a\"",
-        ".balign 4",
-        ".long 2b - .",
-        ".long 3b - .",
-        ".popsection",
-    )
+    naked_asm!("mov rax, -1", "2: mov eax, [rdi]", "3: ret", may_fault!(),)
 }
 
 /// Replaces a word if it is `old`; returns what it was, or all ones in the upper
@@ -119,11 +114,7 @@ unsafe extern "C" fn compare_exchange(target: *mut u32, old: u32, new: u32) -> u
         "ret",
         "3: mov rax, -1",
         "ret",
-        ".pushsection ex_table, \"a\"",
-        ".balign 4",
-        ".long 2b - .",
-        ".long 3b - .",
-        ".popsection",
+        may_fault!(),
     )
 }
 
@@ -274,11 +265,17 @@ unsafe extern "C" fn zero_page_by_wide_stores(page: *mut u8) {
     )
 }
 
-/// Reads a word of kernel memory that may not be mapped, for reports.
+/// Reads a word of kernel memory that may not be mapped, for reports, which follow
+/// addresses that may be anything. What is no address of the kernel's reads as not
+/// mapped.
 pub(crate) fn read_kernel_word(address: Vaddr) -> Option<usize> {
+    if !is_kernel_address(address) {
+        return None;
+    }
     let mut word = 0_usize;
-    // SAFETY: Reading ordinary memory has no effect, `word` takes all 8 bytes,
-    // and the report only follows addresses in the kernel's stacks.
+    // SAFETY: 1. what is mapped at a kernel's address is memory, which a read leaves
+    // as it is, or at worst a device's register, where a read may mean something to
+    // the device, but to nobody's memory. 2. `word` takes all 8 bytes.
     let left = unsafe {
         copy_bytes(
             (&raw mut word).cast(),

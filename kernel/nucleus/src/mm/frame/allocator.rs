@@ -186,6 +186,7 @@ impl<const N: usize> Stack<N> {
         // preempted, interrupt handlers stay away, and no reference is kept.
         let slots = unsafe { &mut *self.slots.get() };
         slots[len].write(slot);
+        // Relaxed: others only ask how many there are, and read no slot.
         self.len.store(len + 1, Ordering::Relaxed);
         Ok(())
     }
@@ -194,6 +195,7 @@ impl<const N: usize> Stack<N> {
     #[inline]
     fn pop(&self) -> Option<&'static MetaSlot> {
         let len = self.len().checked_sub(1)?;
+        // Relaxed: as in `push`.
         self.len.store(len, Ordering::Relaxed);
         // SAFETY: As in `push`.
         let slots = unsafe { &*self.slots.get() };
@@ -219,10 +221,10 @@ impl FrameCache {
     /// Does something with the stacks of this processor.
     #[inline]
     fn with<R>(&self, body: impl FnOnce(&Self) -> R) -> R {
-        debug_assert!(
-            !self.in_use.replace(true),
-            "frames allocated by an interrupt handler"
-        );
+        if cfg!(debug_assertions) {
+            let was_in_use = self.in_use.replace(true);
+            assert!(!was_in_use, "frames allocated by an interrupt handler");
+        }
         let result = body(self);
         if cfg!(debug_assertions) {
             self.in_use.set(false);
@@ -277,11 +279,19 @@ fn fill_and_alloc(cache: &FrameCache) -> Option<FreeFrame> {
     Some(FreeFrame { slot, is_zeroed })
 }
 
+/// What freed memory is filled with where assertions are on, so that whoever still
+/// uses it sees that something is wrong: no address that is canonical, no present
+/// entry of a table.
+const POISON: u8 = 0xda;
+
 /// Takes a frame back whose slot says unused.
 #[inline]
 pub(super) fn free_frame(slot: &'static MetaSlot, is_zeroed: bool) {
     if watch::is_on() {
         tell_freed(slot);
+    }
+    if cfg!(debug_assertions) && !is_zeroed {
+        poison(slot);
     }
     cpu::local().frames.with(|cache| {
         if is_zeroed && cache.zeroed.push(slot).is_ok() {
@@ -291,6 +301,13 @@ pub(super) fn free_frame(slot: &'static MetaSlot, is_zeroed: bool) {
             drain_and_free(cache, slot);
         }
     });
+}
+
+/// Fills a free frame with a pattern. One that is known to be zero stays so.
+fn poison(slot: &MetaSlot) {
+    let page = memory::paddr_to_vaddr(slot.frame_paddr()) as *mut u8;
+    // SAFETY: The frame is the allocator's, and in the linear map.
+    unsafe { page.write_bytes(POISON, PAGE_SIZE) };
 }
 
 /// Tells the checker.

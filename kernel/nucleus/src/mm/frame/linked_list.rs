@@ -96,11 +96,11 @@ impl<M: fmt::Debug + Send + Sync + 'static> LinkedList<M> {
 
     /// Returns whether the frame at an address is in this list; no for an
     /// address without a frame.
-    pub fn contains(&mut self, paddr: Paddr) -> bool {
-        let id = self.id();
+    pub fn contains(&self, paddr: Paddr) -> bool {
         // Relaxed: while the frame is in this list, the list's owner is the only
-        // one who could change the answer.
-        meta::slot_of(paddr).is_ok_and(|slot| slot.in_list.load(Ordering::Relaxed) == id)
+        // one who could change the answer. A list without a number has no frames.
+        let is_here = |slot: &MetaSlot| slot.in_list.load(Ordering::Relaxed) == self.id;
+        self.id != 0 && meta::slot_of(paddr).is_ok_and(is_here)
     }
 
     /// Returns a cursor at the frame of an address, if the list has it.

@@ -204,22 +204,14 @@ impl MetaSlot {
     /// Says what the frame is instead of unused.
     #[inline]
     pub(super) fn claim<M: AnyFrameMeta>(&self, data: M) -> Result<(), GetFrameError> {
-        const {
-            assert!(
-                size_of::<M>() <= FRAME_METADATA_MAX_SIZE,
-                "the data fits into a slot"
-            );
-            assert!(
-                align_of::<M>() <= FRAME_METADATA_MAX_ALIGN,
-                "the data's alignment is the slot's"
-            );
-        }
         // The slots of holes cannot be written, so look first. Relaxed: the
         // exchange decides.
         let seen = self.ref_count.load(Ordering::Relaxed);
         if seen != REF_COUNT_UNUSED {
             return Err(self.why_not(seen));
         }
+        // Acquire: pairs with the Release of the owner before. Relaxed if it fails:
+        // nothing but the state itself is looked at.
         self.ref_count
             .compare_exchange(
                 REF_COUNT_UNUSED,
@@ -240,8 +232,18 @@ impl MetaSlot {
     /// The frame is busy or unique by the caller's doing, and holds no data.
     #[inline]
     unsafe fn set_data<M: AnyFrameMeta>(&self, data: M) {
-        // SAFETY: `claim` checks size and alignment at compile time; nobody else
-        // touches the storage in this state.
+        const {
+            assert!(
+                size_of::<M>() <= FRAME_METADATA_MAX_SIZE,
+                "the data fits into a slot"
+            );
+            assert!(
+                align_of::<M>() <= FRAME_METADATA_MAX_ALIGN,
+                "the data's alignment is the slot's"
+            );
+        }
+        // SAFETY: Size and alignment were checked just now; nobody else touches the
+        // storage in this state.
         unsafe { self.data::<M>().write(data) };
         // Relaxed: ordered by `ref_count`.
         self.vtable
@@ -423,16 +425,6 @@ impl MetaSlot {
     ///
     /// The caller is the unique owner, with nobody looking at the data.
     pub(super) unsafe fn replace_data<M: AnyFrameMeta>(&self, data: M) {
-        const {
-            assert!(
-                size_of::<M>() <= FRAME_METADATA_MAX_SIZE,
-                "the data fits into a slot"
-            );
-            assert!(
-                align_of::<M>() <= FRAME_METADATA_MAX_ALIGN,
-                "the data's alignment is the slot's"
-            );
-        }
         // SAFETY: As the caller promises.
         unsafe { self.destroy_data(self.vtable()) };
         // SAFETY: The data was just destroyed.
@@ -512,6 +504,7 @@ impl MetaSlot {
     pub(crate) fn init_reserved(&self) {
         // Relaxed: published with the whole array.
         self.ref_count.store(REF_COUNT_BUSY, Ordering::Relaxed);
+        // Relaxed: likewise.
         self.mark.store(Mark::Reserved as u8, Ordering::Relaxed);
     }
 
@@ -519,6 +512,7 @@ impl MetaSlot {
     ///
     /// The caller owns the frame, which was reserved so far.
     pub(crate) fn make_claimable(&self) {
+        // Relaxed: the owner's alone so far; later ones come by the count.
         self.mark.store(Mark::Managed as u8, Ordering::Relaxed);
         // Release: pairs with the Acquire of a claim.
         self.ref_count.store(REF_COUNT_UNUSED, Ordering::Release);
@@ -527,6 +521,7 @@ impl MetaSlot {
     /// Sets the number of references, to test what happens near the limit.
     #[cfg(any(test, ktest))]
     pub(crate) fn set_reference_count(&self, count: u32) {
+        // Relaxed: the test runs alone.
         self.ref_count.store(count, Ordering::Relaxed);
     }
 
@@ -538,6 +533,7 @@ impl MetaSlot {
         } else {
             REF_COUNT_UNUSED
         };
+        // Relaxed: the test runs alone.
         self.ref_count.store(state, Ordering::Relaxed);
     }
 }

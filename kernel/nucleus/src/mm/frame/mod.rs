@@ -26,6 +26,7 @@ use core::mem::ManuallyDrop;
 pub(crate) mod allocator;
 mod buddy;
 pub mod linked_list;
+mod macros;
 pub mod meta;
 pub(crate) mod meta_type;
 mod options;

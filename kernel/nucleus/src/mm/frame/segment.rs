@@ -8,6 +8,7 @@ use core::ops::Range;
 use super::meta;
 use super::{AnyFrameMeta, Frame, GetFrameError};
 use crate::mm::{PAGE_SIZE, Paddr, is_page_aligned};
+use crate::planted::{Bug, is_planted};
 
 /// References to frames side by side, all of type `M`: exactly one for each.
 ///
@@ -153,8 +154,12 @@ impl<M: AnyFrameMeta + ?Sized> Segment<M> {
             self.size()
         );
         let part = self.range.start + range.start..self.range.start + range.end;
+        let mut counted = part.clone();
+        if is_planted(Bug::UncountedSlice) && !part.is_empty() {
+            counted.end -= PAGE_SIZE;
+        }
         // SAFETY: The part is of this segment, which has a reference to each frame.
-        unsafe { add_references(part.clone()) };
+        unsafe { add_references(counted) };
         // SAFETY: The references were just added; the type is the same.
         unsafe { Self::from_raw(part) }
     }

@@ -38,7 +38,7 @@ fn slot(paddr: Paddr) -> &'static meta::MetaSlot {
     meta::slot_of(paddr).expect("it is a frame")
 }
 
-/// Claims frames one after the other until one is refused as `why`.
+/// Claims the frame at an address for a type.
 fn claim(paddr: Paddr) -> Result<Frame<Mark>, GetFrameError> {
     Frame::from_unused(paddr, Mark(7))
 }

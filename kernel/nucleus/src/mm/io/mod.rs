@@ -176,17 +176,13 @@ macro_rules! position_in_range {
         }
 
         impl $type<'_, Fallible> {
-            /// Covers memory of the active user space.
+            /// Covers memory of whatever user space is active at each access: of
+            /// another user's, when that changes meanwhile, and never the kernel's.
             ///
             /// # Panics
             ///
             /// Panics when the range leaves user space.
-            ///
-            /// # Safety
-            ///
-            /// The active space stays the same; if it does not, accesses go to
-            /// another user's memory.
-            pub unsafe fn from_user_space(start: $pointer, len: usize) -> Self {
+            pub fn from_user_space(start: $pointer, len: usize) -> Self {
                 assert!(
                     is_user_range(start.addr(), len),
                     "{len:#x} bytes at {:#x} are not user memory",

@@ -2,7 +2,7 @@
 //!
 //! Transfers are complete or refused: an offset that wraps is
 //! [`Error::Overflow`], a range that leaves the object [`Error::InvalidArgs`],
-//! and nothing is transferred then.
+//! and nothing is transferred then. Zeroing alone goes as far as the object does.
 
 use zerocopy::IntoBytes;
 
@@ -26,12 +26,12 @@ pub trait VmIo: Send + Sync {
     /// [`Error::Overflow`], [`Error::InvalidArgs`].
     fn write(&self, offset: usize, reader: &mut VmReader<'_, Infallible>) -> Result<()>;
 
-    /// Zeroes `len` bytes from an offset on; returns how many.
+    /// Zeroes `len` bytes from an offset on; returns how many, which is `len`.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgs`] with the number of bytes that were zeroed when the
-    /// object ends before.
+    /// [`Error::InvalidArgs`] when the object ends before, with the number of bytes up
+    /// to its end, which were zeroed: none when it ends before the offset.
     fn fill_zeros(&self, offset: usize, len: usize) -> Result<usize, (Error, usize)>;
 
     /// Reads bytes.

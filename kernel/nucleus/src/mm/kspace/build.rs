@@ -2,10 +2,11 @@
 
 use core::ops::Range;
 
+use super::addresses;
 use super::kvirt::KVirtArea;
 use super::layout::{KERNEL_ROOT_INDEX, LINEAR_MAP_BASE};
+use crate::arch::mmu;
 use crate::arch::paging::PageTableEntry;
-use crate::arch::{memory, mmu};
 use crate::boot::early_alloc::EarlyAllocator;
 use crate::boot::image::{self, Segment};
 use crate::boot::memory_map::MemoryMap;
@@ -144,8 +145,7 @@ fn map_framebuffer(
 /// Takes addresses for an area, with an unmapped page below it.
 fn reserve(len: usize) -> Result<Vaddr> {
     assert!(is_page_aligned(len));
-    let range = memory::memory().kvirt.lock().alloc(PAGE_SIZE + len);
-    Ok(range.ok_or(Error::NoMemory)?.start + PAGE_SIZE)
+    Ok(addresses::take(PAGE_SIZE + len)?.start + PAGE_SIZE)
 }
 
 /// The type of a frame of the kernel's own memory.

@@ -13,6 +13,7 @@ use crate::mm::frame::meta::slot_of_unchecked;
 use crate::mm::frame::{AnyFrameMeta, Frame, FrameRef, Segment};
 use crate::mm::page_table::{PageTableConfig, PtFlags, level_of_size, tagged, untagged};
 use crate::mm::paging::{PagingConsts, page_size};
+use crate::mm::tlb::Kept;
 use crate::mm::{Paddr, PageFlags, PageProperty, PagingLevel};
 
 /// The configuration of the kernel's page table.
@@ -28,6 +29,16 @@ pub enum MappedItem {
     TrackedHuge(Segment<dyn AnyFrameMeta>, PageProperty),
     /// Physical memory that the mapping does not own, of a page of a level.
     Untracked(Paddr, PagingLevel, PageProperty),
+}
+
+impl From<MappedItem> for Kept {
+    fn from(item: MappedItem) -> Self {
+        match item {
+            MappedItem::Tracked(frame, _) => Self::Frame(frame),
+            MappedItem::TrackedHuge(frames, _) => Self::Frames(frames),
+            MappedItem::Untracked(..) => Self::Nothing,
+        }
+    }
 }
 
 /// What is mapped for the kernel, borrowed from the table.

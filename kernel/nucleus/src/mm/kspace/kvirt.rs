@@ -2,113 +2,22 @@
 //!
 //! Whatever part of an area is not mapped is a guard: touching it faults. Areas
 //! are disjoint. When one is dropped, all processors flush it before its frames
-//! and its addresses can be used again: if another processor has not answered
-//! yet, the addresses wait in quarantine, and whoever needs them waits for it.
+//! and its addresses are used again. The drop waits for nobody: frames are kept
+//! by the flusher, and addresses go to [quarantine](super::addresses) where
+//! another processor has yet to answer.
 
 use core::ops::Range;
 
+use super::addresses;
 use super::config::{KernelPtConfig, MappedItem};
 use super::kernel_page_table;
-use super::layout::KVIRT_RANGE;
-use crate::arch::{memory, mmu};
-use crate::error::{Error, Result};
+use crate::arch::mmu;
+use crate::error::Result;
 use crate::irq;
 use crate::mm::frame::{AnyFrameMeta, Frame};
-use crate::mm::page_table::PageTableFrag;
 use crate::mm::paging::{PagingConsts, largest_pages, page_size};
-use crate::mm::tlb::{TlbFlushOp, TlbFlusher};
+use crate::mm::tlb::TlbFlusher;
 use crate::mm::{PAGE_SIZE, Paddr, PageProperty, Vaddr, is_page_aligned};
-
-/// Ranges that the allocator remembers.
-const MAX_RANGES: usize = 256;
-
-/// Which addresses of [`KVIRT_RANGE`] are free: those above `fresh`, and the
-/// ranges in the table. The first range that is large enough is used, from its
-/// end.
-#[derive(Debug)]
-pub(crate) struct KvirtAllocator {
-    /// From here on nothing was ever used.
-    fresh: Vaddr,
-    /// Free ranges, sorted and not adjacent.
-    free: [Range<Vaddr>; MAX_RANGES],
-    nr_free: usize,
-    /// Bytes of addresses that were given up, for want of a place to note them.
-    lost: usize,
-}
-
-impl KvirtAllocator {
-    pub(crate) const fn new() -> Self {
-        Self {
-            fresh: KVIRT_RANGE.start,
-            free: [const { 0..0 }; MAX_RANGES],
-            nr_free: 0,
-            lost: 0,
-        }
-    }
-
-    /// Takes addresses: `size` bytes, whole pages.
-    pub(super) fn alloc(&mut self, size: usize) -> Option<Range<Vaddr>> {
-        if let Some(index) = self.free[..self.nr_free]
-            .iter()
-            .position(|free| free.len() >= size)
-        {
-            let free = &mut self.free[index];
-            let taken = free.end - size..free.end;
-            free.end = taken.start;
-            if free.start == free.end {
-                self.remove(index);
-            }
-            return Some(taken);
-        }
-        let end = self
-            .fresh
-            .checked_add(size)
-            .filter(|end| *end <= KVIRT_RANGE.end)?;
-        let taken = self.fresh..end;
-        self.fresh = end;
-        Some(taken)
-    }
-
-    /// Gives addresses back that no processor has cached any more.
-    pub(super) fn free(&mut self, range: Range<Vaddr>) {
-        let mut range = range;
-        let mut index = self.free[..self.nr_free].partition_point(|free| free.end < range.start);
-        // Join with the ranges that it touches, of which there are two at most.
-        while index < self.nr_free && self.free[index].start <= range.end {
-            range = range.start.min(self.free[index].start)..range.end.max(self.free[index].end);
-            self.remove(index);
-        }
-        if range.end == self.fresh {
-            self.fresh = range.start;
-            return;
-        }
-        if self.nr_free == MAX_RANGES {
-            self.lost += range.len();
-            return;
-        }
-        self.free[index..=self.nr_free].rotate_right(1);
-        self.free[index] = range;
-        self.nr_free += 1;
-        index += 1;
-        debug_assert!(index <= self.nr_free);
-    }
-
-    fn remove(&mut self, index: usize) {
-        self.free[index..self.nr_free].rotate_left(1);
-        self.nr_free -= 1;
-        self.free[self.nr_free] = 0..0;
-    }
-
-    /// Returns the bytes of free addresses, fresh ones apart, and of lost ones.
-    #[cfg(any(test, ktest))]
-    pub(super) fn freed_and_lost(&self) -> (usize, usize) {
-        let freed = self.free[..self.nr_free]
-            .iter()
-            .map(ExactSizeIterator::len)
-            .sum();
-        (freed, self.lost)
-    }
-}
 
 /// An area of the kernel's addresses, of which some are mapped.
 #[derive(Debug)]
@@ -122,7 +31,7 @@ impl KVirtArea {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`] for addresses or nodes; the frames are dropped.
+    /// [`Error::NoMemory`](crate::Error::NoMemory) for addresses or nodes; the frames are dropped.
     ///
     /// # Panics
     ///
@@ -154,7 +63,7 @@ impl KVirtArea {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`] for addresses or nodes.
+    /// [`Error::NoMemory`](crate::Error::NoMemory) for addresses or nodes.
     ///
     /// # Panics
     ///
@@ -214,11 +123,7 @@ impl KVirtArea {
             size > 0 && offset <= size,
             "an offset of {offset:#x} is not in an area of {size:#x} bytes"
         );
-        let range = memory::memory()
-            .kvirt
-            .lock()
-            .alloc(size)
-            .ok_or(Error::NoMemory)?;
+        let range = addresses::take(size)?;
         Ok(Self { range })
     }
 
@@ -282,23 +187,20 @@ impl KVirtArea {
 
 impl Drop for KVirtArea {
     fn drop(&mut self) {
+        // Over before addresses are given back, which may have to wait.
         let irq_off = irq::disable_local();
-        let mut flusher = TlbFlusher::for_kernel(&irq_off);
-        unmap(&irq_off, &self.range, &mut flusher);
+        let flusher = TlbFlusher::for_kernel(&irq_off);
+        unmap(&irq_off, &self.range, &flusher);
         flusher.dispatch_tlb_flush();
         let is_flushed = flusher.is_synced();
         drop(flusher);
         drop(irq_off);
-        if is_flushed {
-            memory::memory().kvirt.lock().free(self.range.clone());
-        } else {
-            free_when_flushed(self.range.clone());
-        }
+        addresses::give_back(self.range.clone(), is_flushed);
     }
 }
 
 /// Takes all mappings of a range out.
-fn unmap(irq_off: &irq::DisabledLocalIrqGuard, range: &Range<Vaddr>, flusher: &mut TlbFlusher<'_>) {
+fn unmap(irq_off: &irq::DisabledLocalIrqGuard, range: &Range<Vaddr>, flusher: &TlbFlusher<'_>) {
     // It fails only where the covering node is not there and cannot be made: then
     // nothing is mapped.
     let Ok(mut cursor) = kernel_page_table().cursor_mut(irq_off, range) else {
@@ -309,32 +211,10 @@ fn unmap(irq_off: &irq::DisabledLocalIrqGuard, range: &Range<Vaddr>, flusher: &m
         // SAFETY: 1. the addresses are the area's, which ends. 2. the flusher
         // keeps what is taken out.
         let taken = unsafe { cursor.take_next(rest) };
-        match taken.expect("the pages of an area do not reach over its ends") {
-            Some(PageTableFrag::Mapped { va, item }) => {
-                let op = TlbFlushOp::Address(va);
-                match item {
-                    MappedItem::Tracked(frame, _) => flusher.issue_tlb_flush_with(op, frame),
-                    MappedItem::TrackedHuge(frames, _) => {
-                        flusher.issue_tlb_flush_with_segment(op, frames);
-                    }
-                    MappedItem::Untracked(..) => flusher.issue_tlb_flush(op),
-                }
-            }
-            Some(PageTableFrag::StrayPageTable { pt, va, len, .. }) => {
-                flusher.issue_tlb_flush_with(TlbFlushOp::Range(va..va + len), pt);
-            }
-            None => break,
-        }
+        let taken = taken.expect("the pages of an area do not reach over its ends");
+        let Some(frag) = taken else {
+            break;
+        };
+        frag.flush_with(flusher);
     }
-}
-
-/// Gives addresses back that other processors have yet to flush: if it can wait,
-/// when they have; otherwise never, since there are plenty.
-fn free_when_flushed(range: Range<Vaddr>) {
-    if !irq::is_enabled() {
-        memory::memory().kvirt.lock().lost += range.len();
-        return;
-    }
-    crate::mm::tlb::wait_for_all();
-    memory::memory().kvirt.lock().free(range);
 }

@@ -1,12 +1,13 @@
 //! The kernel's half of every address space.
 //!
-//! Its 256 second-level nodes are made at start-up and live for ever, and every
+//! The 256 nodes below its root are made at start-up and live for ever, and every
 //! user root copies the 256 entries that lead to them. So a mapping that is made
 //! later appears in all spaces at once, and roots are never fixed up.
 //!
 //! * [`layout`]: what is where.
 //! * [`KernelPtConfig`]: what the kernel's page table maps.
 //! * [`KVirtArea`]: areas of addresses, with guards, for stacks and devices.
+//! * `addresses`: which of them are free, and which wait for flushes.
 //! * `build`: making the table at start-up.
 //!
 //! **Locking**: cursors of the kernel's table are held with interrupts off,
@@ -14,6 +15,7 @@
 
 pub mod layout;
 
+mod addresses;
 mod config;
 mod kvirt;
 mod stack;
@@ -21,11 +23,11 @@ mod stack;
 #[cfg(target_os = "none")]
 mod build;
 
+pub(crate) use self::addresses::KvirtAllocator;
 #[cfg(target_os = "none")]
 pub(crate) use self::build::{BootSpace, Extras, build, map_memory};
 pub use self::config::{KernelPtConfig, MappedItem, MappedItemRef};
 pub use self::kvirt::KVirtArea;
-pub(crate) use self::kvirt::KvirtAllocator;
 pub use self::stack::KernelStack;
 use super::page_table::PageTable;
 use crate::arch::memory;

@@ -1,5 +1,8 @@
 //! Are kernel virtual areas disjoint, guarded, and gone when they are gone?
 
+#[cfg(test)]
+mod host;
+
 use alloc::vec::Vec;
 use core::iter;
 
@@ -163,12 +166,12 @@ fn freed_ranges_join_with_their_neighbours() {
         .iter()
         .map(|pages| Some(area_of(&[], pages * PAGE_SIZE, 0)))
         .collect();
-    let lost = memory::memory().kvirt.lock().freed_and_lost().1;
+    let lost = memory::memory().kvirt.lock().lost_and_waiting().0;
     for index in [1, 3, 0, 2] {
         areas[index] = None;
     }
     let area = area_of(&[], 11 * PAGE_SIZE, 0);
-    assert_eq!(memory::memory().kvirt.lock().freed_and_lost().1, lost);
+    assert_eq!(memory::memory().kvirt.lock().lost_and_waiting().0, lost);
     drop(area);
 }
 
@@ -241,15 +244,4 @@ fn more_frames_than_fit_panic() {
 #[should_panic(expected = "is not whole pages")]
 fn unaligned_area_panics() {
     area_of(&[], 100, 0);
-}
-
-#[ktest]
-fn choice_l19_cursors_of_the_kernels_table_hold_interrupts_off() {
-    // The kernel's nodes may be needed by handlers: a cursor of an area that is
-    // being made is opened with interrupts off, and they are on again after.
-    assert!(crate::irq::is_enabled());
-    let area = area_of(&[frame()], PAGE_SIZE, 0);
-    assert!(crate::irq::is_enabled());
-    drop(area);
-    assert!(crate::irq::is_enabled());
 }

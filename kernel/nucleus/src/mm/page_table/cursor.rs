@@ -9,9 +9,9 @@
 //! one that it came to last. An operation goes back to the covering node unless
 //! the remembered one covers the current address ([`Cursor::settle`]), and then
 //! descends as far as it needs. So moving costs nothing, no address is ever added
-//! up that could overflow, and the whole of a cursor can stay in registers. Going
-//! down again from the covering node costs three loads at most, once for each
-//! node.
+//! up that could overflow, and a cursor is a few words without a stack of nodes.
+//! Going down again from the covering node costs three loads at most, once for
+//! each node.
 
 use core::cell::Cell;
 use core::fmt;
@@ -20,7 +20,7 @@ use core::marker::PhantomData;
 use core::ops::Range;
 
 use super::config::{PageTableConfig, PageTableEntryTrait};
-use super::node::{Child, Node};
+use super::node::{Child, Node, item_of};
 use super::place::Place;
 use super::range_lock::{self, Intent};
 use super::{PageTable, PageTableError};
@@ -44,6 +44,8 @@ pub struct Cursor<'rcu, C: PageTableConfig> {
     /// The task stays in atomic mode, since it holds locks; and on its processor.
     _guard: PhantomData<(&'rcu (), *mut ())>,
 }
+
+static_assertions::assert_not_impl_any!(Cursor<'static, super::UserPtConfig>: Send, Sync);
 
 /// What one entry at the cursor says.
 type Found<C> = (usize, Child<C>);
@@ -163,8 +165,8 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     }
 
     /// Moves to the first address of the next `len` bytes that is mapped, and
-    /// returns it. When there is none, the cursor moves to their end, or beyond
-    /// it as far as nothing is mapped, and not beyond its own range.
+    /// returns it. When there is none, the cursor moves to their end, or beyond it
+    /// to the end of an absent slot, and not beyond its own range.
     ///
     /// # Panics
     ///
@@ -266,7 +268,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     /// covers it.
     #[inline(always)]
     fn entry(&self) -> Child<C> {
-        Node::<C>::sort(self.node().read(self.index()))
+        self.node().child(self.index())
     }
 
     /// Settles, and returns the entry there.
@@ -363,10 +365,9 @@ impl<C: PageTableConfig> fmt::Debug for Cursor<'_, C> {
 /// Returns what a leaf of a locked node maps, with a reference of its own.
 #[inline(always)]
 fn clone_item<C: PageTableConfig>(entry: C::E, level: PagingLevel) -> C::Item {
-    let (paddr, prop) = (entry.paddr(level), entry.prop(level));
-    // SAFETY: 1. the entry is the raw form of an item. 2. it stays the owner: the
-    // value made of it is cloned and not dropped.
-    let borrowed = core::mem::ManuallyDrop::new(unsafe { C::item_from_raw(paddr, level, prop) });
+    // SAFETY: 1. it is a leaf of a node. 2. it stays the owner: the item is cloned
+    // and not dropped.
+    let borrowed = core::mem::ManuallyDrop::new(unsafe { item_of::<C>(entry, level) });
     if is_planted(Bug::UncountedReference) {
         return core::mem::ManuallyDrop::into_inner(borrowed);
     }

@@ -14,7 +14,7 @@ use core::ops::{Deref, Range};
 use super::config::{PageTableConfig, PageTableEntryTrait};
 use super::cursor::Cursor;
 use super::frag::PageTableFrag;
-use super::node::{Child, Node};
+use super::node::{Child, Node, item_of};
 use super::{PageTableError, range_lock};
 use crate::mm::paging::{PagingConstsTrait, page_shift, page_size};
 use crate::mm::{PageFlags, PageProperty, PagingLevel, Vaddr};
@@ -23,6 +23,8 @@ use crate::planted::{Bug, is_planted};
 /// A place in a range of a page table that can be changed.
 #[derive(Debug)]
 pub struct CursorMut<'rcu, C: PageTableConfig>(pub(super) Cursor<'rcu, C>);
+
+static_assertions::assert_not_impl_any!(CursorMut<'static, super::UserPtConfig>: Send, Sync);
 
 impl<'rcu, C: PageTableConfig> Deref for CursorMut<'rcu, C> {
     type Target = Cursor<'rcu, C>;
@@ -203,8 +205,8 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
 
     /// Takes the first mapping of the next `len` bytes out, or a whole table that
     /// lies in them, and moves past it. A huge mapping that reaches over an end
-    /// of them is split. Returns nothing, with the cursor at their end, when
-    /// nothing is mapped there.
+    /// of them is split. Returns nothing when nothing is mapped there; the cursor is
+    /// then at their end, or beyond as [`Cursor::find_next`] says.
     ///
     /// # Errors
     ///
@@ -247,8 +249,8 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
 
     /// Changes the property of the first mapping of the next `len` bytes and
     /// moves past it; returns its range. A huge mapping that reaches over an end
-    /// of them is split. Returns nothing, with the cursor at their end, when
-    /// nothing is mapped there. Flushes nothing.
+    /// of them is split. Returns nothing when nothing is mapped there; the cursor is
+    /// then at their end, or beyond as [`Cursor::find_next`] says. Flushes nothing.
     ///
     /// `op` is called once at most, and must leave [`PageFlags::AVAIL1`] alone.
     /// Accessed and dirty bits that the hardware sets meanwhile are kept.
@@ -367,13 +369,12 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
             Some(entry) => node.replace(index, entry),
             None => node.clear(index),
         };
-        match Node::<C>::sort(old) {
+        // SAFETY: It was the node's, and what it leads to is locked by this cursor.
+        match unsafe { Node::<C>::sort(old) } {
             Child::Table(child) => self.cut_off(child, va),
             Child::Leaf(entry) => {
-                let (paddr, prop) = (entry.paddr(level), entry.prop(level));
-                // SAFETY: 1. the entry was the raw form of an item, or a part of
-                // one. 2. it was the owner, and is no more.
-                let item = unsafe { C::item_from_raw(paddr, level, prop) };
+                // SAFETY: 1. it was a leaf of the node. 2. it was just taken out.
+                let item = unsafe { item_of::<C>(entry, level) };
                 PageTableFrag::Mapped { va, item }
             }
             Child::Absent => unreachable!("an absent entry was taken out"),

@@ -1,9 +1,9 @@
 //! What was taken out of a page table.
 
+use super::config::PageTableConfig;
 use crate::mm::Vaddr;
 use crate::mm::frame::{AnyFrameMeta, Frame};
-
-use super::config::PageTableConfig;
+use crate::mm::tlb::{Kept, TlbFlushOp, TlbFlusher};
 
 /// A part of a page table that was taken out of it.
 ///
@@ -30,4 +30,29 @@ pub enum PageTableFrag<C: PageTableConfig> {
         /// Mappings in it, huge ones counting once.
         num_frames: usize,
     },
+}
+
+impl<C: PageTableConfig> PageTableFrag<C> {
+    /// Has it flushed, and kept until then; returns how many mappings it was.
+    #[inline(always)]
+    pub(in crate::mm) fn flush_with(self, flusher: &TlbFlusher<'_>) -> usize
+    where
+        C::Item: Into<Kept>,
+    {
+        match self {
+            Self::Mapped { va, item } => {
+                flusher.issue_flush_of(va, item.into());
+                1
+            }
+            Self::StrayPageTable {
+                pt,
+                va,
+                len,
+                num_frames,
+            } => {
+                flusher.issue_tlb_flush_with(TlbFlushOp::Range(va..va + len), pt);
+                num_frames
+            }
+        }
+    }
 }

@@ -2,21 +2,27 @@
 //!
 //! A [`PageTable<C>`] maps addresses of a range to items, as its
 //! [`PageTableConfig`] says. It is changed by cursors alone, each of which owns
-//! a range: `cursor` has the operations, `range_lock` the protocol by which
-//! cursors exclude each other, `node` what a table page is.
+//! a range.
 //!
 //! ```text
-//!   cursor        query  find_next  jump  map  take_next  protect_next
+//!   cursor        virt_addr  query  find_next  jump
+//!   cursor_mut    map  take_next  protect_next, and splitting huge leaves
+//!   runs          the same for many pages of one node at once
 //!     │
+//!   place         a node of the table, and what addresses it covers
 //!   range_lock    covering node, then all below: ancestors first, ascending
 //!     │
 //!   node          512 atomic entries + lock, stray flag, number of children
 //!     │
 //!   frame         counts, types, allocation
 //! ```
+//!
+//! `frag` is what cursors take out; `config` says what a table is of, and `user` is
+//! the configuration of users' tables (the kernel's is in `kspace`). `boot` makes
+//! the kernel's tree before there is an allocator. `tiny` is a configuration for
+//! tests.
 
 use core::fmt;
-use core::marker::PhantomData;
 use core::ops::Range;
 
 pub(crate) mod boot;
@@ -47,9 +53,10 @@ use super::kspace::KernelPtConfig;
 use super::paging::{PagingConstsTrait, page_size, pte_index};
 use super::{Paddr, PageProperty, PagingLevel, Vaddr};
 use crate::arch::{mmu, watch};
-use crate::cpu::InAtomicMode;
+use crate::cpu::{InAtomicMode, disable_preempt};
 use crate::error::Error;
 use crate::mm::frame::FrameAllocOptions;
+use crate::sync::rcu;
 
 /// Why an operation on a page table was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +107,6 @@ pub enum Visited {
 /// A page table: the owner of a root node.
 pub struct PageTable<C: PageTableConfig> {
     root: PageTableNode<C>,
-    _config: PhantomData<C>,
 }
 
 impl<C: PageTableConfig> PageTable<C> {
@@ -120,10 +126,7 @@ impl<C: PageTableConfig> PageTable<C> {
             .alloc_frame_with(data)
             .map_err(|_| PageTableError::NoMemory)?;
         watch::node_made(root.start_paddr(), level);
-        Ok(Self {
-            root,
-            _config: PhantomData,
-        })
+        Ok(Self { root })
     }
 
     /// Makes the table of a root that start-up made.
@@ -136,7 +139,6 @@ impl<C: PageTableConfig> PageTable<C> {
         Self {
             // SAFETY: As the caller promises.
             root: unsafe { PageTableNode::from_raw(root) },
-            _config: PhantomData,
         }
     }
 
@@ -146,7 +148,8 @@ impl<C: PageTableConfig> PageTable<C> {
     }
 
     fn root_node(&self) -> Node<C> {
-        Node::at(self.root_paddr())
+        // SAFETY: The table owns its root.
+        unsafe { Node::at(self.root_paddr()) }
     }
 
     /// Opens a read-only cursor on a range, waiting until no other cursor has a
@@ -191,12 +194,11 @@ impl<C: PageTableConfig> PageTable<C> {
         guard: &G,
         va: Vaddr,
     ) -> Option<(Paddr, PageProperty)> {
-        let _section = crate::sync::rcu::read(guard);
+        let _section = rcu::read(guard);
         let mut node = self.root_node();
         let mut level = C::C::NR_LEVELS;
         loop {
-            let entry = node.read_unlocked(pte_index::<C::C>(va, level));
-            match Node::<C>::sort(entry) {
+            match node.child_unlocked(pte_index::<C::C>(va, level)) {
                 Child::Absent => return None,
                 Child::Table(child) => (node, level) = (child, level - 1),
                 Child::Leaf(entry) => {
@@ -224,12 +226,11 @@ impl<C: PageTableConfig> PageTable<C> {
     pub fn visit(&self, visit: &mut dyn FnMut(Vaddr, PagingLevel, Visited)) {
         fn below<C: PageTableConfig>(
             (node, level, base): (Node<C>, PagingLevel, Vaddr),
-            own: Range<usize>,
             visit: &mut dyn FnMut(Vaddr, PagingLevel, Visited),
         ) {
-            for index in own {
+            for index in node::own_indices::<C>(level) {
                 let va = base + index * page_size::<C::C>(level);
-                match Node::<C>::sort(node.read_unlocked(index)) {
+                match node.child_unlocked(index) {
                     Child::Absent => {}
                     Child::Leaf(entry) => {
                         let (paddr, prop) = (entry.paddr(level), entry.prop(level));
@@ -237,15 +238,17 @@ impl<C: PageTableConfig> PageTable<C> {
                     }
                     Child::Table(child) => {
                         visit(va, level - 1, Visited::Node(child.nr_children()));
-                        below((child, level - 1, va), 0..C::C::NR_ENTRIES, visit);
+                        below((child, level - 1, va), visit);
                     }
                 }
             }
         }
         let base = vaddr_range::<C>().start()
             - C::TOP_LEVEL_INDEX_RANGE.start * page_size::<C::C>(C::C::NR_LEVELS);
+        let guard = disable_preempt();
+        let _section = rcu::read(&guard);
         let root = (self.root_node(), C::C::NR_LEVELS, base);
-        below(root, C::TOP_LEVEL_INDEX_RANGE, visit);
+        below(root, visit);
     }
 
     /// Recounts the table from scratch: levels, children, locks, strays. Returns
@@ -259,14 +262,9 @@ impl<C: PageTableConfig> PageTable<C> {
             assert_eq!(node.level(), level, "{node:?} has the level of its place");
             assert!(!node.is_locked(), "{node:?} is left locked");
             assert!(!node.is_stray(), "{node:?} is linked and stray");
-            let own = if level == C::C::NR_LEVELS {
-                C::TOP_LEVEL_INDEX_RANGE
-            } else {
-                0..C::C::NR_ENTRIES
-            };
             let (mut nodes, mut children) = (1, 0);
-            for index in own {
-                match Node::<C>::sort(node.read(index)) {
+            for index in node::own_indices::<C>(level) {
+                match node.child(index) {
                     Child::Absent => continue,
                     Child::Table(child) => nodes += visit(child, level - 1),
                     Child::Leaf(_) => assert!(level <= C::C::HIGHEST_TRANSLATION_LEVEL),
@@ -276,6 +274,8 @@ impl<C: PageTableConfig> PageTable<C> {
             assert_eq!(node.nr_children(), children, "{node:?} counts its children");
             nodes
         }
+        let guard = disable_preempt();
+        let _section = rcu::read(&guard);
         visit(self.root_node(), C::C::NR_LEVELS)
     }
 }

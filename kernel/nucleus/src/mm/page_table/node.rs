@@ -6,15 +6,20 @@
 //! the last reference goes, so do all that its entries hold ([`AnyFrameMeta::on_drop`]),
 //! and the page is left all zeros, ready to be the next node.
 //!
-//! [`Node`] is a borrowed look, copied freely inside of this module. Two rules
-//! make it sound; they are the business of [`range_lock`](super::range_lock) and
-//! [`cursor`](super::cursor), the only users:
+//! [`Node`] is a borrowed look, copied freely inside of [`page_table`](super). Two
+//! rules make it sound:
 //!
-//! 1. A node is looked at while its root is kept and, unless it is locked, within
-//!    a read section of [`rcu`](crate::sync::rcu): so it does not go away.
+//! 1. A node is looked at while its root is kept and, besides,
+//!    * it is locked, or its parent is: so it is not cut off. The
+//!      [range lock](super::range_lock) relies on this on its way down and up, the
+//!      cursors between.
+//!    * or within a read section of [`rcu`](crate::sync::rcu): so it is not freed.
+//!      The range lock's descent relies on this, and what `PageTable` looks at.
+//!    * or it is the root itself, or nobody else knows it yet.
 //! 2. Entries, the count of children and the stray flag are written by the holder
-//!    of the node's lock alone. The hardware sets accessed and dirty bits
-//!    whenever it likes, which is why entries are atomic words.
+//!    of the node's lock alone, who is a cursor, or a maker of nodes that nobody
+//!    else knows yet. The hardware sets accessed and dirty bits whenever it likes,
+//!    which is why entries are atomic words.
 //!
 //! | access to an entry | ordering | why |
 //! |---|---|---|
@@ -24,6 +29,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::ops::Range;
 
 use super::config::{PageTableConfig, PageTableEntryTrait};
 use crate::arch::{memory, watch};
@@ -87,11 +93,7 @@ unsafe impl<C: PageTableConfig> AnyFrameMeta for PageTablePageMeta<C> {
     fn on_drop(&mut self, reader: &mut VmReader<'_, Infallible>) {
         let entries = reader.cursor().cast::<AtomicUsize>();
         let is_root = self.level == C::C::NR_LEVELS;
-        let own = if is_root {
-            C::TOP_LEVEL_INDEX_RANGE
-        } else {
-            0..C::C::NR_ENTRIES
-        };
+        let own = own_indices::<C>(self.level);
         let mut left = *self.nr_children.get_mut();
         for index in own.clone() {
             if left == 0 {
@@ -102,6 +104,7 @@ unsafe impl<C: PageTableConfig> AnyFrameMeta for PageTablePageMeta<C> {
             // Relaxed: nobody else uses the node any more.
             let entry = C::E::load(slot, Ordering::Relaxed);
             if entry.is_present() {
+                // Relaxed: likewise.
                 C::E::new_absent().store(slot, Ordering::Relaxed);
                 drop_entry::<C>(entry, self.level);
                 left -= 1;
@@ -114,18 +117,41 @@ unsafe impl<C: PageTableConfig> AnyFrameMeta for PageTablePageMeta<C> {
             for index in (0..own.start).chain(own.end..C::C::NR_ENTRIES) {
                 // SAFETY: As above.
                 let slot = unsafe { &*entries.wrapping_add(index) };
+                // Relaxed: likewise.
                 C::E::new_absent().store(slot, Ordering::Relaxed);
             }
         }
     }
 }
 
+/// Returns the entries that are a table's own, in a node of a level.
+pub(super) fn own_indices<C: PageTableConfig>(level: PagingLevel) -> Range<usize> {
+    if level == C::C::NR_LEVELS {
+        C::TOP_LEVEL_INDEX_RANGE
+    } else {
+        0..C::C::NR_ENTRIES
+    }
+}
+
+/// Makes an item of a leaf of a level.
+///
+/// # Safety
+///
+/// 1. The leaf is, or was, an entry of a node of this configuration: the raw form
+///    of an item, or of a part of one.
+/// 2. It is the owner no more, unless the item is not dropped.
+#[inline(always)]
+pub(super) unsafe fn item_of<C: PageTableConfig>(leaf: C::E, level: PagingLevel) -> C::Item {
+    // SAFETY: As the caller promises.
+    unsafe { C::item_from_raw(leaf.paddr(level), level, leaf.prop(level)) }
+}
+
 /// Drops what an entry of a node that is no more was the owner of.
 fn drop_entry<C: PageTableConfig>(entry: C::E, level: PagingLevel) {
     if entry.is_last() {
-        // SAFETY: The entry was the raw form of an item and its owner, and no
+        // SAFETY: 1. it was a leaf of the node. 2. the node is gone, and no
         // processor translates by it any more.
-        drop(unsafe { C::item_from_raw(entry.paddr(level), level, entry.prop(level)) });
+        drop(unsafe { item_of::<C>(entry, level) });
     } else {
         // SAFETY: The entry was the parent's reference to the child.
         drop(unsafe { PageTableNode::<C>::from_raw(entry.child()) });
@@ -167,13 +193,17 @@ pub(super) enum Child<C: PageTableConfig> {
 
 impl<C: PageTableConfig> Node<C> {
     /// Looks at the node in the frame at `paddr`.
+    ///
+    /// # Safety
+    ///
+    /// The frame is a node of this configuration, and stays one while it is looked
+    /// at: see the first rule of this module.
     #[inline]
-    pub(super) fn at(paddr: Paddr) -> Self {
+    pub(super) unsafe fn at(paddr: Paddr) -> Self {
         debug_assert!(meta::slot_of(paddr).is_ok());
         Self {
             entries: memory::paddr_to_vaddr(paddr) as *const AtomicUsize,
-            // SAFETY: Nodes are frames of RAM, and `paddr` comes from an entry
-            // that leads to a node, or from a root's owner.
+            // SAFETY: Nodes are frames of RAM.
             slot: unsafe { meta::slot_of_unchecked(paddr) },
             _config: PhantomData,
         }
@@ -187,8 +217,9 @@ impl<C: PageTableConfig> Node<C> {
     pub(super) fn alloc_locked(level: PagingLevel) -> Result<Self> {
         let data = PageTablePageMeta::<C>::new(level, true);
         let frame = FrameAllocOptions::new().alloc_frame_with(data)?;
-        // The reference becomes the one of the entry that will lead here.
-        let node = Self::at(frame.into_raw());
+        // SAFETY: It was just made a node, whose reference becomes the one of the
+        // entry that will lead here.
+        let node = unsafe { Self::at(frame.into_raw()) };
         watch::node_made(node.paddr(), level);
         C::count_nodes(1);
         Ok(node)
@@ -236,25 +267,48 @@ impl<C: PageTableConfig> Node<C> {
     /// Reads an entry; for the lock's holder.
     #[inline]
     pub(super) fn read(self, index: usize) -> C::E {
+        // Relaxed: the lock orders.
         C::E::load(self.entry(index), Ordering::Relaxed)
     }
 
     /// Reads an entry of a node that is not locked.
     #[inline]
     pub(super) fn read_unlocked(self, index: usize) -> C::E {
+        // Acquire: pairs with the Release of the write.
         let entry = C::E::load(self.entry(index), Ordering::Acquire);
         watch::node_read(self.paddr());
         entry
     }
 
+    /// Reads and sorts an entry; for the lock's holder.
+    #[inline(always)]
+    pub(super) fn child(self, index: usize) -> Child<C> {
+        // SAFETY: The entry is this node's, and the lock is held.
+        unsafe { Self::sort(self.read(index)) }
+    }
+
+    /// Reads and sorts an entry of a node that is not locked.
+    #[inline]
+    pub(super) fn child_unlocked(self, index: usize) -> Child<C> {
+        // SAFETY: The entry is this node's, which is looked at by the rules of this
+        // module, and these hold for what is below as well.
+        unsafe { Self::sort(self.read_unlocked(index)) }
+    }
+
     /// Reads an entry of the node at an address that is not locked; `linear` is
     /// where address zero is seen.
+    ///
+    /// # Safety
+    ///
+    /// 1. As for [`Self::at`].
+    /// 2. `linear` is what [`memory::paddr_to_vaddr`] says, and `index` that of an
+    ///    entry.
     #[inline(always)]
-    pub(super) fn read_at(linear: Vaddr, paddr: Paddr, index: usize) -> C::E {
+    pub(super) unsafe fn read_at(linear: Vaddr, paddr: Paddr, index: usize) -> C::E {
         let entries = linear.wrapping_add(paddr) as *const AtomicUsize;
-        // SAFETY: The frame is a node, by the rules of this module, and the index
-        // that of an entry.
+        // SAFETY: As the caller promises.
         let entry = unsafe { &*entries.wrapping_add(index) };
+        // Acquire: pairs with the Release of the write.
         let entry = C::E::load(entry, Ordering::Acquire);
         watch::node_read(paddr);
         entry
@@ -263,8 +317,7 @@ impl<C: PageTableConfig> Node<C> {
     /// Writes an entry that was absent; for the lock's holder.
     #[inline]
     pub(super) fn fill(self, index: usize, entry: C::E) {
-        self.tell_written(index, 0, entry);
-        entry.store(self.entry(index), Ordering::Release);
+        self.copy_in(index, entry);
         let meta = self.meta();
         // Relaxed, and not atomic as a whole: the lock orders.
         // No more than there are entries, so it does not wrap.
@@ -298,16 +351,13 @@ impl<C: PageTableConfig> Node<C> {
     #[inline]
     pub(super) fn clear(self, index: usize) -> C::E {
         let old = self.replace(index, C::E::new_absent());
-        let meta = self.meta();
-        // Relaxed, and not atomic as a whole: the lock orders.
-        let count = meta.nr_children.load(Ordering::Relaxed);
-        let lost = u16::from(!is_planted(Bug::WrongChildCount));
-        meta.nr_children.store(count - lost, Ordering::Relaxed);
+        self.lose_children(u16::from(!is_planted(Bug::WrongChildCount)));
         old
     }
 
-    /// Notes that entries were made absent by [`Self::replace`]; for the lock's
+    /// Notes that entries were made absent by [`Self::empty`]; for the lock's
     /// holder.
+    #[inline(always)]
     pub(super) fn lose_children(self, count: u16) {
         let meta = self.meta();
         // Relaxed, and not atomic as a whole: the lock orders.
@@ -328,9 +378,12 @@ impl<C: PageTableConfig> Node<C> {
         Ok(())
     }
 
-    /// Writes an entry that is copied from another table, and not counted.
+    /// Writes an entry that was absent, and is not counted, since it is copied from
+    /// another table.
+    #[inline(always)]
     pub(super) fn copy_in(self, index: usize, entry: C::E) {
         self.tell_written(index, 0, entry);
+        // Release: the child's contents come before the child.
         entry.store(self.entry(index), Ordering::Release);
     }
 
@@ -347,14 +400,20 @@ impl<C: PageTableConfig> Node<C> {
         watch::entry_written(self.paddr(), index, old, new.as_usize(), self.is_locked());
     }
 
-    /// Sorts an entry of a node.
+    /// Sorts an entry.
+    ///
+    /// # Safety
+    ///
+    /// The entry is, or was, one of a node of this configuration; and what it leads
+    /// to is a node as long as it is looked at.
     #[inline]
-    pub(super) fn sort(entry: C::E) -> Child<C> {
+    pub(super) unsafe fn sort(entry: C::E) -> Child<C> {
         // Leaves first: with them, that is all there is to find out.
         if entry.is_last() {
             Child::Leaf(entry)
         } else if entry.is_present() {
-            Child::Table(Self::at(entry.child()))
+            // SAFETY: As the caller promises.
+            Child::Table(unsafe { Self::at(entry.child()) })
         } else {
             Child::Absent
         }
@@ -419,14 +478,12 @@ pub(super) unsafe fn adopt<C: PageTableConfig>(paddr: Paddr, level: PagingLevel)
     slot.make_claimable();
     let data = PageTablePageMeta::<C>::new(level, false);
     let frame = Frame::claim(paddr, data).expect("the frame was just made claimable");
-    let node = Node::<C>::at(frame.into_raw());
-    let is_root = level == C::C::NR_LEVELS;
-    let own = if is_root {
-        C::TOP_LEVEL_INDEX_RANGE
-    } else {
-        0..C::C::NR_ENTRIES
-    };
-    let present = own.filter(|index| node.read(*index).is_present()).count();
+    // SAFETY: It was just made a node.
+    let node = unsafe { Node::<C>::at(frame.into_raw()) };
+    let present = own_indices::<C>(level)
+        .filter(|index| node.read(*index).is_present())
+        .count();
+    // Relaxed: nobody else knows the node yet.
     node.meta()
         .nr_children
         .store(present as u16, Ordering::Relaxed);

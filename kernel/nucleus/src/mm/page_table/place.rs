@@ -70,7 +70,7 @@ impl<C: PageTableConfig> Place<C> {
     #[inline(never)]
     pub(super) fn deepest(self, va: Vaddr) -> Self {
         let mut place = self;
-        while let Child::Table(child) = Node::<C>::sort(place.node.read(place.index(va))) {
+        while let Child::Table(child) = place.node.child(place.index(va)) {
             place = place.below(child, va);
         }
         place

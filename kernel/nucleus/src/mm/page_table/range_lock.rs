@@ -13,7 +13,7 @@
 //! locks the deepest node there is, so that it allocates nothing.
 //!
 //! A cursor that may change mappings stops one node higher when its range is
-//! exactly one huge page, because a huge leaf stands in the parent.
+//! exactly one huge page: at the node that would hold it as a leaf.
 //!
 //! **Phase two** locks the nodes below the covering one that the range reaches:
 //! depth first, parents before children, by ascending address. No stray check is
@@ -115,7 +115,7 @@ pub(super) fn cut_off<C: PageTableConfig>(node: Node<C>, level: PagingLevel) -> 
     // Nodes of level 1 have nothing but leaves.
     if level > 1 && leaves > 0 {
         leaves = (0..C::C::NR_ENTRIES)
-            .map(|index| match Node::<C>::sort(node.read(index)) {
+            .map(|index| match node.child(index) {
                 Child::Absent => 0,
                 Child::Leaf(_) => 1,
                 Child::Table(child) => cut_off(child, level - 1),
@@ -136,14 +136,15 @@ fn covering_level<C: PageTableConfig>(range: &Range<Vaddr>, intent: Intent) -> P
         level += 1;
     }
     if intent == Intent::Change && range.end - range.start > C::C::BASE_PAGE_SIZE {
-        level = level.max(parent_of_huge_page::<C>(range));
+        // A node of a level holds the leaves of that level.
+        level = level.max(huge_leaf_level::<C>(range));
     }
     level
 }
 
 /// Returns the level at which a range would be one huge leaf; zero if at none.
 #[inline(never)]
-fn parent_of_huge_page<C: PageTableConfig>(range: &Range<Vaddr>) -> PagingLevel {
+fn huge_leaf_level<C: PageTableConfig>(range: &Range<Vaddr>) -> PagingLevel {
     let len = range.end - range.start;
     (2..=C::C::HIGHEST_TRANSLATION_LEVEL)
         .find(|level| {
@@ -153,7 +154,8 @@ fn parent_of_huge_page<C: PageTableConfig>(range: &Range<Vaddr>) -> PagingLevel 
         .unwrap_or(0)
 }
 
-/// Phase one where all tables are there and the covering node is free.
+/// Phase one where all tables are there and the covering node is free. Within a
+/// read section.
 #[inline(always)]
 fn try_lock_present<C: PageTableConfig>(
     root: Paddr,
@@ -165,14 +167,17 @@ fn try_lock_present<C: PageTableConfig>(
     let mut shift = const { page_shift::<C::C>(C::C::NR_LEVELS) as u32 };
     for _ in target..C::C::NR_LEVELS {
         let index = va.wrapping_shr(shift) & (C::C::NR_ENTRIES - 1);
-        let entry = Node::<C>::read_at(linear, node, index);
+        // SAFETY: 1. it is the root, or an entry led to it within the read section.
+        // 2. so it is, and the mask keeps the index below their number.
+        let entry = unsafe { Node::<C>::read_at(linear, node, index) };
         if !entry.is_table() {
             return None;
         }
         node = entry.child();
         shift = shift.wrapping_sub(C::C::NR_ENTRIES.trailing_zeros());
     }
-    let node = Node::<C>::at(node);
+    // SAFETY: As above.
+    let node = unsafe { Node::<C>::at(node) };
     if !node.try_lock() {
         return None;
     }
@@ -205,12 +210,13 @@ fn try_lock_covering<C: PageTableConfig>(
     target: PagingLevel,
     intent: Intent,
 ) -> Result<Option<(Node<C>, PagingLevel)>, PageTableError> {
-    let mut node = Node::<C>::at(root);
+    // SAFETY: It is the root of a table that is kept.
+    let mut node = unsafe { Node::<C>::at(root) };
     let mut level = C::C::NR_LEVELS;
     loop {
         let index = pte_index::<C::C>(va, level);
         let is_covering = level == target;
-        if !is_covering && let Child::Table(child) = Node::<C>::sort(node.read_unlocked(index)) {
+        if !is_covering && let Child::Table(child) = node.child_unlocked(index) {
             (node, level) = (child, level - 1);
             continue;
         }
@@ -223,7 +229,7 @@ fn try_lock_covering<C: PageTableConfig>(
         if is_covering {
             return Ok(Some((node, level)));
         }
-        match Node::<C>::sort(node.read(index)) {
+        match node.child(index) {
             Child::Table(_) => node.unlock(),
             Child::Absent if intent == Intent::Change => make_child(node, level, index)?,
             Child::Absent | Child::Leaf(_) => return Ok(Some((node, level))),
@@ -274,7 +280,7 @@ fn child_within<C: PageTableConfig>(
     index: usize,
     range: &Range<Vaddr>,
 ) -> Option<(Node<C>, Range<Vaddr>)> {
-    let Child::Table(child) = Node::<C>::sort(node.read(index)) else {
+    let Child::Table(child) = node.child(index) else {
         return None;
     };
     let shift = page_shift::<C::C>(level);

@@ -7,6 +7,7 @@
 use super::PageTableError;
 use super::config::{PageTableConfig, PageTableEntryTrait};
 use super::cursor_mut::{CursorMut, keep_marks};
+use super::node::item_of;
 use crate::arch::watch;
 use crate::mm::paging::PagingConstsTrait;
 use crate::mm::{PageProperty, Vaddr};
@@ -26,10 +27,14 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
     ///
     /// # Safety
     ///
-    /// As for [`Self::take_next`].
+    /// 1. and 2. as for [`Self::take_next`].
+    /// 3. The cursor [is among pages](Self::is_among_pages): elsewhere the entry would
+    ///    be taken for a page's, whatever it is.
+    /// 4. It is not at the end of its range, beyond which entries are not its own.
     #[inline(always)]
     pub(in crate::mm) unsafe fn take_page(&mut self) -> Option<(Vaddr, C::Item)> {
         let cursor = &self.0;
+        debug_assert!(self.is_among_pages());
         debug_assert!(cursor.virt_addr() < cursor.barrier.end);
         let (va, node, index) = (cursor.virt_addr(), cursor.node(), cursor.index());
         // Not at the end, so this does not wrap.
@@ -38,11 +43,8 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
             return None;
         }
         let entry = node.clear(index);
-        // SAFETY: 1. a present entry of level 1 is the raw form of an item. 2. it
-        // was the owner, and is no more.
-        Some((va, unsafe {
-            C::item_from_raw(entry.paddr(1), 1, entry.prop(1))
-        }))
+        // SAFETY: 1. a present entry of level 1 is a leaf. 2. it was just taken out.
+        Some((va, unsafe { item_of::<C>(entry, 1) }))
     }
 
     /// Takes all pages of the base size out that are mapped from the cursor on in
@@ -52,7 +54,8 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
     ///
     /// # Safety
     ///
-    /// As for [`Self::take_next`], of each item.
+    /// 1. and 2. as for [`Self::take_next`], of each item.
+    /// 3. `end` is within the cursor's range, and not before the cursor.
     #[inline(always)]
     pub(in crate::mm) unsafe fn take_run(
         &mut self,
@@ -74,10 +77,9 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
             let seen = node.read(index);
             if seen.is_present() {
                 let entry = node.empty(index, is_watched);
-                // SAFETY: 1. a present entry of level 1 is the raw form of an
-                // item. 2. it was the owner, and is no more.
-                let item = unsafe { C::item_from_raw(entry.paddr(1), 1, entry.prop(1)) };
-                taken(va, item);
+                // SAFETY: 1. a present entry of level 1 is a leaf. 2. it was just
+                // taken out.
+                taken(va, unsafe { item_of::<C>(entry, 1) });
                 count = count.wrapping_add(1);
             }
             va = va.wrapping_add(page);
@@ -88,11 +90,14 @@ impl<C: PageTableConfig> CursorMut<'_, C> {
     }
 
     /// Changes the property of all mappings of the next `len` bytes and moves to
-    /// their end; returns how many there were. Huge ones that reach over an end
-    /// are split. What [`Self::protect_next`] does one by one, for many.
+    /// their end, or beyond as [`Cursor::find_next`](super::Cursor::find_next) says;
+    /// returns how many there were. Huge ones that reach over an end are split. What
+    /// [`Self::protect_next`] does one by one, for many.
     ///
     /// `op` is a function of the property alone: for many mappings with the same
-    /// property it may be called once.
+    /// property it may be called once. It must leave
+    /// [`PageFlags::AVAIL1`](crate::mm::PageFlags::AVAIL1) alone, by which a
+    /// configuration tells whether a mapping owns its frames.
     ///
     /// # Errors
     ///

@@ -11,6 +11,7 @@ use crate::arch::paging::PageTableEntry;
 use crate::mm::frame::meta::slot_of_unchecked;
 use crate::mm::frame::{AnyUFrameMeta, FrameRef, UFrame, USegment};
 use crate::mm::paging::{PagingConsts, page_size};
+use crate::mm::tlb::Kept;
 use crate::mm::{Paddr, PageFlags, PageProperty, PagingLevel};
 
 /// The configuration of the page tables of users.
@@ -74,6 +75,17 @@ impl Clone for MappedItem {
                 level: *level,
                 prop: *prop,
             },
+        }
+    }
+}
+
+impl From<MappedItem> for Kept {
+    #[inline(always)]
+    fn from(item: MappedItem) -> Self {
+        match item {
+            MappedItem::MappedRam { frame, .. } => Self::Frame(frame.into()),
+            MappedItem::MappedHuge { frames, .. } => Self::Frames(frames.into()),
+            MappedItem::MappedIoMem { .. } => Self::Nothing,
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Buffer {
     pub(super) segments: Vec<Segment<dyn AnyFrameMeta>>,
 }
 
-/// Frames that a buffer has room for from the start; room for more is given back.
+/// Frames that a buffer has room for from the start, and keeps it.
 const BUFFERED_FRAMES: usize = 1024;
 
 impl FlushBuffers {
@@ -43,7 +43,7 @@ impl FlushBuffers {
         if !self.is_taken.get() {
             // SAFETY: This processor's, and not taken.
             let buffer = unsafe { &mut *self.buffer.get() };
-            buffer.trim();
+            buffer.restore_usual_room();
         }
     }
 
@@ -62,14 +62,15 @@ impl FlushBuffers {
 }
 
 impl Buffer {
-    /// Returns whether there is room for the usual number of frames, not more.
-    pub(super) fn is_trim(&self) -> bool {
+    /// Returns whether there is room for the usual number of frames, and no more.
+    pub(super) fn has_usual_room(&self) -> bool {
         self.frames.capacity() == BUFFERED_FRAMES && self.segments.capacity() == 0
     }
 
-    /// Has room for the usual number of frames, and not for more.
+    /// Gives room back that an unusual number of frames took, and makes that for the
+    /// usual number if it can. A vector that is not empty stays as it is.
     #[cold]
-    pub(super) fn trim(&mut self) {
+    pub(super) fn restore_usual_room(&mut self) {
         if self.frames.capacity() != BUFFERED_FRAMES && self.frames.is_empty() {
             self.frames = Vec::new();
             // Without memory, the next frame tries again.

@@ -35,14 +35,16 @@ fn claims_141_144_frame_is_kept_from_issue_to_dispatch() {
 
 #[ktest]
 fn claims_142_145_dispatch_and_sync_of_nothing_do_nothing() {
-    let (users, guard) = (nobody(), disable_preempt());
+    let (users, guard, frame) = (nobody(), disable_preempt(), frame());
     let flusher = TlbFlusher::new(&users, &guard);
     flusher.dispatch_tlb_flush();
     flusher.sync_tlb_flush();
-    flusher.issue_tlb_flush(TlbFlushOp::All);
+    flusher.issue_tlb_flush_with(TlbFlushOp::All, frame.clone().into());
     // What is collected stays collected.
     flusher.sync_tlb_flush();
+    assert_eq!(frame.reference_count(), 2);
     flusher.dispatch_tlb_flush();
+    assert_eq!(frame.reference_count(), 1);
 }
 
 #[ktest]

@@ -11,10 +11,10 @@ use crate::arch::mmu;
 use crate::error::{Error, Result};
 use crate::mm::frame::{UFrame, USegment};
 use crate::mm::io_mem::IoMem;
-use crate::mm::page_table::{self, MappedItem, PageTableFrag, UserPtConfig};
+use crate::mm::page_table::{self, MappedItem, UserPtConfig};
 use crate::mm::paging::{PagingConsts, largest_pages, page_size};
 use crate::mm::prop::{PageFlags, PageProperty, PrivilegedPageFlags};
-use crate::mm::tlb::{TlbFlushOp, TlbFlusher};
+use crate::mm::tlb::TlbFlusher;
 use crate::mm::{PAGE_SIZE, Vaddr, is_page_aligned};
 use crate::sync::SpinLock;
 
@@ -194,13 +194,14 @@ impl<'a> CursorMut<'a> {
         Ok(match replaced {
             None => false,
             Some(frag) => {
-                self.issue_flush_of(frag);
+                frag.flush_with(&self.flusher);
                 true
             }
         })
     }
 
-    /// Takes all mappings of the next `len` bytes out and moves to their end;
+    /// Takes all mappings of the next `len` bytes out and moves to their end, or
+    /// beyond to the end of an absent slot, and not beyond the cursor's range;
     /// returns how many there were, huge ones counting once. Huge ones that reach
     /// over an end are split. Flushes once, on all processors that use the space,
     /// and keeps the frames until that is done; does not wait for it.
@@ -226,8 +227,8 @@ impl<'a> CursorMut<'a> {
     /// nothing to collect.
     #[inline(always)]
     fn unmap_page(&mut self) -> usize {
-        // SAFETY: 1. what a user loses is the user's business. 2. the flusher
-        // keeps it.
+        // SAFETY: 1. what a user loses is the user's business. 2. the flusher keeps
+        // it. 3. and 4. `unmap` has just looked, and a page is left of the range.
         let taken = unsafe { self.pt_cursor.take_page() };
         let count = usize::from(taken.is_some());
         match taken {
@@ -235,7 +236,7 @@ impl<'a> CursorMut<'a> {
             Some((va, MappedItem::MappedRam { frame, .. })) => {
                 self.flusher.flush_page_at_once(va, frame.into());
             }
-            Some((va, item)) => issue_flush_of_item(&mut self.flusher, va, item),
+            Some((va, item)) => self.flusher.issue_flush_of(va, item.into()),
         }
         self.flusher.dispatch_tlb_flush();
         count
@@ -253,7 +254,7 @@ impl<'a> CursorMut<'a> {
             let Some(frag) = (unsafe { self.pt_cursor.take_next(rest) })? else {
                 break;
             };
-            count += self.issue_flush_of(frag);
+            count += frag.flush_with(&self.flusher);
         }
         self.flusher.dispatch_tlb_flush();
         Ok(count)
@@ -262,15 +263,15 @@ impl<'a> CursorMut<'a> {
     /// Unmaps the pages of one node.
     #[inline]
     fn unmap_run(&mut self, end: Vaddr) -> usize {
-        let flusher = &mut self.flusher;
-        let taken = |va, item| issue_flush_of_item(flusher, va, item);
-        // SAFETY: 1. what a user loses is the user's business. 2. the flusher
-        // keeps it.
+        let flusher = &self.flusher;
+        let taken = |va, item: MappedItem| flusher.issue_flush_of(va, item.into());
+        // SAFETY: 1. what a user loses is the user's business. 2. the flusher keeps
+        // it. 3. `unmap` has checked the length, and stops at the end.
         unsafe { self.pt_cursor.take_run(end, taken) }
     }
 
-    /// Changes the property of all mappings of the next `len` bytes and moves to
-    /// their end; returns how many there were. Otherwise as
+    /// Changes the property of all mappings of the next `len` bytes and moves as
+    /// [`Self::unmap`]; returns how many there were. Otherwise as
     /// [`Self::protect_next`], but that `op` may be called once for many mappings
     /// with the same property.
     ///
@@ -295,8 +296,8 @@ impl<'a> CursorMut<'a> {
 
     /// Changes the property of the first mapping of the next `len` bytes and
     /// moves past it; returns its range. A huge one that reaches over an end is
-    /// split. Returns nothing, with the cursor at their end, when nothing is
-    /// mapped there.
+    /// split. Returns nothing when nothing is mapped there; the cursor has then
+    /// moved as [`Self::unmap`] does.
     ///
     /// Flushes nothing: issue and dispatch that once for all that is changed.
     /// Privileges stay as they are.
@@ -318,50 +319,6 @@ impl<'a> CursorMut<'a> {
         let keep = |old: PageProperty| keep_tag(old, op);
         // SAFETY: What a user may do with its memory is the user's business.
         Ok(unsafe { self.pt_cursor.protect_next(len, keep) }?)
-    }
-
-    /// Has the flusher flush and keep what was taken out; returns how many
-    /// mappings it was.
-    #[inline(always)]
-    fn issue_flush_of(&mut self, frag: PageTableFrag<UserPtConfig>) -> usize {
-        match frag {
-            PageTableFrag::Mapped { va, item } => {
-                let op = TlbFlushOp::Address(va);
-                match item {
-                    MappedItem::MappedRam { frame, .. } => {
-                        self.flusher.issue_tlb_flush_with(op, frame.into());
-                    }
-                    MappedItem::MappedHuge { frames, .. } => {
-                        self.flusher.issue_tlb_flush_with_segment(op, frames.into());
-                    }
-                    MappedItem::MappedIoMem { .. } => self.flusher.issue_tlb_flush(op),
-                }
-                1
-            }
-            PageTableFrag::StrayPageTable {
-                pt,
-                va,
-                len,
-                num_frames,
-            } => {
-                let op = TlbFlushOp::Range(va..va + len);
-                self.flusher.issue_tlb_flush_with(op, pt);
-                num_frames
-            }
-        }
-    }
-}
-
-/// Has a flusher flush and keep an item.
-#[inline(always)]
-fn issue_flush_of_item(flusher: &mut TlbFlusher<'_>, va: Vaddr, item: MappedItem) {
-    let op = TlbFlushOp::Address(va);
-    match item {
-        MappedItem::MappedRam { frame, .. } => flusher.issue_tlb_flush_with(op, frame.into()),
-        MappedItem::MappedHuge { frames, .. } => {
-            flusher.issue_tlb_flush_with_segment(op, frames.into());
-        }
-        MappedItem::MappedIoMem { .. } => flusher.issue_tlb_flush(op),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Do user mappings, and accesses through them, do what was asked?
 
+mod faults;
+
 use alloc::sync::Arc;
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{CursorMut, PageFaultInfo, VmSpace};
+use super::{CursorMut, VmSpace};
 use crate::cpu::{DisabledPreemptGuard, disable_preempt};
 use crate::mm::frame::frame_counts;
 use crate::mm::io_mem::IoMem;
@@ -97,6 +98,7 @@ fn claim_70_every_error_of_opening_is_access_denied() {
 
 #[ktest]
 fn claim_6_accesses_end_a_page_before_the_ranges() {
+    assert_eq!(crate::mm::MAX_USERSPACE_VADDR, (1 << 47) - PAGE_SIZE);
     assert_eq!(USER_END, (1 << 47) - PAGE_SIZE);
     let (space, guard) = (space(), disable_preempt());
     map(&space, USER_END, &frame(), PageFlags::RW);
@@ -166,6 +168,35 @@ fn claims_101_104_105_112_unmap_counts_moves_and_gives_frames_back() {
         1,
         "each lost its mapping's reference"
     );
+}
+
+#[ktest]
+fn claims_83_105_where_nothing_is_mapped_a_cursor_moves_to_the_end_of_the_absent_slot() {
+    type Scan = fn(&mut CursorMut<'_>);
+    let scans: [Scan; 4] = [
+        |cursor| assert_eq!(cursor.unmap(PAGE_SIZE), Ok(0)),
+        |cursor| assert_eq!(cursor.protect(PAGE_SIZE, |prop| prop), Ok(0)),
+        |cursor| assert_eq!(cursor.protect_next(PAGE_SIZE, |prop| prop), Ok(None)),
+        |cursor| assert_eq!(cursor.find_next(PAGE_SIZE), None),
+    ];
+    let (space, guard) = (space(), disable_preempt());
+    for scan in scans {
+        // A table is missing: two megabytes have no page.
+        let mut cursor = open(&space, &guard, BASE..BASE + M2 + 3 * PAGE_SIZE);
+        scan(&mut cursor);
+        assert_eq!(cursor.virt_addr(), BASE + M2);
+        // Nor have the next two, but the range ends before.
+        scan(&mut cursor);
+        assert_eq!(cursor.virt_addr(), BASE + M2 + 3 * PAGE_SIZE);
+        drop(cursor);
+    }
+    // With a table there, it is the window's end.
+    map(&space, BASE + M2 - PAGE_SIZE, &frame(), PageFlags::R);
+    for scan in scans {
+        let mut cursor = open(&space, &guard, BASE..BASE + M2 + 3 * PAGE_SIZE);
+        scan(&mut cursor);
+        assert_eq!(cursor.virt_addr(), BASE + PAGE_SIZE);
+    }
 }
 
 #[ktest]
@@ -536,40 +567,6 @@ fn claim_124_unaligned_device_offset_panics() {
     let io = IoMem::acquire(1 << 45..(1 << 45) + PAGE_SIZE, CachePolicy::Uncacheable);
     let mut cursor = open(&space, &guard, BASE..BASE + M2);
     let _ = cursor.map_iomem(&io.expect("it is no RAM"), prop(PageFlags::R), PAGE_SIZE, 8);
-}
-
-static HANDLED: AtomicUsize = AtomicUsize::new(0);
-
-/// Maps a page where the fault was, the first time.
-fn map_the_page(space: &VmSpace, info: &PageFaultInfo) -> core::result::Result<(), ()> {
-    if HANDLED.fetch_add(1, Ordering::Relaxed) > 0 {
-        return Err(());
-    }
-    map(
-        space,
-        info.address / PAGE_SIZE * PAGE_SIZE,
-        &frame(),
-        PageFlags::RW,
-    );
-    Ok(())
-}
-
-fn never(_space: &VmSpace, _info: &PageFaultInfo) -> core::result::Result<(), ()> {
-    Err(())
-}
-
-#[ktest]
-fn claim_163_choice_l20_fault_of_an_access_is_handled_by_the_spaces_first_handler() {
-    let space = space();
-    HANDLED.store(0, Ordering::Relaxed);
-    space.set_page_fault_handler(map_the_page);
-    space.set_page_fault_handler(never);
-    with_active(&space, || {
-        assert_eq!(read(&space, BASE + 5), Ok(0));
-        assert_eq!(HANDLED.load(Ordering::Relaxed), 1);
-        assert_eq!(read(&space, BASE + PAGE_SIZE), Err(Error::PageFault));
-        assert_eq!(HANDLED.load(Ordering::Relaxed), 2);
-    });
 }
 
 #[ktest]

@@ -50,6 +50,18 @@ fn frames_in_use_are_distinct() {
 }
 
 #[ktest]
+fn freed_memory_is_poisoned_where_assertions_are_on() {
+    let frame = frame();
+    let word = memory::paddr_to_vaddr(frame.start_paddr()) as *const u64;
+    drop(frame);
+    // SAFETY: It is memory, which nobody has taken since.
+    let seen = unsafe { word.read_volatile() };
+    if cfg!(debug_assertions) {
+        assert_eq!(seen, 0xdada_dada_dada_dada);
+    }
+}
+
+#[ktest]
 fn blocks_split_and_merge_to_where_they_started() {
     let free = frame_counts().free;
     assert_all_free(free);

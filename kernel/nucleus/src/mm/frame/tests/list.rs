@@ -47,6 +47,22 @@ fn claim_57_list_is_a_sequence_with_a_ghost() {
 }
 
 #[ktest]
+fn cursor_shows_its_list_and_the_data_of_its_frame() {
+    // Links fill a slot, so data beside them has no size.
+    #[derive(Debug, PartialEq)]
+    struct Tag;
+    let mut list = LinkedList::new();
+    assert_eq!(list.cursor_front_mut().current_meta(), None);
+    list.push_back(linked(Tag));
+    list.push_back(linked(Tag));
+    let mut cursor = list.cursor_back_mut();
+    assert_eq!(cursor.current_meta(), Some(&mut Tag));
+    assert_eq!(cursor.as_list().size(), 2);
+    cursor.move_next();
+    assert_eq!(cursor.current_meta(), None);
+}
+
+#[ktest]
 fn claim_58_taking_moves_to_the_next_or_to_the_ghost() {
     let mut list = LinkedList::new();
     let (first, second) = (linked(()), linked(()));

@@ -13,6 +13,7 @@ fn claim_50_failed_segment_gives_back_what_it_claimed() {
         .alloc_segment(4)
         .expect("enough memory");
     let range = segment.paddr_range();
+    assert_eq!(segment.start_paddr()..segment.end_paddr(), range);
     for busy in 0..4 {
         let mut frames: Vec<_> = segment.clone().collect();
         let keep = frames.remove(busy);

@@ -183,7 +183,7 @@ fn choice_l10_bits_that_the_hardware_sets_meanwhile_are_kept() {
         let mut cursor = open(&table, &guard, BASE..BASE + PAGE_SIZE);
         let mut paddr = table.root_paddr();
         for level in (2..=4).rev() {
-            let node = super::super::node::Node::<UserPtConfig>::at(paddr);
+            let node = node_at::<UserPtConfig>(paddr);
             let index = crate::mm::paging::pte_index::<PagingConsts>(BASE, level);
             paddr = node.read(index).child();
         }
@@ -235,7 +235,7 @@ fn claim_134_peer_041_locks_are_taken_downwards_and_released_in_reverse() {
         let mut place = table.root_paddr();
         let mut expected = std::vec::Vec::new();
         for level in (2..=4).rev() {
-            let node = super::super::node::Node::<UserPtConfig>::at(place);
+            let node = node_at::<UserPtConfig>(place);
             let index = crate::mm::paging::pte_index::<PagingConsts>(BASE, level);
             place = node.read(index).child();
             expected.push(place);

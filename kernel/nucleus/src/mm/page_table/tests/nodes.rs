@@ -2,10 +2,11 @@
 
 use super::{
     BASE, Frame, FrameAllocOptions, G1, KernelPtConfig, M2, PAGE_SIZE, Paddr, PageFlags,
-    PageTableConfig, PageTableEntryTrait, PageTableError, PageTableFrag, PagingConsts,
-    UserPtConfig, Vec, disable_preempt, frame, huge, huge_frames, kernel_page_table, kspace, map,
-    map_at, open, pages, protect, ram, take, user_table,
+    PageTableConfig, PageTableEntry, PageTableEntryTrait, PageTableError, PageTableFrag,
+    PagingConsts, UserPtConfig, Vec, disable_preempt, frame, huge, huge_frames, kernel_page_table,
+    kspace, map, map_at, node_at, open, pages, prop, protect, ram, take, user_table,
 };
+use crate::arch::memory;
 use crate::mm::frame::frame_counts;
 use crate::prelude::ktest;
 
@@ -97,7 +98,7 @@ fn claims_109_129_nodes_that_are_cut_off_are_stray_and_unlocked() {
         let Some(PageTableFrag::StrayPageTable { pt, .. }) = taken else {
             panic!("a table is there");
         };
-        let node = super::super::node::Node::<UserPtConfig>::at(pt.start_paddr());
+        let node = node_at::<UserPtConfig>(pt.start_paddr());
         assert!(node.is_stray() && !node.is_locked());
         drop((cursor, pt));
         let again = open(&table, &guard, BASE..BASE + PAGE_SIZE);
@@ -109,17 +110,27 @@ fn claims_109_129_nodes_that_are_cut_off_are_stray_and_unlocked() {
 
 #[ktest]
 fn claim_138_empty_node_dies_without_a_look_at_its_entries() {
-    let (table, guard) = (user_table(), disable_preempt());
+    let (table, guard, frame) = (user_table(), disable_preempt(), frame());
     drop(open(&table, &guard, BASE..BASE + PAGE_SIZE));
     let before = frame_counts().free;
     let mut cursor = open(&table, &guard, BASE..BASE + 2 * M2);
     let taken = take(&mut cursor, M2).expect("nothing to split");
-    assert!(matches!(
-        taken,
-        Some(PageTableFrag::StrayPageTable { num_frames: 0, .. })
-    ));
-    drop((cursor, taken));
+    drop(cursor);
+    let Some(PageTableFrag::StrayPageTable { pt, num_frames, .. }) = taken else {
+        panic!("a table is there");
+    };
+    assert_eq!(num_frames, 0);
+    // An entry that the node does not know of: a look at it would drop the frame.
+    let leaf = PageTableEntry::new_page(frame.start_paddr(), 1, prop(PageFlags::R));
+    let entry = memory::paddr_to_vaddr(pt.start_paddr()) as *mut usize;
+    // SAFETY: It is the first entry of a node that is this test's alone.
+    unsafe { entry.write_volatile(leaf.as_usize()) };
+    drop(pt);
+    // SAFETY: The frame is free, and nobody has taken it since. Nodes are given back
+    // as zeros.
+    unsafe { entry.write_volatile(0) };
     assert_eq!(frame_counts().free, before + 1);
+    assert_eq!(frame.reference_count(), 1);
 }
 
 #[ktest]
@@ -127,7 +138,7 @@ fn claim_139_182_peer_028_teardown_leaves_the_kernels_half_alone() {
     let kernel = kernel_page_table();
     let guard = disable_preempt();
     let entries = || {
-        let root = super::super::node::Node::<KernelPtConfig>::at(kernel.root_paddr());
+        let root = node_at::<KernelPtConfig>(kernel.root_paddr());
         KernelPtConfig::TOP_LEVEL_INDEX_RANGE
             .map(|index| root.read(index).as_usize())
             .collect::<Vec<_>>()
@@ -136,7 +147,7 @@ fn claim_139_182_peer_028_teardown_leaves_the_kernels_half_alone() {
     for _ in 0..20 {
         let table = user_table();
         map(&table, BASE, ram(&frame(), PageFlags::R));
-        let root = super::super::node::Node::<UserPtConfig>::at(table.root_paddr());
+        let root = node_at::<UserPtConfig>(table.root_paddr());
         for (index, entry) in KernelPtConfig::TOP_LEVEL_INDEX_RANGE.zip(&before) {
             assert_eq!(root.read(index).as_usize() & !0x60, entry & !0x60);
         }
@@ -158,7 +169,7 @@ fn claim_48_linked_node_is_referenced_once() {
     map(&table, BASE, ram(&frame, PageFlags::R));
     let mut paddr = table.root_paddr();
     for level in (2..=4).rev() {
-        let node = super::super::node::Node::<UserPtConfig>::at(paddr);
+        let node = node_at::<UserPtConfig>(paddr);
         let index = super::super::super::paging::pte_index::<PagingConsts>(BASE, level);
         paddr = node.read(index).child();
         let child = Frame::from_in_use(paddr).expect("it is a node");

@@ -2,9 +2,12 @@
 
 extern crate std;
 
+use alloc::vec::Vec;
+
 use super::*;
 use crate::arch::sim::{Config, Machine};
 use crate::mm::frame::frame_counts;
+use crate::mm::tlb::FlushQueue;
 
 const VA: Vaddr = 0x40_0000;
 
@@ -13,6 +16,17 @@ fn machine(cpus: usize) -> Machine {
         cpus,
         ..Config::default()
     })
+}
+
+/// Returns the queue of a processor.
+fn queue(cpu: usize) -> &'static FlushQueue {
+    &crate::arch::cpu::of(crate::cpu::CpuId::new(cpu)).flushes
+}
+
+fn users(cpus: core::ops::Range<usize>) -> AtomicCpuSet {
+    let mut users = CpuSet::new_empty();
+    cpus.for_each(|cpu| users.add(crate::cpu::CpuId::new(cpu)));
+    AtomicCpuSet::new(users)
 }
 
 fn read(space: &VmSpace) -> Result<u8> {
@@ -28,6 +42,104 @@ fn unmap(space: &VmSpace, sync: bool) {
     assert_eq!(cursor.unmap(PAGE_SIZE), Ok(1));
     if sync {
         cursor.flusher().sync_tlb_flush();
+    }
+}
+
+#[test]
+fn claims_141_142_nothing_is_flushed_before_a_dispatch_nor_by_one_of_nothing() {
+    let machine = machine(2);
+    machine.on(0, || {
+        let (users, guard) = (users(0..2), disable_preempt());
+        let flusher = TlbFlusher::new(&users, &guard);
+        let before = machine.flush_counts(0);
+        flusher.dispatch_tlb_flush();
+        flusher.issue_tlb_flush(TlbFlushOp::Address(VA));
+        flusher.issue_tlb_flush_with(TlbFlushOp::Address(VA + PAGE_SIZE), frame().into());
+        assert_eq!(machine.flush_counts(0), before);
+        assert_eq!(queue(1).requested(), 0);
+        flusher.dispatch_tlb_flush();
+        let after = (before.0 + 2, before.1);
+        assert_eq!((machine.flush_counts(0), queue(1).requested()), (after, 1));
+        flusher.dispatch_tlb_flush();
+        assert_eq!((machine.flush_counts(0), queue(1).requested()), (after, 1));
+    });
+    machine.on(1, || ());
+    machine.on(0, crate::sync::rcu::poll);
+}
+
+#[test]
+fn claim_144_frame_is_kept_until_the_other_processor_has_flushed() {
+    let machine = machine(2);
+    let frame = machine.on(0, frame);
+    machine.on(0, || {
+        let (users, guard) = (users(1..2), disable_preempt());
+        let flusher = TlbFlusher::new(&users, &guard);
+        flusher.issue_tlb_flush_with(TlbFlushOp::Address(VA), frame.clone().into());
+        flusher.dispatch_tlb_flush();
+        crate::sync::rcu::poll();
+        assert_eq!((frame.reference_count(), queue(1).done()), (2, 0));
+        machine.on(1, || assert_eq!(queue(1).done(), 1));
+        crate::sync::rcu::poll();
+        assert_eq!(frame.reference_count(), 1);
+        drop((flusher, frame));
+    });
+}
+
+#[test]
+fn claim_145_sync_waits_for_what_was_dispatched_alone() {
+    let machine = machine(2);
+    machine.on(0, || {
+        let (users, guard) = (users(1..2), disable_preempt());
+        let (busy, idle) = (
+            TlbFlusher::new(&users, &guard),
+            TlbFlusher::new(&users, &guard),
+        );
+        busy.issue_tlb_flush(TlbFlushOp::Address(VA));
+        busy.dispatch_tlb_flush();
+        busy.issue_tlb_flush(TlbFlushOp::Address(VA));
+        idle.sync_tlb_flush();
+        assert_eq!((queue(1).requested(), queue(1).done()), (1, 0));
+        busy.sync_tlb_flush();
+        assert_eq!((queue(1).requested(), queue(1).done()), (1, 1));
+        // Synchronised is synchronised: nothing more to wait for.
+        busy.dispatch_tlb_flush();
+        busy.sync_tlb_flush();
+        assert_eq!((queue(1).requested(), queue(1).done()), (2, 2));
+    });
+}
+
+#[test]
+fn claim_147_from_the_threshold_on_everything_is_flushed() {
+    let machine = machine(2);
+    let flushes = |cpu, before: (usize, usize)| {
+        let (pages, all) = machine.flush_counts(cpu);
+        (pages - before.0, all - before.1)
+    };
+    let page = |number: usize| TlbFlushOp::Address(VA + number * PAGE_SIZE);
+    let range = |pages: usize| TlbFlushOp::Range(VA..VA + pages * PAGE_SIZE);
+    let singles = |count: usize| (0..count).map(page).collect::<Vec<_>>();
+    for (ops, expected) in [
+        (singles(31), (31, 0)),
+        (singles(32), (0, 1)),
+        (singles(33), (0, 1)),
+        (Vec::from([range(31)]), (31, 0)),
+        (Vec::from([range(32)]), (0, 1)),
+        (Vec::from([range(16), page(0), range(14)]), (31, 0)),
+        (Vec::from([range(16), page(0), range(15)]), (0, 1)),
+        (Vec::from([TlbFlushOp::All]), (0, 1)),
+        (Vec::from([page(0), TlbFlushOp::All, page(1)]), (0, 1)),
+    ] {
+        let before = [machine.flush_counts(0), machine.flush_counts(1)];
+        machine.on(0, || {
+            let (users, guard) = (users(0..2), disable_preempt());
+            let flusher = TlbFlusher::new(&users, &guard);
+            ops.iter()
+                .for_each(|op| flusher.issue_tlb_flush(op.clone()));
+            flusher.dispatch_tlb_flush();
+        });
+        machine.on(1, || ());
+        assert_eq!(flushes(0, before[0]), expected, "{ops:x?}");
+        assert_eq!(flushes(1, before[1]), expected, "{ops:x?}");
     }
 }
 
@@ -140,21 +252,19 @@ fn claim_149_activation_during_an_unmap_sees_the_new_table() {
 fn peer_066_early_answer_is_not_taken_for_a_later_request() {
     let machine = machine(2);
     machine.on(0, || {
-        let one = crate::arch::cpu::of(crate::cpu::CpuId::new(1));
-        let mut everybody = CpuSet::new_empty();
-        everybody.add(crate::cpu::CpuId::new(1));
-        let (users, guard) = (AtomicCpuSet::new(everybody), disable_preempt());
+        let one = queue(1);
+        let (users, guard) = (users(1..2), disable_preempt());
         let flusher = TlbFlusher::new(&users, &guard);
         flusher.issue_tlb_flush(TlbFlushOp::Address(VA));
         flusher.dispatch_tlb_flush();
-        assert_eq!((one.flushes.requested(), one.flushes.done()), (1, 0));
+        assert_eq!((one.requested(), one.done()), (1, 0));
         machine.on(1, || ());
-        assert_eq!(one.flushes.done(), 1);
+        assert_eq!(one.done(), 1);
         flusher.issue_tlb_flush(TlbFlushOp::Address(VA));
         flusher.dispatch_tlb_flush();
-        assert_eq!((one.flushes.requested(), one.flushes.done()), (2, 1));
+        assert_eq!((one.requested(), one.done()), (2, 1));
         flusher.sync_tlb_flush();
-        assert_eq!(one.flushes.done(), 2);
+        assert_eq!(one.done(), 2);
     });
 }
 
@@ -165,12 +275,7 @@ fn processors_that_do_not_use_the_table_are_not_interrupted() {
     machine.on(1, || space.activate());
     machine.on(0, || unmap(&space, false));
     machine.on(0, || {
-        let requested = |cpu| {
-            crate::arch::cpu::of(crate::cpu::CpuId::new(cpu))
-                .flushes
-                .requested()
-        };
-        assert_eq!([0, 1, 2].map(requested), [0, 1, 0]);
+        assert_eq!([0, 1, 2].map(|cpu| queue(cpu).requested()), [0, 1, 0]);
         drop(space);
     });
 }
@@ -255,7 +360,7 @@ fn claim_150_unmap_dispatches_once_however_much_it_removes() {
         for _ in 0..2000 {
             cursor.map(frame.clone(), prop).expect("enough memory");
         }
-        let one = &crate::arch::cpu::of(crate::cpu::CpuId::new(1)).flushes;
+        let one = queue(1);
         assert_eq!(
             one.requested(),
             0,
