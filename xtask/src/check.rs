@@ -9,7 +9,7 @@ use crate::toolchain::Toolchain;
 use crate::{shell, tidy};
 
 /// Crates that build for the host by the user's own toolchain.
-const HOST_CRATES: [&str; 7] = [
+const HOST_CRATES: [&str; 9] = [
     "xtask",
     "user",
     "model",
@@ -17,6 +17,8 @@ const HOST_CRATES: [&str; 7] = [
     "nucleus-macros",
     "verify",
     "fuzz",
+    "concurrency",
+    "concurrency-loom",
 ];
 
 pub(crate) fn run() -> Result<u8> {

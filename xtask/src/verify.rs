@@ -16,7 +16,7 @@ use crate::test::{Outcome, Verdict};
 use crate::{artifacts, interrupt};
 
 /// The packages that are checkers, in the order in which they run.
-const PACKAGES: [&str; 2] = ["verify", "fuzz"];
+const PACKAGES: [&str; 4] = ["verify", "fuzz", "concurrency-loom", "concurrency"];
 
 /// What a checker says about one claim.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -55,6 +55,12 @@ pub enum Bug {
     UncheckedEntry,
     /// A file is found by the start of its name.
     NamePrefix,
+    /// A lock is taken by looking whether it is free, and then writing.
+    TornLock,
+    /// A reference is counted by reading the count, and then writing it.
+    TornCount,
+    /// A processor loads a table before it says that it uses it.
+    LateUser,
 }
 
 /// The bug that is there; zero if none is.

@@ -94,10 +94,14 @@ pub enum Real<'a, const ENTRIES: usize> {
 
 /// What the real code said to an operation.
 #[derive(Debug)]
-enum Said {
+pub enum Said {
+    /// It said so.
     Answer(Answer),
+    /// The input is bad.
     Refused,
+    /// A rule of the caller is broken.
     Panicked,
+    /// There was no memory for it.
     NoMemory,
 }
 
@@ -428,7 +432,11 @@ pub fn is_change(op: &Op) -> bool {
 }
 
 /// Applies an operation to the real cursor, which has it.
-fn say<const ENTRIES: usize>(
+///
+/// # Errors
+///
+/// That the answer makes no sense.
+pub fn say<const ENTRIES: usize>(
     real: &mut Real<'_, ENTRIES>,
     op: &Op,
     item: Option<TinyItem>,
@@ -517,7 +525,13 @@ fn answer_of(taken: Option<Taken>) -> Result<Answer, Disagreement> {
 }
 
 /// Returns the specification's view of a real table.
-fn abstraction<const ENTRIES: usize>(subject: &Subject<ENTRIES>) -> Result<Table, Disagreement> {
+///
+/// # Errors
+///
+/// What is wrong with it: a count of children, or a property that nobody mapped.
+pub fn abstraction<const ENTRIES: usize>(
+    subject: &Subject<ENTRIES>,
+) -> Result<Table, Disagreement> {
     let mut table = Table::empty(geometry(ENTRIES));
     let mut children = Vec::new();
     let mut unknown = None;

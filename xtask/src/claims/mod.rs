@@ -75,11 +75,3 @@ fn tested_numbers(root: &Path) -> Result<(Tested, BTreeSet<String>)> {
     }
     Ok((tested, all))
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn this_repositorys_lists_are_complete() {
-        assert_eq!(super::run().expect("the lists are there"), 0);
-    }
-}

@@ -77,7 +77,9 @@ pub(super) fn report(list: &[Open], names: &BTreeSet<String>) -> (String, bool) 
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{LINES, read_list, report};
+    use super::{LINES, LIST, read_list, report};
+    use crate::claims::{tested_numbers, text_of};
+    use crate::shell;
 
     fn list(third: &str) -> String {
         let line = |number| match number {
@@ -119,5 +121,13 @@ mod tests {
         let names = BTreeSet::from(["a".to_owned(), "b c".to_owned()]);
         let (text, is_complete) = report(&read_list(&text), &names);
         assert!(text.starts_with("F47 is out of order") && !is_complete);
+    }
+
+    #[test]
+    fn every_line_of_the_list_names_what_is_there() {
+        let list = text_of(shell::root(), LIST).expect("it is there");
+        let (_, names) = tested_numbers(shell::root()).expect("sources can be read");
+        let (text, is_complete) = report(&read_list(&list), &names);
+        assert!(is_complete, "{text}");
     }
 }

@@ -15,11 +15,10 @@
 //! This file is pure and serves both machines; the simulated one walks entries
 //! with a decoder of its own, so that an error here cannot cancel out.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
-
 use crate::mm::page_table::{PageTableEntryTrait, PtFlags, PteScalar};
 use crate::mm::prop::{CachePolicy, PageFlags, PageProperty, PrivilegedPageFlags};
 use crate::mm::{Paddr, PagingLevel};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 const PRESENT: usize = 1 << 0;
 const WRITABLE: usize = 1 << 1;

@@ -5,12 +5,15 @@
 //! geometry, which no processor can load, so that everything may be done to it.
 //! It runs on the simulated machine. Built with the feature `planted` alone.
 
+use alloc::vec;
+use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::cpu::DisabledPreemptGuard;
+use crate::cpu::{CpuSet, DisabledPreemptGuard};
 use crate::mm::page_table::tiny::{TinyItem, TinyPtConfig};
 use crate::mm::page_table::{Cursor, CursorMut, PageTable, PageTableError, PageTableFrag};
 use crate::mm::{Paddr, PageProperty, PagingLevel, Vaddr};
+use crate::sync::rcu;
 
 /// A page table of three levels, with so many entries a node.
 #[derive(Debug)]
@@ -168,7 +171,11 @@ fn taken<const ENTRIES: usize>(frag: PageTableFrag<TinyPtConfig<ENTRIES>>) -> Ta
             va,
             len,
             num_frames,
-            ..
-        } => Taken::Stray(va, len, num_frames),
+            pt,
+        } => {
+            // Other processors may be on their way to the node.
+            rcu::keep(&mut vec![pt], &mut Vec::new(), CpuSet::new_empty());
+            Taken::Stray(va, len, num_frames)
+        }
     }
 }

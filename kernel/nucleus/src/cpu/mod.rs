@@ -6,6 +6,8 @@
 
 mod atomic_mode;
 mod set;
+#[cfg(any(test, ktest))]
+mod set_tests;
 
 pub use self::atomic_mode::{DisabledPreemptGuard, InAtomicMode, disable_preempt};
 pub(crate) use self::atomic_mode::{PreemptCount, is_atomic};

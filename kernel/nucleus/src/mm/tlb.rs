@@ -23,9 +23,10 @@ use core::marker::PhantomData;
 
 pub(crate) use self::buffer::FlushBuffers;
 use self::buffer::{Buffer, has_room, push_in_room};
+pub(crate) use self::mark::FlushMark;
 use self::ops::Ops;
 pub use self::ops::{FLUSH_ALL_THRESHOLD, TlbFlushOp};
-pub(crate) use self::queue::{FlushMark, FlushQueue};
+pub(crate) use self::queue::FlushQueue;
 use super::Vaddr;
 use super::frame::{AnyFrameMeta, Frame, Segment};
 use crate::arch::{cpu, mmu};
@@ -35,8 +36,11 @@ use crate::planted::{Bug, is_planted};
 use crate::sync::rcu;
 
 mod buffer;
+mod mark;
 mod ops;
 mod queue;
+#[cfg(test)]
+mod queue_tests;
 
 /// Whose translations are flushed.
 #[derive(Clone, Copy, Debug)]

@@ -28,6 +28,7 @@ use super::{Paddr, Vaddr};
 use crate::arch::{cpu, memory, mmu};
 use crate::cpu::{AtomicCpuSet, CpuSet, InAtomicMode, disable_preempt, is_atomic};
 use crate::error::{Error, Result};
+use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
 use crate::trap_decode::PageFaultCode;
 
@@ -106,10 +107,16 @@ impl VmSpace {
             {
                 return;
             }
-            self.cpus.add(here);
+            let is_late = is_planted(Bug::LateUser);
+            if !is_late {
+                self.cpus.add(here);
+            }
             // SAFETY: 1. its upper half is the kernel's. 2. the processor keeps
             // a reference to the space from here on.
             unsafe { self.pt.activate() };
+            if is_late {
+                self.cpus.add(here);
+            }
             active.replace(Arc::clone(self))
         };
         leave(previous);

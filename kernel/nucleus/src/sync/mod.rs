@@ -24,7 +24,10 @@
 //! a flush serves the queue of its own processor meanwhile (`cpu::relax`), but never
 //! under a [`SpinLock`], whose other takers have interrupts off and serve nothing.
 
+pub mod atomic;
+pub(crate) mod byte_lock;
 pub(crate) mod rcu;
+mod section;
 mod spin;
 
 pub use self::spin::{SpinLock, SpinLockGuard};

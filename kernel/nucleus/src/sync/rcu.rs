@@ -5,10 +5,10 @@
 //! moment, and when every processor that was asked to flush has done so. Until
 //! then it is kept here, by the processor that took it out.
 //!
-//! Each processor has a counter that is odd while it is in a section. To wait
-//! for all sections means to note the counters that are odd and to see them
-//! change. A processor does not wait for its own: it holds no look at what it
-//! takes out. With a single processor, there is never anything to wait for.
+//! Each processor counts its sections ([`Section`]). To wait for all of them means
+//! to note those that are open and to see them end. A processor does not wait for
+//! its own: it holds no look at what it takes out. With a single processor, there
+//! is never anything to wait for.
 //!
 //! Whatever waits is looked at again when a cursor of the processor ends, when
 //! its flusher hands over more that has to wait, and when it synchronises; so a
@@ -20,17 +20,18 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
+use super::section::Section;
 use crate::arch::cpu;
 use crate::cpu::{CpuId, CpuSet, InAtomicMode};
 use crate::mm::frame::{AnyFrameMeta, Frame, Segment};
 use crate::planted::{Bug, is_planted};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// A processor's part in grace periods.
 pub(crate) struct RcuState {
-    /// Odd while the processor is in a read section. Others read it.
-    section: AtomicU64,
+    /// The processor's read sections, which others observe.
+    section: Section,
     /// What waits, oldest first.
     waiting: UnsafeCell<VecDeque<Batch>>,
     /// How many batches wait, to ask cheaply.
@@ -63,18 +64,17 @@ impl Condition {
         let flushed = self
             .flush
             .is_none_or(|wanted| other.flushes.done() >= wanted);
-        // Acquire: pairs with the Release at the section's end.
         flushed
             && self
                 .section
-                .is_none_or(|then| other.rcu.section.load(Ordering::Acquire) != then)
+                .is_none_or(|observed| other.rcu.section.is_over(observed))
     }
 }
 
 impl RcuState {
     pub(crate) const fn new() -> Self {
         Self {
-            section: AtomicU64::new(0),
+            section: Section::new(),
             waiting: UnsafeCell::new(VecDeque::new()),
             nr_waiting: AtomicUsize::new(0),
             nr_lost: AtomicUsize::new(0),
@@ -83,8 +83,7 @@ impl RcuState {
 
     /// Returns whether the processor is in a read section.
     pub(crate) fn is_reading(&self) -> bool {
-        // Relaxed: written by this processor; others only wonder.
-        self.section.load(Ordering::Relaxed) % 2 == 1
+        self.section.is_open()
     }
 
     /// Returns how many batches wait.
@@ -97,8 +96,7 @@ impl RcuState {
     #[cfg(ktest)]
     pub(crate) fn abandon(&self) {
         if self.is_reading() {
-            // Release: as at the section's proper end.
-            self.section.fetch_add(1, Ordering::Release);
+            self.section.end();
         }
     }
 
@@ -136,25 +134,8 @@ static_assertions::assert_not_impl_any!(ReadSection<'static>: Send, Sync);
 /// Opens a read section, which may be within another one.
 #[inline(always)]
 pub(crate) fn read(_guard: &dyn InAtomicMode) -> ReadSection<'_> {
-    let section = &cpu::local().rcu.section;
-    // Relaxed: this processor alone writes it.
-    let now = section.load(Ordering::Relaxed);
-    let is_inner = now % 2 == 1;
-    if !is_inner {
-        // SeqCst: the looks of this section come after it is announced. Pairs
-        // with the fence in `keep`: either that sees the section, or the section
-        // sees what was taken out. This asks for more than the language's model
-        // promises for a store before plain loads: it is x86's `xchg`, a full
-        // barrier, and cheaper than the fence that would say the same.
-        let order = if is_planted(Bug::UnorderedSection) {
-            Ordering::Release
-        } else {
-            Ordering::SeqCst
-        };
-        section.store(now.wrapping_add(1), order);
-    }
     ReadSection {
-        is_inner,
+        is_inner: !cpu::local().rcu.section.begin(),
         _atomic_mode: PhantomData,
         _stays_here: PhantomData,
     }
@@ -164,11 +145,7 @@ impl Drop for ReadSection<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         if !self.is_inner {
-            let section = &cpu::local().rcu.section;
-            // Relaxed: this processor alone writes it.
-            let now = section.load(Ordering::Relaxed);
-            // Release: the looks of this section come before its end.
-            section.store(now.wrapping_add(1), Ordering::Release);
+            cpu::local().rcu.section.end();
         }
     }
 }
@@ -184,18 +161,12 @@ pub(crate) fn keep(
     if crate::cpu::num_cpus() == 1 || is_planted(Bug::EarlyFree) {
         return free_now(frames, segments);
     }
-    // SeqCst: what was taken out was taken out before the sections are looked
-    // at. Pairs with the store in `read`.
-    fence(Ordering::SeqCst);
     let here = cpu::current_id();
     let condition_of = |cpu: CpuId| {
         let other = cpu::of(cpu);
-        // Acquire: pairs with the Release at the section's end, so that one that is
-        // seen to be over is over with all its looks.
-        let section = other.rcu.section.load(Ordering::Acquire);
         let condition = Condition {
             cpu,
-            section: (section % 2 == 1).then_some(section),
+            section: other.rcu.section.observe(),
             flush: flushing.contains(cpu).then(|| other.flushes.requested()),
         };
         (condition.section.is_some() || condition.flush.is_some()).then_some(condition)

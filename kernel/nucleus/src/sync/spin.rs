@@ -7,6 +7,7 @@
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
+use super::atomic;
 use crate::irq::{self, DisabledLocalIrqGuard};
 
 /// A value that one processor at a time may use, for a short time.
@@ -40,7 +41,7 @@ impl<T: ?Sized> SpinLock<T> {
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
         let irq_off = irq::disable_local();
         SpinLockGuard {
-            value: self.inner.lock(),
+            value: atomic::lock(&self.inner),
             _irq_off: irq_off,
         }
     }

@@ -50,6 +50,12 @@ impl Checker {
         self.nodes.insert(node, Place { level, parent });
     }
 
+    /// Fails if a frame that is looked at as a node is none any more.
+    pub(super) fn node_read(&self, node: Paddr) {
+        let is_node = self.nodes.contains_key(&node);
+        assert!(is_node, "{node:#x} was looked at, which is no node");
+    }
+
     /// Notes that a node was locked, or unlocked, if a test wants to know.
     pub(super) fn note_lock(&mut self, node: Paddr, is_lock: bool) {
         if let Some(locks) = &mut self.locks {

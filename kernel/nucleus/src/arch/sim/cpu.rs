@@ -6,10 +6,9 @@
 //! whether they are on or off. A processor that no thread plays is idle: whoever
 //! waits delivers its interrupts.
 
-extern crate std;
+use core::sync::atomic::Ordering;
 
-use std::sync::atomic::Ordering;
-
+use super::interleave::wait;
 use super::machine::{current, play_if_idle};
 use crate::cpu::CpuId;
 use crate::mm::state::CpuMemory;
@@ -53,7 +52,7 @@ pub(crate) fn relax() {
             play_if_idle(other, || ());
         }
     }
-    std::thread::yield_now();
+    wait();
 }
 
 /// Delivers the interrupts of the processor that asks, if it takes any.
@@ -61,8 +60,11 @@ pub(super) fn serve_interrupts() {
     let cpu = current();
     // Acquire: what the interrupter queued is seen. Release: an interrupt that comes
     // later is another one.
-    if cpu.irq_guards.get() == 0 && cpu.interrupted.swap(false, Ordering::AcqRel) {
+    while cpu.irq_guards.get() == 0 && cpu.interrupted.swap(false, Ordering::AcqRel) {
+        // The handler runs with interrupts off.
+        cpu.irq_guards.set(1);
         cpu.memory.flushes.serve_if_due();
+        cpu.irq_guards.set(0);
     }
 }
 

@@ -2,14 +2,16 @@
 
 extern crate std;
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::boxed::Box;
 use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
 use super::checker::Checker;
+use super::host_memory::HostMemory;
 use crate::cpu::CpuId;
 use crate::mm::frame::meta::{self, SLOT_SIZE};
 use crate::mm::frame::{allocator, frame_counts, validate_free_frames};
@@ -20,7 +22,7 @@ use crate::mm::{PAGE_SIZE, Paddr, Vaddr};
 /// What a machine has.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Bytes of physical memory, whole pages, at least 4 MiB.
+    /// Bytes of physical memory, whole pages, at least 3 MiB.
     pub ram: usize,
     /// Number of processors.
     pub cpus: usize,
@@ -51,29 +53,30 @@ pub(super) const HOLE: core::ops::Range<Paddr> = 0x20_0000..0x21_0000;
 /// handle of a frame must be gone by then.
 #[derive(Debug)]
 pub struct Machine {
-    state: &'static State,
+    /// From a box.
+    state: NonNull<State>,
 }
 
-/// What a machine consists of. It is never freed, so that references to it are
-/// good for ever; only its memory is, when all frames have come back.
+// SAFETY: It is a reference to the state, which is `Sync`.
+unsafe impl Send for Machine {}
+// SAFETY: As above.
+unsafe impl Sync for Machine {}
+
+/// What a machine consists of. While a thread is one of its processors,
+/// references to it are good; it is freed when all frames have come back.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) ram: *mut u8,
-    pub(super) slots: *mut u8,
+    ram: HostMemory,
+    slots: HostMemory,
     pub(super) max_paddr: Paddr,
-    pub(super) memory: Memory,
+    /// Never dropped: the kernel's page table is nothing to take apart.
+    pub(super) memory: ManuallyDrop<Memory>,
     pub(super) cpus: Vec<SimCpu>,
     /// Nothing for a machine that is not checked.
     pub(super) checker: Option<Mutex<Checker>>,
     /// Free frames after the machine was made.
     free_at_first: AtomicUsize,
 }
-
-// SAFETY: The memory behind the pointers is used as the bare machine's is: by
-// whoever the nucleus lets use it.
-unsafe impl Send for State {}
-// SAFETY: As above.
-unsafe impl Sync for State {}
 
 /// A processor.
 #[derive(Debug)]
@@ -102,7 +105,7 @@ unsafe impl Sync for SimCpu {}
 unsafe impl Send for SimCpu {}
 
 std::thread_local! {
-    static CURRENT: Cell<*const SimCpu> = const { Cell::new(core::ptr::null()) };
+    pub(super) static CURRENT: Cell<*const SimCpu> = const { Cell::new(core::ptr::null()) };
 }
 
 /// Returns the processor that this thread plays.
@@ -117,28 +120,16 @@ pub(super) fn current() -> &'static SimCpu {
         !cpu.is_null(),
         "this thread is no processor of a simulated machine"
     );
-    // SAFETY: Processors are never freed.
+    // SAFETY: `Machine::on` has borrowed the machine, which frees its processors.
     unsafe { &*cpu }
 }
 
 impl SimCpu {
     #[inline]
     pub(super) fn machine(&self) -> &'static State {
-        // SAFETY: Machines are never freed.
+        // SAFETY: The processor is a part of the machine.
         unsafe { &*self.machine.get() }
     }
-}
-
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, PAGE_SIZE).expect("memory is not that large")
-}
-
-/// Allocates zeroed pages of the host, which it provides when they are touched.
-fn host_memory(bytes: usize) -> *mut u8 {
-    // SAFETY: The layout has a size.
-    let memory = unsafe { alloc_zeroed(layout(bytes)) };
-    assert!(!memory.is_null(), "the host has no memory for the machine");
-    memory
 }
 
 impl Default for Machine {
@@ -150,14 +141,15 @@ impl Default for Machine {
 impl Machine {
     /// Makes a machine and starts the nucleus on it.
     pub fn new(config: Config) -> Self {
-        assert!(config.ram >= 4 << 20 && config.ram.is_multiple_of(PAGE_SIZE));
-        let ram = host_memory(config.ram);
-        let slots = host_memory(config.ram / PAGE_SIZE * SLOT_SIZE);
+        assert!(config.ram >= 3 << 20 && config.ram.is_multiple_of(PAGE_SIZE));
+        let ram = HostMemory::new(config.ram);
+        let slots = HostMemory::zeroed(config.ram / PAGE_SIZE * SLOT_SIZE);
+        let (ram_at, slots_at) = (ram.address(), slots.address());
         let make_cpu = |index| SimCpu {
             id: CpuId::new(index),
             machine: Cell::new(core::ptr::null()),
-            ram: ram as usize,
-            slots: slots as usize,
+            ram: ram_at,
+            slots: slots_at,
             is_checked: config.checked,
             memory: CpuMemory::new(),
             root: AtomicUsize::new(0),
@@ -165,21 +157,22 @@ impl Machine {
             interrupted: AtomicBool::new(false),
             is_played: AtomicBool::new(false),
         };
-        let state: &'static State = Box::leak(Box::new(State {
+        let state = NonNull::from(Box::leak(Box::new(State {
             ram,
             slots,
             max_paddr: config.ram,
-            memory: Memory::new(),
+            memory: ManuallyDrop::new(Memory::new()),
             cpus: (0..config.cpus).map(make_cpu).collect(),
             checker: config
                 .checked
                 .then(|| Mutex::new(Checker::new(config.cpus))),
             free_at_first: AtomicUsize::new(0),
-        }));
+        })));
+        let machine = Self { state };
+        let state = machine.state();
         for cpu in &state.cpus {
             cpu.machine.set(state);
         }
-        let machine = Self { state };
         machine.on(0, || start(state));
         for cpu in 1..config.cpus {
             machine.on(cpu, || {
@@ -193,6 +186,12 @@ impl Machine {
         machine
     }
 
+    fn state(&self) -> &'static State {
+        // SAFETY: The state is there as long as the machine, and this module uses
+        // it no longer than that.
+        unsafe { self.state.as_ref() }
+    }
+
     /// Runs as one of the machine's processors.
     ///
     /// May be nested, as another processor or another machine's.
@@ -201,7 +200,21 @@ impl Machine {
     ///
     /// Panics when another thread is that processor.
     pub fn on<R>(&self, cpu: usize, body: impl FnOnce() -> R) -> R {
-        play(&self.state.cpus[cpu], body)
+        play(&self.state().cpus[cpu], body)
+    }
+
+    /// Reserves a processor, for a thread to come.
+    ///
+    /// # Panics
+    ///
+    /// Panics when a thread is that processor.
+    pub(super) fn claim(&self, cpu: usize) -> Claim {
+        Claim::new(&self.state().cpus[cpu]).expect("the processor is idle")
+    }
+
+    /// Returns the number of processors.
+    pub fn nr_cpus(&self) -> usize {
+        self.state().cpus.len()
     }
 
     /// Returns the nodes that were locked (true) and unlocked since the last call,
@@ -237,7 +250,11 @@ impl Machine {
     }
 
     fn checker(&self) -> MutexGuard<'static, Checker> {
-        let checker = self.state.checker.as_ref().expect("the machine is checked");
+        let checker = self
+            .state()
+            .checker
+            .as_ref()
+            .expect("the machine is checked");
         checker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -247,16 +264,16 @@ impl Machine {
             // Relaxed: nothing runs any more.
             (
                 frame_counts().free,
-                self.state.memory.nr_kernel_nodes.load(Ordering::Relaxed),
+                self.state().memory.nr_kernel_nodes.load(Ordering::Relaxed),
             )
         });
         // Relaxed: stored before anything ran.
-        self.state.free_at_first.load(Ordering::Relaxed) - free - (nodes - 256)
+        self.state().free_at_first.load(Ordering::Relaxed) - free - (nodes - 256)
     }
 
     /// Checks that nothing is left behind: frames, locks, read sections, flushes.
     fn check_end(&self) {
-        for cpu in &self.state.cpus {
+        for cpu in &self.state().cpus {
             self.on(cpu.id.as_usize(), || {
                 crate::mm::VmSpace::deactivate_current();
                 super::cpu::serve_interrupts();
@@ -274,17 +291,20 @@ impl Machine {
             );
             assert_eq!(cpu.irq_guards.get(), 0, "{:?} has interrupts off", cpu.id);
         }
-        for cpu in &self.state.cpus {
+        for cpu in &self.state().cpus {
             self.on(cpu.id.as_usize(), || {
                 crate::sync::rcu::poll();
                 allocator::drain_local_cache();
             });
             assert_eq!(cpu.memory.rcu.nr_waiting(), 0, "frames wait for ever");
         }
-        let table = self.state.memory.kernel_page_table.get();
-        self.on(0, || table.expect("start-up made it").validate());
+        // Large, and the same for each of many machines.
+        if !cfg!(feature = "shuttle") {
+            let table = self.state().memory.kernel_page_table.get();
+            self.on(0, || table.expect("start-up made it").validate());
+        }
         assert_eq!(self.missing_frames(), 0, "frames did not come back");
-        if self.state.memory.pool.get().is_none() {
+        if self.state().memory.pool.get().is_none() {
             self.on(0, || {
                 assert_eq!(validate_free_frames(), frame_counts().free)
             });
@@ -298,13 +318,14 @@ impl Drop for Machine {
             return;
         }
         self.check_end();
-        // SAFETY: From `host_memory`, with this size. All frames came back, and
-        // nothing but the kernel's table, which is dropped with its machine
-        // state by never being used again, is in the memory.
-        unsafe { dealloc(self.state.ram, layout(self.state.max_paddr)) };
-        let slots = self.state.max_paddr / PAGE_SIZE * SLOT_SIZE;
+        // SAFETY: From a box. Whoever is a processor borrows the machine, and all
+        // frames came back, so nobody has a reference into the state.
+        let state = unsafe { Box::from_raw(self.state.as_ptr()) };
+        // SAFETY: All frames came back, and nothing but the kernel's table, which is
+        // never dropped, is in the memory.
+        unsafe { state.ram.give_back() };
         // SAFETY: As above; handles, which look at slots, are gone.
-        unsafe { dealloc(self.state.slots, layout(slots)) };
+        unsafe { state.slots.give_back() };
     }
 }
 
@@ -318,30 +339,40 @@ pub(super) fn play<R>(cpu: &'static SimCpu, body: impl FnOnce() -> R) -> R {
 }
 
 /// Runs as a processor that no thread plays; does nothing if one does.
-///
-/// Interrupts that are due are delivered first.
 pub(super) fn play_if_idle<R>(cpu: &'static SimCpu, body: impl FnOnce() -> R) -> Option<R> {
-    struct Restore {
-        before: *const SimCpu,
-        played: &'static SimCpu,
+    Claim::new(cpu).map(|claim| claim.play(body))
+}
+
+/// The right to play a processor, of which there is one.
+pub(super) struct Claim(&'static SimCpu);
+
+impl Claim {
+    pub(super) fn new(cpu: &'static SimCpu) -> Option<Self> {
+        // Acquire: pairs with the Release of the player before.
+        let is_idle = !cpu.is_played.swap(true, Ordering::Acquire);
+        // Not made before it is known: dropping it would end the other's.
+        is_idle.then(|| Self(cpu))
     }
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CURRENT.set(self.before);
-            // Release: the next player sees the processor's cells.
-            self.played.is_played.store(false, Ordering::Release);
+
+    /// Runs as the processor. Interrupts that are due are delivered first.
+    pub(super) fn play<R>(self, body: impl FnOnce() -> R) -> R {
+        struct Restore(*const SimCpu, Claim);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
         }
+        let _restore = Restore(CURRENT.replace(self.0), self);
+        super::cpu::serve_interrupts();
+        body()
     }
-    // Acquire: pairs with the Release of the player before.
-    if cpu.is_played.swap(true, Ordering::Acquire) {
-        return None;
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Release: the next player sees the processor's cells.
+        self.0.is_played.store(false, Ordering::Release);
     }
-    let _restore = Restore {
-        before: CURRENT.replace(cpu),
-        played: cpu,
-    };
-    super::cpu::serve_interrupts();
-    Some(body())
 }
 
 /// Start-up: metadata, memory, the kernel's page table.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::interleave;
 use super::machine::current;
 use crate::mm::{Paddr, PagingLevel, Vaddr};
 
@@ -26,6 +27,7 @@ pub(crate) fn active_root() -> Paddr {
 /// `root` is a root table that outlives its time in the register.
 pub(crate) unsafe fn activate(root: Paddr) {
     let cpu = current();
+    interleave::switch();
     // SeqCst: other processors' changes are walked after this, or seen by it.
     cpu.root.store(root, Ordering::SeqCst);
     flush_all_excluding_global();
@@ -47,6 +49,7 @@ pub(crate) fn flush_all_including_global() {
 }
 
 fn with_tlb(body: impl FnOnce(&mut super::tlb::Tlb)) {
+    interleave::switch();
     let cpu = current();
     if let Some(checker) = &cpu.machine().checker {
         let mut checker = checker

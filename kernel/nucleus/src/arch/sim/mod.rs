@@ -32,6 +32,8 @@
 
 mod checker;
 pub(crate) mod cpu;
+mod host_memory;
+pub mod interleave;
 pub(crate) mod irq;
 mod machine;
 pub(crate) mod memory;

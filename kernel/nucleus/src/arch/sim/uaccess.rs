@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use core::sync::atomic::{AtomicU8, AtomicU32};
 
+use super::interleave;
 use super::machine::current;
 use super::memory::paddr_to_vaddr;
 use super::walker::{Access, Translation, walk};
@@ -18,6 +19,7 @@ use crate::trap_decode::PageFaultCode;
 /// Translates an address for an access of this processor: by a cached
 /// translation, however old, or else by a walk.
 fn translate(vaddr: Vaddr, access: Access) -> Option<*mut u8> {
+    interleave::switch();
     let cpu = current();
     let cached = cpu.machine().checker.as_ref().and_then(|checker| {
         let checker = checker.lock().unwrap_or_else(PoisonError::into_inner);

@@ -51,6 +51,14 @@ pub(crate) fn entry_written(node: Paddr, index: usize, old: usize, new: usize, l
     });
 }
 
+/// A node is looked at by someone who may not hold its lock.
+#[inline(always)]
+pub(crate) fn node_read(node: Paddr) {
+    if cfg!(feature = "shuttle") {
+        with_checker(|checker, _| checker.node_read(node));
+    }
+}
+
 /// A node was locked.
 #[inline]
 pub(crate) fn node_locked(node: &MetaSlot) {

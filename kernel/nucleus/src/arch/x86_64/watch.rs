@@ -22,6 +22,10 @@ pub(crate) fn entry_written(_node: Paddr, _index: usize, _old: usize, _new: usiz
     debug_assert!(locked, "an entry was written without its node's lock");
 }
 
+/// A node is looked at by someone who may not hold its lock.
+#[inline(always)]
+pub(crate) fn node_read(_node: Paddr) {}
+
 /// A node was locked.
 #[inline]
 pub(crate) fn node_locked(_node: &MetaSlot) {}

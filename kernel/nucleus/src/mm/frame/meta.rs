@@ -11,12 +11,13 @@
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 
 use super::allocator;
 use super::meta_type::{AnyFrameMeta, MetaVtable};
 use crate::arch::memory;
 use crate::mm::{PAGE_SIZE, Paddr, is_page_aligned};
+use crate::planted::{Bug, is_planted};
+use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 
 /// The metadata of one frame.
 #[repr(C, align(32))]
@@ -327,7 +328,13 @@ impl MetaSlot {
     #[inline]
     pub(crate) fn add_reference(&self) {
         // Relaxed: the caller's reference keeps the frame.
-        let before = self.ref_count.fetch_add(1, Ordering::Relaxed);
+        let before = if is_planted(Bug::TornCount) {
+            let before = self.ref_count.load(Ordering::Relaxed);
+            self.ref_count.store(before + 1, Ordering::Relaxed);
+            before
+        } else {
+            self.ref_count.fetch_add(1, Ordering::Relaxed)
+        };
         debug_assert!(
             (1..REF_COUNT_UNIQUE).contains(&before),
             "a frame without references cannot be shared"

@@ -5,8 +5,6 @@
 //! and become a [`PageTable`] when the slots are there ([`Tree::adopt`]). The
 //! loader's tables are walked in the same way.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
-
 use super::PageTable;
 use super::config::{PageTableEntryTrait, PtFlags, PteScalar};
 use super::node::adopt;
@@ -17,6 +15,7 @@ use crate::mm::kspace::KernelPtConfig;
 use crate::mm::kspace::layout::{KERNEL_ROOT_INDEX, META_BASE};
 use crate::mm::paging::{PagingConsts, largest_pages, page_size, pte_index};
 use crate::mm::{NR_ENTRIES, NR_LEVELS, Paddr, PageProperty, PagingLevel, Vaddr};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where new nodes come from.
 pub(crate) trait NodeSource {

@@ -26,12 +26,12 @@
 
 use core::fmt::Debug;
 use core::ops::{Range, RangeInclusive};
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use bitflags::bitflags;
 
 use crate::mm::paging::{PagingConstsTrait, page_shift, paging_laws};
 use crate::mm::{Paddr, PageProperty, PagingLevel, Vaddr};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 bitflags! {
     /// What an entry that leads to a child node says besides the child.

@@ -30,16 +30,17 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering};
 
 use super::config::{PageTableConfig, PageTableEntryTrait};
-use crate::arch::{cpu, memory, watch};
+use crate::arch::{memory, watch};
 use crate::error::Result;
 use crate::mm::frame::meta::{self, MetaSlot};
 use crate::mm::frame::{AnyFrameMeta, DropHook, Frame, FrameAllocOptions};
 use crate::mm::paging::PagingConstsTrait;
 use crate::mm::{Infallible, Paddr, PagingLevel, Vaddr, VmReader};
 use crate::planted::{Bug, is_planted};
+use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use crate::sync::byte_lock::ByteLock;
 
 /// The data of a frame that is a node.
 pub(crate) struct PageTablePageMeta<C: PageTableConfig> {
@@ -47,8 +48,7 @@ pub(crate) struct PageTablePageMeta<C: PageTableConfig> {
     nr_children: AtomicU16,
     /// The level, which never changes.
     level: PagingLevel,
-    /// 0 free, 1 held. Taken with `Acquire`, released with `Release`.
-    lock: AtomicU8,
+    lock: ByteLock,
     /// Whether the node was cut off from its parent; never becomes false again.
     /// Written under the lock.
     stray: AtomicBool,
@@ -64,7 +64,7 @@ impl<C: PageTableConfig> PageTablePageMeta<C> {
         Self {
             nr_children: AtomicU16::new(0),
             level,
-            lock: AtomicU8::new(locked as u8),
+            lock: ByteLock::new(locked),
             stray: AtomicBool::new(false),
             _config: PhantomData,
         }
@@ -275,7 +275,9 @@ impl<C: PageTableConfig> Node<C> {
     #[inline]
     pub(super) fn read_unlocked(self, index: usize) -> C::E {
         // Acquire: pairs with the Release of the write.
-        C::E::load(self.entry(index), Ordering::Acquire)
+        let entry = C::E::load(self.entry(index), Ordering::Acquire);
+        watch::node_read(self.paddr());
+        entry
     }
 
     /// Reads and sorts an entry; for the lock's holder.
@@ -307,7 +309,9 @@ impl<C: PageTableConfig> Node<C> {
         // SAFETY: As the caller promises.
         let entry = unsafe { &*entries.wrapping_add(index) };
         // Acquire: pairs with the Release of the write.
-        C::E::load(entry, Ordering::Acquire)
+        let entry = C::E::load(entry, Ordering::Acquire);
+        watch::node_read(paddr);
+        entry
     }
 
     /// Writes an entry that was absent; for the lock's holder.
@@ -417,15 +421,14 @@ impl<C: PageTableConfig> Node<C> {
 
     /// Returns whether somebody holds the lock.
     pub(super) fn is_locked(self) -> bool {
-        // Relaxed: the holder knows, and others only wonder.
-        self.meta().lock.load(Ordering::Relaxed) != 0
+        self.meta().lock.is_held()
     }
 
     /// Takes the lock if it is free.
     #[inline]
     pub(super) fn try_lock(self) -> bool {
-        // Acquire: pairs with the Release of the holder before.
-        let is_taken = self.meta().lock.swap(1, Ordering::Acquire) == 0;
+        let is_taken = self.meta().lock.try_take();
+        watch::node_read(self.paddr());
         if is_taken {
             watch::node_locked(self.slot);
         }
@@ -437,11 +440,8 @@ impl<C: PageTableConfig> Node<C> {
     /// Within a read section, so that the node is there while it is waited for.
     #[inline]
     pub(super) fn lock(self) {
-        let lock = &self.meta().lock;
-        // Acquire: pairs with the Release of the holder before.
-        while lock.swap(1, Ordering::Acquire) != 0 {
-            wait_until_free(lock);
-        }
+        self.meta().lock.take();
+        watch::node_read(self.paddr());
         watch::node_locked(self.slot);
     }
 
@@ -450,8 +450,7 @@ impl<C: PageTableConfig> Node<C> {
     pub(super) fn unlock(self) {
         debug_assert!(self.is_locked());
         watch::node_unlocked(self.slot);
-        // Release: pairs with the Acquire of the next holder.
-        self.meta().lock.store(0, Ordering::Release);
+        self.meta().lock.release();
     }
 
     /// Says that the node was cut off from its parent; for the lock's holder.
@@ -464,15 +463,6 @@ impl<C: PageTableConfig> Node<C> {
     pub(super) fn into_owned(self) -> PageTableNode<C> {
         // SAFETY: The caller made the entry absent that held the reference.
         unsafe { PageTableNode::<C>::from_slot(self.slot) }
-    }
-}
-
-/// Waits until a lock looks free, without writing to it.
-#[cold]
-fn wait_until_free(lock: &AtomicU8) {
-    // Relaxed: whoever takes the lock then looks again.
-    while lock.load(Ordering::Relaxed) != 0 {
-        cpu::relax();
     }
 }
 

@@ -1,17 +1,14 @@
 //! What others ask a processor to flush.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use super::ops::Ops;
-use crate::arch::cpu;
-use crate::cpu::{CpuSet, MAX_CPUS};
 use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A processor's requests, and how far it is with them.
 #[derive(Debug)]
 pub(crate) struct FlushQueue {
-    ops: SpinLock<Ops>,
+    pub(super) ops: SpinLock<Ops>,
     /// The number of the last request; changed under the lock.
     requested: AtomicU64,
     /// The number up to which all is flushed.
@@ -69,61 +66,5 @@ impl FlushQueue {
         ops.perform();
         // Release: the answer comes after the flush.
         self.done.store(number, Ordering::Release);
-    }
-}
-
-/// How far each processor has to be with its requests.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FlushMark([u64; MAX_CPUS]);
-
-impl FlushMark {
-    pub(crate) const fn new() -> Self {
-        Self([0; MAX_CPUS])
-    }
-
-    /// Means all requests that were made so far.
-    pub(crate) fn set_to_requested(&mut self) {
-        for cpu in CpuSet::new_full().iter() {
-            self.0[cpu.as_usize()] = cpu::of(cpu).flushes.requested();
-        }
-    }
-
-    /// Returns whether all processors have done theirs.
-    pub(crate) fn is_reached(&self) -> bool {
-        let mut cpus = CpuSet::new_full().iter();
-        cpus.all(|cpu| cpu::of(cpu).flushes.done() >= self.0[cpu.as_usize()])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    //! The simulated machine shows when interrupts arrive.
-
-    use crate::arch::cpu;
-    use crate::arch::sim::{Config, Machine};
-    use crate::cpu::CpuId;
-    use crate::irq;
-    use crate::mm::tlb::ops::Ops;
-
-    #[test]
-    fn peer_065_handler_does_not_interrupt_the_holder_of_its_queue() {
-        let machine = Machine::new(Config {
-            cpus: 2,
-            ..Config::default()
-        });
-        machine.on(1, || {
-            let queue = &cpu::local().flushes;
-            let mut ops = Ops::new();
-            ops.push((0x1000, 1));
-            queue.request(&ops);
-            machine.on(0, || cpu::interrupt_to_flush(CpuId::new(1)));
-            let held = queue.ops.lock();
-            assert!(!irq::is_enabled(), "else the handler would spin for ever");
-            // Interrupts that are due arrive when a guard goes, but not yet.
-            drop(irq::disable_local());
-            assert_eq!(queue.done(), 0);
-            drop(held);
-            assert_eq!((queue.requested(), queue.done()), (1, 1));
-        });
     }
 }

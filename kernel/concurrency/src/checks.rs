@@ -1,0 +1,212 @@
+//! The checks, and the bugs that they have to find.
+
+use nucleus::planted::Bug;
+
+use crate::search::Search;
+use crate::{cursors, frames, spaces};
+
+/// A check.
+#[derive(Debug)]
+pub(crate) struct Check {
+    pub(crate) name: &'static str,
+    /// What should be true.
+    pub(crate) claim: &'static str,
+    pub(crate) search: Search,
+    pub(crate) scenario: fn(),
+    /// The bug that is planted, and has to be found.
+    pub(crate) finds: Option<Bug>,
+}
+
+const fn check(name: &'static str, claim: &'static str, search: Search, scenario: fn()) -> Check {
+    Check {
+        name,
+        claim,
+        search,
+        scenario,
+        finds: None,
+    }
+}
+
+const fn finds(
+    name: &'static str,
+    claim: &'static str,
+    search: Search,
+    scenario: fn(),
+    bug: Bug,
+) -> Check {
+    Check {
+        finds: Some(bug),
+        ..check(name, claim, search, scenario)
+    }
+}
+
+use Search::{Exhaustive, Random};
+
+/// All checks.
+pub(crate) const CHECKS: &[Check] = &[
+    check(
+        "cursors-2",
+        "two processors' cursors answer as if one after the other",
+        Random,
+        cursors::two,
+    ),
+    check(
+        "cursors-3",
+        "three processors' cursors answer as if one after the other",
+        Random,
+        cursors::three,
+    ),
+    check(
+        "cursors-wide",
+        "so they do in tables of four entries a node",
+        Random,
+        cursors::wide,
+    ),
+    check(
+        "strays",
+        "whoever waits for a node that is cut off starts over",
+        Exhaustive(3),
+        cursors::stray,
+    ),
+    check(
+        "strays-3",
+        "so do two at once, while a third looks",
+        Random,
+        cursors::strays,
+    ),
+    check(
+        "walk",
+        "no node goes away while someone may look at it",
+        Exhaustive(3),
+        cursors::walk,
+    ),
+    check(
+        "counts",
+        "the last reference frees a frame, once, and a look-up revives none",
+        Exhaustive(3),
+        frames::counts,
+    ),
+    check(
+        "counts-3",
+        "so it is with three holders",
+        Random,
+        frames::counts_of_three,
+    ),
+    check(
+        "unique",
+        "nobody gets at a frame while it is unique",
+        Exhaustive(3),
+        frames::unique,
+    ),
+    check(
+        "allocator",
+        "no frame is given out twice, and all come back",
+        Random,
+        frames::allocator,
+    ),
+    check(
+        "exhausted",
+        "so it is when memory runs out",
+        Random,
+        frames::exhausted,
+    ),
+    check(
+        "shootdown",
+        "after synchronising, no processor has the translation",
+        Exhaustive(3),
+        spaces::shootdown,
+    ),
+    check(
+        "shootdown-3",
+        "so it is with two that come and go",
+        Random,
+        spaces::shootdown_of_two,
+    ),
+    check(
+        "diagonal",
+        "processors that flush each other do not wait for ever",
+        Random,
+        spaces::diagonal,
+    ),
+    check(
+        "overflow",
+        "a queue that overflows loses nothing",
+        Random,
+        spaces::overflow,
+    ),
+    check(
+        "irq-off",
+        "an interrupt that comes late is not too late",
+        Exhaustive(3),
+        spaces::interrupts_off,
+    ),
+    check(
+        "active-drop",
+        "a space that is dropped while active stays until it is left",
+        Exhaustive(3),
+        spaces::dropped_while_active,
+    ),
+    finds(
+        "found-unmarked-stray",
+        "finds: a node cut off is not marked stray",
+        Exhaustive(2),
+        cursors::stray,
+        Bug::UnmarkedStray,
+    ),
+    finds(
+        "found-skipped-lock",
+        "finds: nodes below the covering one are not locked",
+        Random,
+        cursors::two,
+        Bug::SkippedLock,
+    ),
+    finds(
+        "found-torn-lock",
+        "finds: a lock is taken by looking, then writing",
+        Random,
+        cursors::two,
+        Bug::TornLock,
+    ),
+    finds(
+        "found-early-free",
+        "finds: a node is freed without a grace period",
+        Exhaustive(3),
+        cursors::walk,
+        Bug::EarlyFree,
+    ),
+    finds(
+        "found-torn-count",
+        "finds: a reference is counted by reading, then writing",
+        Exhaustive(3),
+        frames::counts,
+        Bug::TornCount,
+    ),
+    finds(
+        "found-skipped-flush",
+        "finds: a processor does not flush",
+        Exhaustive(2),
+        spaces::shootdown,
+        Bug::SkippedFlush,
+    ),
+    finds(
+        "found-skipped-request",
+        "finds: other processors are not asked to flush",
+        Exhaustive(2),
+        spaces::shootdown,
+        Bug::SkippedRequest,
+    ),
+    finds(
+        "found-early-answer",
+        "finds: a processor answers, and then flushes",
+        Exhaustive(2),
+        spaces::shootdown,
+        Bug::EarlyAnswer,
+    ),
+    finds(
+        "found-late-user",
+        "finds: a processor loads a table, and then joins its users",
+        Exhaustive(2),
+        spaces::shootdown,
+        Bug::LateUser,
+    ),
+];
