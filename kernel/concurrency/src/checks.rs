@@ -58,7 +58,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     check(
         "cursors-wide",
-        "so they do in tables of four entries a node",
+        "cursors of wider nodes answer as if one after the other",
         Random,
         cursors::wide,
     ),
@@ -70,7 +70,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     check(
         "strays-3",
-        "so do two at once, while a third looks",
+        "two that wait for a node that is cut off start over, while a third looks",
         Random,
         cursors::strays,
     ),
@@ -88,7 +88,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     check(
         "counts-3",
-        "so it is with three holders",
+        "the last of three holders frees a frame, once",
         Random,
         frames::counts_of_three,
     ),
@@ -106,7 +106,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     check(
         "exhausted",
-        "so it is when memory runs out",
+        "no frame is given out twice when memory runs out",
         Random,
         frames::exhausted,
     ),
@@ -118,7 +118,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     check(
         "shootdown-3",
-        "so it is with two that come and go",
+        "after synchronising, no processor of two that come and go has it",
         Random,
         spaces::shootdown_of_two,
     ),

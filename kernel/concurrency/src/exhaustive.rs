@@ -1,4 +1,4 @@
-//! A scheduler that tries all schedules with few preemptions.
+//! A scheduler that tries all schedules with few preemptions, or the first so many.
 //!
 //! Most bugs of concurrency need few *preemptions*: switches away from a thread
 //! that could have gone on. Between them, threads run until they wait. Switching
@@ -12,6 +12,8 @@ use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 #[derive(Debug)]
 pub(crate) struct Exhaustive {
     max_preemptions: usize,
+    /// How many schedules may still be tried.
+    left: usize,
     choices: Vec<Choice>,
     /// How many choices of the present schedule were made.
     made: usize,
@@ -29,9 +31,10 @@ struct Choice {
 }
 
 impl Exhaustive {
-    pub(crate) const fn new(max_preemptions: usize) -> Self {
+    pub(crate) const fn new(max_preemptions: usize, schedules: usize) -> Self {
         Self {
             max_preemptions,
+            left: schedules,
             choices: Vec::new(),
             made: 0,
             preemptions: 0,
@@ -69,6 +72,7 @@ impl Scheduler for Exhaustive {
         if !std::mem::take(&mut self.is_first) && !self.advance() {
             return None;
         }
+        self.left = self.left.checked_sub(1)?;
         (self.made, self.preemptions) = (0, 0);
         self.waiting.clear();
         Some(Schedule::new(0))

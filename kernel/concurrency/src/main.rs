@@ -25,7 +25,6 @@ mod serial;
 mod spaces;
 
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
 
 use clap::Parser;
 use nucleus::planted;
@@ -39,9 +38,9 @@ struct Arguments {
     /// Minutes instead of seconds.
     #[arg(long)]
     deep: bool,
-    /// Run one check in this process, for so many milliseconds.
+    /// Run one check in this process, by so many schedules at most.
     #[arg(long, requires = "checks")]
-    here: Option<u64>,
+    here: Option<usize>,
     /// Run one check by a schedule that a failure has written.
     #[arg(long, requires = "checks")]
     replay: Option<String>,
@@ -62,22 +61,21 @@ fn main() -> ExitCode {
         search::replay(check.scenario, schedule);
         return ExitCode::SUCCESS;
     }
-    if let Some(time_ms) = arguments.here {
+    if let Some(schedules) = arguments.here {
         let check = wanted.next().expect("there is a check of that name");
         let _bug = check.finds.map(planted::plant);
-        let time = Duration::from_millis(time_ms);
-        let (schedules, is_all) = check.search.run(check.scenario, time);
+        let (schedules, is_all) = check.search.run(check.scenario, schedules);
         println!("{schedules} {is_all}");
         return ExitCode::SUCCESS;
     }
-    let time = match arguments.deep {
-        true => Duration::from_secs(60),
-        false => Duration::from_millis(2_500),
+    let schedules = match arguments.deep {
+        true => 1_000_000,
+        false => 20_000,
     };
     let mut is_well = true;
     for check in wanted {
         eprintln!("{} …", check.name);
-        is_well &= in_a_process(check, time).print();
+        is_well &= in_a_process(check, schedules).print();
     }
     match is_well {
         true => ExitCode::SUCCESS,
@@ -86,10 +84,10 @@ fn main() -> ExitCode {
 }
 
 /// Runs a check in a process of its own.
-fn in_a_process(check: &Check, time: Duration) -> Row {
+fn in_a_process(check: &Check, schedules: usize) -> Row {
     let program = std::env::current_exe().expect("this program has a file");
     let output = Command::new(program)
-        .arg(format!("--here={}", time.as_millis()))
+        .arg(format!("--here={schedules}"))
         .arg(check.name)
         .stdin(Stdio::null())
         .output()

@@ -1,7 +1,5 @@
 //! How schedules are searched.
 
-use std::time::Duration;
-
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner};
 
@@ -21,27 +19,24 @@ pub(crate) enum Search {
 const PCT_DEPTH: usize = 4;
 
 impl Search {
-    /// Runs a scenario by many schedules, and for so long at most. Returns how many
-    /// there were, and whether these were all.
+    /// Runs a scenario by so many schedules at most. Returns how many there were, and
+    /// whether these were all.
     ///
     /// # Panics
     ///
     /// Panics as soon as the scenario does, or does not end; the checker has
     /// written the schedule to standard error then.
-    pub(crate) fn run(self, scenario: fn(), time: Duration) -> (usize, bool) {
+    pub(crate) fn run(self, scenario: fn(), schedules: usize) -> (usize, bool) {
         match self {
             Self::Random => {
-                let half = time / 2;
-                let random = RandomScheduler::new_from_seed(1, usize::MAX);
-                let few = PctScheduler::new_from_seed(1, PCT_DEPTH, usize::MAX);
-                let schedules = run(random, scenario, Some(half));
-                (schedules + run(few, scenario, Some(half)), false)
+                let half = schedules / 2;
+                let random = RandomScheduler::new_from_seed(1, half);
+                let few = PctScheduler::new_from_seed(1, PCT_DEPTH, half);
+                (run(random, scenario) + run(few, scenario), false)
             }
             Self::Exhaustive(preemptions) => {
-                let started = std::time::Instant::now();
-                let scheduler = Exhaustive::new(preemptions);
-                let schedules = run(scheduler, scenario, Some(time));
-                (schedules, started.elapsed() < time)
+                let tried = run(Exhaustive::new(preemptions, schedules), scenario);
+                (tried, tried < schedules)
             }
         }
     }
@@ -59,15 +54,14 @@ impl Search {
 /// Runs a scenario by the schedule that a failure has written.
 pub(crate) fn replay(scenario: fn(), schedule: &str) {
     let scheduler = ReplayScheduler::new_from_encoded(schedule);
-    run(scheduler, scenario, None);
+    run(scheduler, scenario);
 }
 
-fn run(scheduler: impl Scheduler + 'static, scenario: fn(), time: Option<Duration>) -> usize {
+fn run(scheduler: impl Scheduler + 'static, scenario: fn()) -> usize {
     let mut config = Config::new();
     config.stack_size = 512 << 10;
     // A thread that waits for what never comes.
     config.max_steps = MaxSteps::FailAfter(200_000);
-    config.max_time = time;
     config.silence_warnings = true;
     config
         .ungraceful_shutdown_config

@@ -43,13 +43,12 @@ pub(super) fn tests(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the names that a checker's file gives to checkers.
+/// Returns the names that a checker's file gives to checkers, and its claims.
 pub(super) fn checkers(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter_map(|line| {
-        let name = line
-            .strip_prefix("checker: \"")
-            .or_else(|| line.strip_prefix("name: \""))?;
-        name.split('"').next()
+        let mut fields = ["checker: ", "name: ", "claim: ", ""].iter();
+        let literal = fields.find_map(|field| line.strip_prefix(field))?;
+        literal.strip_prefix('"')?.strip_suffix("\",")
     })
 }
 
@@ -155,7 +154,9 @@ mod tests {
             "#[test]\nfn a() {}\nfn b() {}\n    #[ktest]\n    #[should_panic]\n    fn c() {}";
         assert!(tests(text).eq(["a", "c"]));
         let text = "Row {\n    claim: \"x\",\n    checker: \"all states\",\n}";
-        assert!(checkers(text).eq(["all states"]));
+        assert!(checkers(text).eq(["x", "all states"]));
+        let text = "check(\n    \"a\",\n    \"b c\",\n    Random,\n)";
+        assert!(checkers(text).eq(["a", "b c"]));
     }
 
     #[test]
