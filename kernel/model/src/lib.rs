@@ -1,7 +1,7 @@
 //! What the memory core does, as small functions on plain values.
 //!
-//! This is the reference manual of Vostok's page tables, cursors, frames and
-//! TLBs, in a form that runs. Nothing here is clever: a page table is a set of
+//! This is the reference manual of Vostok's page tables, cursors, frames, TLBs and
+//! user memory, in a form that runs. Nothing here is clever: a page table is a set of
 //! mappings and a set of nodes, an operation is a function from one such value
 //! to the next. No code is shared with the nucleus, so an error there cannot
 //! cancel out here. The checkers run the real code beside these functions and
@@ -17,6 +17,7 @@
 //! * [`cursor`]: opening a cursor, and what can be done with one.
 //! * [`frame`]: the life of a frame and its reference count.
 //! * [`tlb`]: what processors may still believe.
+//! * [`access`]: reading and writing a user's memory.
 //! * [`script`]: sequences of operations as text, to be kept and replayed.
 
 #![no_std]
@@ -25,6 +26,7 @@
 
 extern crate alloc;
 
+pub mod access;
 pub mod cursor;
 pub mod frame;
 pub mod geometry;

@@ -43,6 +43,8 @@ pub enum Bug {
     UnorderedUsers,
     /// A read section is announced by a plain store.
     UnorderedSection,
+    /// A reader whose copy faulted stands where it would stand otherwise.
+    LostPlace,
     /// A block that is freed is not merged with its buddy.
     UnmergedBuddies,
     /// What an order has too much for a request is not given back.

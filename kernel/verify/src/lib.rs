@@ -7,6 +7,7 @@
 //! * [`faults`]: every allocation of every operation fails once.
 //! * [`frames`]: the lives of frames.
 //! * [`spaces`]: address spaces and TLBs, on several processors.
+//! * [`access`]: readers and writers of user memory.
 //! * [`planted`]: bugs on purpose, each of which a checker has to find.
 //! * [`script`]: running scripts, and those that are kept.
 //! * [`report`]: the lines in which they say what they found.
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod exhaustive;
 pub mod faults;
 pub mod frames;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use verify::{Effort, exhaustive, faults, frames, planted, random, report, script, spaces};
+use verify::{Effort, access, exhaustive, faults, frames, planted, random, report, script, spaces};
 
 /// Runs the nucleus beside its specification, and tries to break it.
 #[derive(Parser)]
@@ -17,13 +17,14 @@ struct Arguments {
 
 type Checker = fn(Effort) -> Vec<report::Row>;
 
-const CHECKERS: [(&str, Checker); 7] = [
+const CHECKERS: [(&str, Checker); 8] = [
     ("kept", script::run),
     ("random", random::run),
     ("exhaustive", exhaustive::run),
     ("faults", faults::run),
     ("frames", frames::run),
     ("spaces", spaces::run),
+    ("access", access::run),
     ("planted", planted::run),
 ];
 

@@ -3,7 +3,7 @@
 use nucleus::planted::{Bug, plant};
 
 use crate::report::Row;
-use crate::{Effort, exhaustive, faults, frames, random, spaces};
+use crate::{Effort, access, exhaustive, faults, frames, random, spaces};
 
 /// A checker, as far as it says what is wrong.
 type Search = fn() -> Result<(), String>;
@@ -26,6 +26,10 @@ fn random_handles() -> Result<(), String> {
 
 fn three_processors() -> Result<(), String> {
     spaces::search(10_000, 4).map(drop)
+}
+
+fn random_accesses() -> Result<(), String> {
+    access::search(4_000, 5).map(drop)
 }
 
 const PLANTED: &[(&str, Bug, &str, Search)] = &[
@@ -88,6 +92,12 @@ const PLANTED: &[(&str, Bug, &str, Search)] = &[
         Bug::UncountedSlice,
         "random handles",
         random_handles,
+    ),
+    (
+        "finds: a reader that does not stand where it faulted",
+        Bug::LostPlace,
+        "random accesses",
+        random_accesses,
     ),
     (
         "finds: a processor that does not flush",

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::{Fallible, Infallible, Pod, VmReader, VmWriter};
 use crate::arch::uaccess;
 use crate::error::{Error, Result};
+use crate::planted::{Bug, is_planted};
 
 /// How far an access came that may fault.
 type Progress = Result<usize, (Error, usize)>;
@@ -21,7 +22,11 @@ fn copy<R, W>(reader: &mut VmReader<'_, R>, writer: &mut VmWriter<'_, W>) -> Pro
             len,
         )
     };
-    reader.advance(copied);
+    reader.advance(if is_planted(Bug::LostPlace) {
+        len
+    } else {
+        copied
+    });
     writer.advance(copied);
     finished(copied, len)
 }
