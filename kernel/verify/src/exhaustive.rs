@@ -222,21 +222,24 @@ impl Explorer<'_> {
         intent: Intent,
         range: Range<usize>,
     ) -> Result<(), String> {
+        let Some(way) = way_to_the_end(table, intent, &range) else {
+            return Ok(());
+        };
         self.counts.states.fetch_add(1, Ordering::Relaxed);
-        let open = Op::Open(intent, range.clone());
-        let go = Op::Find(range.len());
-        let mut ops = vec![Op::Query, Op::Find(0), Op::Find(1), Op::Jump(range.start)];
+        let mut script = vec![Op::Open(intent, range)];
+        script.extend(way);
+        let mut ops = vec![Op::Query, Op::Find(0), Op::Find(1)];
+        ops.extend((0..=PAGES).map(Op::Jump));
         if intent == Intent::Change {
-            ops.extend([Op::Map(1, 0), Op::Take(0), Op::Take(1), Op::Protect(1, 0)]);
+            ops.extend([Op::Map(1, 0), Op::Take(0), Op::Take(1)]);
+            ops.extend([Op::Protect(1, 0), Op::ProtectAll(1, 0), Op::Split(1)]);
         }
-        let is_empty = table
-            .first_leaf(&(range.start * PAGE..range.end * PAGE))
-            .is_none();
         for op in ops {
-            if is_empty {
-                self.build(table)?;
-                self.run(table, &[open.clone(), go.clone(), op])?;
-            }
+            self.counts.steps.fetch_add(1, Ordering::Relaxed);
+            self.build(table)?;
+            script.push(op);
+            self.run(table, &script)?;
+            script.pop();
         }
         Ok(())
     }
@@ -297,6 +300,20 @@ impl Explorer<'_> {
         }
         table
     }
+}
+
+/// Returns operations by which a cursor comes to the end of its range and leaves the
+/// table as it is, if there are any.
+fn way_to_the_end(table: &Table, intent: Intent, range: &Range<usize>) -> Option<Vec<Op>> {
+    let last = range.end - 1;
+    let Some(start) = table.leaf_at(last * PAGE) else {
+        return Some(vec![Op::Jump(last), Op::Find(1)]);
+    };
+    let first = start / PAGE;
+    let is_within = range.start <= first && table.extent(start).end == range.end * PAGE;
+    let same = table.leaves[&start].prop;
+    (is_within && intent == Intent::Change)
+        .then(|| vec![Op::Jump(first), Op::Protect(range.end - first, same)])
 }
 
 /// Returns operations that make a table of the empty one.
