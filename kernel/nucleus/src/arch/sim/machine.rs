@@ -58,8 +58,8 @@ pub struct Machine {
 /// good for ever; only its memory is, when all frames have come back.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) ram: *mut u8,
-    pub(super) slots: *mut u8,
+    ram: HostMemory,
+    slots: HostMemory,
     pub(super) max_paddr: Paddr,
     pub(super) memory: Memory,
     pub(super) cpus: Vec<SimCpu>,
@@ -129,16 +129,40 @@ impl SimCpu {
     }
 }
 
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, PAGE_SIZE).expect("memory is not that large")
+/// Zeroed pages, which the host provides when they are touched.
+#[derive(Debug)]
+pub(super) struct HostMemory {
+    block: *mut u8,
+    layout: Layout,
 }
 
-/// Allocates zeroed pages of the host, which it provides when they are touched.
-fn host_memory(bytes: usize) -> *mut u8 {
-    // SAFETY: The layout has a size.
-    let memory = unsafe { alloc_zeroed(layout(bytes)) };
-    assert!(!memory.is_null(), "the host has no memory for the machine");
-    memory
+impl HostMemory {
+    fn new(bytes: usize) -> Self {
+        // Asked for more than a word's alignment, the allocator of the standard
+        // library would touch all of it to zero it: so a page more, and the pages
+        // within.
+        let layout = Layout::from_size_align(bytes + PAGE_SIZE, size_of::<usize>());
+        let layout = layout.expect("memory is not that large");
+        // SAFETY: The layout has a size.
+        let block = unsafe { alloc_zeroed(layout) };
+        assert!(!block.is_null(), "the host has no memory for the machine");
+        Self { block, layout }
+    }
+
+    /// Returns the first page.
+    fn start(&self) -> *mut u8 {
+        self.block.wrapping_add(self.block.align_offset(PAGE_SIZE))
+    }
+
+    /// Gives the memory back.
+    ///
+    /// # Safety
+    ///
+    /// It is used no more, and given back once.
+    unsafe fn free(&self) {
+        // SAFETY: It was allocated with this layout, and is freed once.
+        unsafe { dealloc(self.block, self.layout) };
+    }
 }
 
 impl Default for Machine {
@@ -151,13 +175,14 @@ impl Machine {
     /// Makes a machine and starts the nucleus on it.
     pub fn new(config: Config) -> Self {
         assert!(config.ram >= 4 << 20 && config.ram.is_multiple_of(PAGE_SIZE));
-        let ram = host_memory(config.ram);
-        let slots = host_memory(config.ram / PAGE_SIZE * SLOT_SIZE);
+        let ram = HostMemory::new(config.ram);
+        let slots = HostMemory::new(config.ram / PAGE_SIZE * SLOT_SIZE);
+        let (ram_start, slots_start) = (ram.start() as usize, slots.start() as usize);
         let make_cpu = |index| SimCpu {
             id: CpuId::new(index),
             machine: Cell::new(core::ptr::null()),
-            ram: ram as usize,
-            slots: slots as usize,
+            ram: ram_start,
+            slots: slots_start,
             is_checked: config.checked,
             memory: CpuMemory::new(),
             root: AtomicUsize::new(0),
@@ -298,13 +323,11 @@ impl Drop for Machine {
             return;
         }
         self.check_end();
-        // SAFETY: From `host_memory`, with this size. All frames came back, and
-        // nothing but the kernel's table, which is dropped with its machine
-        // state by never being used again, is in the memory.
-        unsafe { dealloc(self.state.ram, layout(self.state.max_paddr)) };
-        let slots = self.state.max_paddr / PAGE_SIZE * SLOT_SIZE;
+        // SAFETY: All frames came back, and nothing but the kernel's table, which is
+        // dropped with its machine state by never being used again, is in the memory.
+        unsafe { self.state.ram.free() };
         // SAFETY: As above; handles, which look at slots, are gone.
-        unsafe { dealloc(self.state.slots, layout(slots)) };
+        unsafe { self.state.slots.free() };
     }
 }
 
