@@ -209,6 +209,33 @@ fn choice_l10_bits_that_the_hardware_sets_meanwhile_are_kept() {
 }
 
 #[test]
+fn parts_of_a_huge_page_have_the_bits_that_the_hardware_sets_while_it_is_split() {
+    // peer_038: the entry is no more what it was when it was looked at.
+    machine(1).on(0, || {
+        let (table, frames, guard) = (user_table(), huge_frames(), disable_preempt());
+        map(&table, BASE, huge(&frames, PageFlags::RW));
+        let mut cursor = open(&table, &guard, BASE..BASE + M2);
+        let (node, index) = (cursor.node(), cursor.index());
+        assert_eq!(cursor.level(), 2);
+        let seen = node.read(index);
+        let marked = PageProperty {
+            flags: seen.prop(2).flags | PageFlags::ACCESSED | PageFlags::DIRTY,
+            ..seen.prop(2)
+        };
+        node.replace(index, PageTableEntry::new_page(seen.paddr(2), 2, marked));
+        cursor.split(index, seen).expect("enough memory");
+        drop(cursor);
+        let pages = pages(&table, BASE..BASE + M2);
+        assert_eq!(pages.len(), 512);
+        for (part, (va, paddr, prop)) in pages.into_iter().enumerate() {
+            let offset = part * PAGE_SIZE;
+            assert_eq!((va, paddr), (BASE + offset, frames.start_paddr() + offset));
+            assert_eq!(prop, marked);
+        }
+    });
+}
+
+#[test]
 fn claim_134_peer_041_locks_are_taken_downwards_and_released_in_reverse() {
     let machine = machine(1);
     machine.on(0, || {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::arch::memory;
 use crate::mm::frame::frame_counts;
+use crate::mm::page_table::Visited;
 use crate::prelude::ktest;
 
 #[ktest]
@@ -271,4 +272,29 @@ fn claim_111_kernel_table_never_yields_a_table_of_the_root() {
     // SAFETY: Nothing is mapped in the range, as the result shows.
     let taken = unsafe { cursor.take_next(1 << 39) };
     assert!(matches!(taken, Ok(None)));
+}
+
+#[ktest]
+fn visit_shows_nodes_before_what_is_below_them_and_says_their_levels() {
+    let (table, frame) = (user_table(), frame());
+    let vas = [BASE, BASE + PAGE_SIZE, BASE + M2];
+    for va in vas {
+        map(&table, va, ram(&frame, PageFlags::R));
+    }
+    let mut seen = Vec::new();
+    table.visit(&mut |va, level, visited| seen.push((va, level, visited)));
+    let leaf = |va| {
+        let leaf = Visited::Leaf(frame.start_paddr(), prop(PageFlags::R));
+        (va, 1, leaf)
+    };
+    let expected = [
+        (0, 3, Visited::Node(1)),
+        (BASE, 2, Visited::Node(2)),
+        (BASE, 1, Visited::Node(2)),
+        leaf(vas[0]),
+        leaf(vas[1]),
+        (BASE + M2, 1, Visited::Node(1)),
+        leaf(vas[2]),
+    ];
+    assert_eq!(seen, expected);
 }
