@@ -236,6 +236,30 @@ fn parts_of_a_huge_page_have_the_bits_that_the_hardware_sets_while_it_is_split()
 }
 
 #[test]
+fn cursor_locks_all_nodes_that_its_range_reaches_and_no_others() {
+    let machine = machine(1);
+    // Both halves of the root's entries, and of those of a node of level 3.
+    for base in [BASE, BASE + G1, BASE + (1 << 39), BASE + (3 << 39) + 5 * G1] {
+        machine.on(0, || {
+            let (table, guard, frame) = (user_table(), disable_preempt(), frame());
+            for part in 0..6 {
+                map(&table, base + part * M2, ram(&frame, PageFlags::R));
+                map(&table, base + G1 + part * M2, ram(&frame, PageFlags::R));
+            }
+            machine.take_locks();
+            let range = base + 2 * M2 + PAGE_SIZE..base + G1 + 3 * M2 - PAGE_SIZE;
+            drop(open(&table, &guard, range));
+            let locks = machine.take_locks().into_iter();
+            let mut nodes: std::vec::Vec<_> = locks.filter(|lock| lock.1).collect();
+            nodes.sort_unstable();
+            nodes.dedup();
+            // The covering node, two below it, and four and three below those.
+            assert_eq!(nodes.len(), 1 + 2 + 4 + 3);
+        });
+    }
+}
+
+#[test]
 fn claim_134_peer_041_locks_are_taken_downwards_and_released_in_reverse() {
     let machine = machine(1);
     machine.on(0, || {
