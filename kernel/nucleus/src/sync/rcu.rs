@@ -237,3 +237,6 @@ pub(crate) fn poll() {
         drop((batch.frames, batch.segments));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -290,6 +290,7 @@ fn claim_43_frame_becomes_unique_only_with_one_reference() {
     drop(clone);
     let unique = UniqueFrame::try_from(frame).expect("there is one");
     assert_eq!(slot(unique.start_paddr()).reference_count(), 0);
+    assert_eq!(unique.size(), PAGE_SIZE);
 }
 
 #[ktest]

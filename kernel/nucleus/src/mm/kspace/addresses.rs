@@ -218,3 +218,6 @@ impl Quarantine {
         Some(core::mem::replace(&mut self.ranges[self.len], 0..0))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -236,3 +236,6 @@ impl Tree {
 
 /// The root's entry for the metadata.
 const META_ROOT_INDEX: usize = pte_index::<PagingConsts>(META_BASE, NR_LEVELS);
+
+#[cfg(test)]
+mod tests;

@@ -411,7 +411,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     /// Splits the current leaf into a table of leaves of the next level, each
     /// with its part of the address and the same property, and descends into it.
     #[cold]
-    fn split(&mut self, index: usize, leaf: C::E) -> Result<(), PageTableError> {
+    pub(super) fn split(&mut self, index: usize, leaf: C::E) -> Result<(), PageTableError> {
         let level = self.0.level();
         let child = Node::alloc_locked(level - 1).map_err(|_| PageTableError::NoMemory)?;
         let (paddr, size) = (leaf.paddr(level), page_size::<C::C>(level - 1));

@@ -39,6 +39,17 @@ fn every_frame_is_accounted_for_at_any_moment() {
 }
 
 #[ktest]
+fn cache_that_is_empty_takes_half_of_what_it_holds_from_the_pool() {
+    drain_local_cache();
+    let pool = &memory::memory().buddy;
+    let before = pool.nr_free();
+    let frame = frame();
+    assert_eq!(before - pool.nr_free(), super::CACHE_SIZE / 2);
+    drop(frame);
+    assert_eq!(before - pool.nr_free(), super::CACHE_SIZE / 2);
+}
+
+#[ktest]
 fn frames_in_use_are_distinct() {
     let mut frames: Vec<_> = (0..500).map(|_| frame().into_raw()).collect();
     frames.sort_unstable();
@@ -205,6 +216,34 @@ mod host {
             memory::memory().pool.call_once(|| &LIAR);
             super::drain_local_cache();
             drop(FrameAllocOptions::new().alloc_frame());
+        });
+    }
+
+    /// The buddy system by another name.
+    struct Deputy;
+
+    impl FrameAllocator for Deputy {
+        fn alloc(&self, size: usize, align: usize) -> Option<Paddr> {
+            memory::memory().buddy.alloc(size, align)
+        }
+
+        fn dealloc(&self, start: Paddr, size: usize) {
+            memory::memory().buddy.dealloc(start, size);
+        }
+
+        fn nr_free(&self) -> usize {
+            memory::memory().buddy.nr_free()
+        }
+    }
+
+    #[test]
+    fn pool_of_somebody_else_is_not_asked_for_a_frame_by_its_address() {
+        Machine::default().on(0, || {
+            memory::memory().pool.call_once(|| &Deputy);
+            let paddr = Deputy.alloc(PAGE_SIZE, PAGE_SIZE).expect("enough memory");
+            // The pool has given the frame out, and is the one to know to whom.
+            let frame = Frame::from_unused(paddr, ()).expect("nobody uses it");
+            assert_eq!(frame.start_paddr(), paddr);
         });
     }
 

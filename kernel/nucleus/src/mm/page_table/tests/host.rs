@@ -209,6 +209,57 @@ fn choice_l10_bits_that_the_hardware_sets_meanwhile_are_kept() {
 }
 
 #[test]
+fn parts_of_a_huge_page_have_the_bits_that_the_hardware_sets_while_it_is_split() {
+    // peer_038: the entry is no more what it was when it was looked at.
+    machine(1).on(0, || {
+        let (table, frames, guard) = (user_table(), huge_frames(), disable_preempt());
+        map(&table, BASE, huge(&frames, PageFlags::RW));
+        let mut cursor = open(&table, &guard, BASE..BASE + M2);
+        let (node, index) = (cursor.node(), cursor.index());
+        assert_eq!(cursor.level(), 2);
+        let seen = node.read(index);
+        let marked = PageProperty {
+            flags: seen.prop(2).flags | PageFlags::ACCESSED | PageFlags::DIRTY,
+            ..seen.prop(2)
+        };
+        node.replace(index, PageTableEntry::new_page(seen.paddr(2), 2, marked));
+        cursor.split(index, seen).expect("enough memory");
+        drop(cursor);
+        let pages = pages(&table, BASE..BASE + M2);
+        assert_eq!(pages.len(), 512);
+        for (part, (va, paddr, prop)) in pages.into_iter().enumerate() {
+            let offset = part * PAGE_SIZE;
+            assert_eq!((va, paddr), (BASE + offset, frames.start_paddr() + offset));
+            assert_eq!(prop, marked);
+        }
+    });
+}
+
+#[test]
+fn cursor_locks_all_nodes_that_its_range_reaches_and_no_others() {
+    let machine = machine(1);
+    // Both halves of the root's entries, and of those of a node of level 3.
+    for base in [BASE, BASE + G1, BASE + (1 << 39), BASE + (3 << 39) + 5 * G1] {
+        machine.on(0, || {
+            let (table, guard, frame) = (user_table(), disable_preempt(), frame());
+            for part in 0..6 {
+                map(&table, base + part * M2, ram(&frame, PageFlags::R));
+                map(&table, base + G1 + part * M2, ram(&frame, PageFlags::R));
+            }
+            machine.take_locks();
+            let range = base + 2 * M2 + PAGE_SIZE..base + G1 + 3 * M2 - PAGE_SIZE;
+            drop(open(&table, &guard, range));
+            let locks = machine.take_locks().into_iter();
+            let mut nodes: std::vec::Vec<_> = locks.filter(|lock| lock.1).collect();
+            nodes.sort_unstable();
+            nodes.dedup();
+            // The covering node, two below it, and four and three below those.
+            assert_eq!(nodes.len(), 1 + 2 + 4 + 3);
+        });
+    }
+}
+
+#[test]
 fn claim_134_peer_041_locks_are_taken_downwards_and_released_in_reverse() {
     let machine = machine(1);
     machine.on(0, || {

@@ -299,7 +299,6 @@ fn compare(table: &PageTable<TinyPtConfig>, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn claims_101_to_106_121_any_operations_leave_what_the_model_says(scenario in scenario()) {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::arch::memory;
 use crate::mm::frame::frame_counts;
+use crate::mm::page_table::Visited;
 use crate::prelude::ktest;
 
 #[ktest]
@@ -271,4 +272,42 @@ fn claim_111_kernel_table_never_yields_a_table_of_the_root() {
     // SAFETY: Nothing is mapped in the range, as the result shows.
     let taken = unsafe { cursor.take_next(1 << 39) };
     assert!(matches!(taken, Ok(None)));
+}
+
+#[ktest]
+fn visit_shows_nodes_before_what_is_below_them_and_says_their_levels() {
+    let (table, frame) = (user_table(), frame());
+    let vas = [BASE, BASE + PAGE_SIZE, BASE + M2];
+    for va in vas {
+        map(&table, va, ram(&frame, PageFlags::R));
+    }
+    let mut seen = Vec::new();
+    table.visit(&mut |va, level, visited| seen.push((va, level, visited)));
+    let leaf = |va| {
+        let leaf = Visited::Leaf(frame.start_paddr(), prop(PageFlags::R));
+        (va, 1, leaf)
+    };
+    let expected = [
+        (0, 3, Visited::Node(1)),
+        (BASE, 2, Visited::Node(2)),
+        (BASE, 1, Visited::Node(2)),
+        leaf(vas[0]),
+        leaf(vas[1]),
+        (BASE + M2, 1, Visited::Node(1)),
+        leaf(vas[2]),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[ktest]
+fn root_that_dies_leaves_nothing_of_the_kernels_half() {
+    // The frame is taken for all zeros, by whoever gets it next.
+    let table = user_table();
+    let words = memory::paddr_to_vaddr(table.root_paddr()) as *const usize;
+    // SAFETY: The word is of a frame that has a table, or that nobody has taken since.
+    let word = |index| unsafe { words.wrapping_add(index).read_volatile() };
+    let present = || (0..512).filter(|index| word(*index) != 0).count();
+    assert_eq!(present(), 256);
+    drop(table);
+    assert_eq!(present(), 0);
 }

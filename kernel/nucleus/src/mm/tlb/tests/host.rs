@@ -413,3 +413,26 @@ fn claim_151_after_all_flushes_no_processor_believes_what_is_not_so() {
     }
     machine.on(0, || drop(space));
 }
+
+#[test]
+fn room_for_an_unusual_number_of_frames_is_given_back() {
+    machine(1).on(0, || {
+        let (users, guard, frame) = (users(0..1), disable_preempt(), frame());
+        let room = || {
+            let buffers = &crate::arch::cpu::local().flush_buffers;
+            // SAFETY: Nobody has the buffer while there is no flusher.
+            let buffer = unsafe { &*buffers.buffer.get() };
+            (buffer.frames.capacity(), buffer.segments.capacity())
+        };
+        let usual = room();
+        assert!(usual.0 > 0 && usual.1 == 0);
+        for count in [1, usual.0, 3 * usual.0] {
+            let flusher = TlbFlusher::new(&users, &guard);
+            for _ in 0..count {
+                flusher.issue_tlb_flush_with(TlbFlushOp::Address(VA), frame.clone().into());
+            }
+            drop(flusher);
+            assert_eq!(room(), usual);
+        }
+    });
+}
