@@ -159,16 +159,16 @@ fn choice_l19_cursors_of_the_kernels_table_hold_interrupts_off() {
 #[test]
 fn stack_is_as_large_as_asked_between_two_guards() {
     machine(1).on(0, || {
-        let stack = KernelStack::new(4 * PAGE_SIZE).expect("enough memory");
-        let (bottom, top) = (stack.bottom(), stack.top());
-        assert_eq!(top - bottom, 4 * PAGE_SIZE);
-        for (va, expected) in [
-            (bottom, true),
-            (top - 8, true),
-            (bottom - 8, false),
-            (top, false),
-        ] {
-            assert_eq!(uaccess::read_kernel_word(va).is_some(), expected, "{va:#x}");
+        for size in [4 * PAGE_SIZE, KernelStack::DEFAULT_SIZE] {
+            let stack = KernelStack::new(size).expect("enough memory");
+            let (bottom, top) = (stack.bottom(), stack.top());
+            assert_eq!(top - bottom, size);
+            for va in [bottom, top - 8] {
+                assert!(uaccess::read_kernel_word(va).is_some(), "{va:#x}");
+            }
+            for va in [bottom - 8, top] {
+                assert!(uaccess::read_kernel_word(va).is_none(), "{va:#x}");
+            }
         }
     });
 }

@@ -1,9 +1,9 @@
 //! Huge pages: mapping them, splitting them, replacing them.
 
 use super::{
-    BASE, Frame, G1, M2, MappedItem, PAGE_SIZE, PageFlags, PageTable, PageTableFrag, USegment,
-    UserPtConfig, Vec, disable_preempt, frame, huge, huge_frames, map, map_at, open, pages, prop,
-    protect, ram, take, user_table,
+    BASE, Frame, G1, M2, MappedItem, PAGE_SIZE, PageFlags, PageProperty, PageTable, PageTableFrag,
+    USegment, UserPtConfig, Vec, disable_preempt, frame, huge, huge_frames, map, map_at, open,
+    pages, prop, protect, ram, take, user_table,
 };
 use crate::prelude::ktest;
 
@@ -319,4 +319,46 @@ fn peer_038_change_after_a_split_is_one_of_the_part() {
     expected[6].2 = prop(PageFlags::R);
     expected.push((BASE + M2, small.start_paddr(), prop(PageFlags::RW)));
     assert_eq!(pages(&table, BASE..BASE + 2 * M2), expected);
+}
+
+#[ktest]
+fn protecting_all_changes_each_page_of_the_window_and_none_around_it() {
+    let (table, guard, frames) = (user_table(), disable_preempt(), huge_frames());
+    let small: Vec<_> = (0..5).map(|_| frame()).collect();
+    let flags = [
+        PageFlags::R,
+        PageFlags::RW,
+        PageFlags::RW,
+        PageFlags::RX,
+        PageFlags::RW,
+    ];
+    for (page, (frame, flags)) in small.iter().zip(flags).enumerate() {
+        map(&table, BASE + 2 * page * PAGE_SIZE, ram(frame, flags));
+    }
+    map(&table, BASE + M2, huge(&frames, PageFlags::RW));
+    let before = pages(&table, BASE..BASE + 3 * M2);
+    let window = BASE + 2 * PAGE_SIZE..BASE + M2 + 3 * PAGE_SIZE;
+    for range in [window.clone(), BASE..BASE + M2] {
+        let mut cursor = open(&table, &guard, BASE..BASE + 3 * M2);
+        cursor.jump(range.start).expect("in the range");
+        let change = |old: PageProperty| PageProperty {
+            flags: (old.flags - PageFlags::W) | PageFlags::DIRTY,
+            ..old
+        };
+        // SAFETY: No processor uses the table.
+        let count = unsafe { cursor.protect_all(range.len(), change) };
+        let inside = before.iter().filter(|page| range.contains(&page.0));
+        assert_eq!(count, Ok(inside.count()));
+        assert_eq!(cursor.virt_addr(), range.end);
+        drop(cursor);
+        let mut expected = before.clone();
+        let changed = window.start.min(range.start)..window.end;
+        for page in &mut expected {
+            if changed.contains(&page.0) {
+                page.2 = change(page.2);
+            }
+        }
+        assert!(pages(&table, BASE..BASE + 3 * M2) == expected);
+    }
+    table.validate();
 }
