@@ -22,6 +22,7 @@
 mod arch;
 mod cpu;
 mod flushes;
+mod irq;
 mod locks;
 mod mm;
 #[path = "../../../nucleus/src/planted.rs"]

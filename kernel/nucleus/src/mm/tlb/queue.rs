@@ -1,6 +1,7 @@
 //! What others ask a processor to flush.
 
 use super::ops::Ops;
+use crate::irq;
 use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +54,9 @@ impl FlushQueue {
     /// Does what was asked for; on the processor whose queue it is, from the
     /// interrupt's handler or while it waits for others.
     fn serve(&self) {
+        // Off until the answer: a handler in between would find nothing queued, and
+        // answer for what is not flushed yet.
+        let _irq_off = irq::disable_local();
         let (ops, number) = {
             let mut queue = self.ops.lock();
             let ops = *queue;
