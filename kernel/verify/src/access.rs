@@ -5,7 +5,6 @@
 //! holes and their own traces. After each operation the two agree on what was
 //! transferred, where both sides stand, and every byte of every frame.
 
-use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use model::access::{self, Memory, NotThere, Page, Progress, View};
@@ -16,12 +15,11 @@ use nucleus::mm::{
     VmReader, VmSpace, VmWriter,
 };
 use proptest::prelude::*;
-use proptest::test_runner::{TestCaseError, TestError};
 
 use crate::Effort;
-use crate::random::runner;
-use crate::report::{Row, grouped};
+use crate::report::Row;
 use crate::script::Bench;
+use crate::search::Scripts;
 
 const PAGES: usize = 4;
 const FRAMES: usize = 2;
@@ -308,27 +306,25 @@ impl World {
 /// # Errors
 ///
 /// The shortest script found on which the two disagree, and how.
-pub fn search(cases: u32, seed: u8) -> Result<u64, String> {
-    let operations = Cell::new(0);
-    let bench = RefCell::new(Bench::default());
-    let scripts = (layout(), proptest::collection::vec(op(), 1..20));
-    let result = runner(cases, seed).run(&scripts, |(layout, ops)| {
-        operations.set(operations.get() + ops.len() as u64);
-        let script = || {
-            let mut world = World::new(&layout);
-            ops.iter()
-                .try_for_each(|op| world.apply(op).map_err(|text| format!("{op:x?}: {text}")))?;
-            VmSpace::deactivate_current();
-            Ok(())
-        };
-        let result = bench.borrow_mut().run(script);
-        result.map_err(TestCaseError::fail)
-    });
-    match result {
-        Ok(()) => bench.into_inner().end().map(|()| operations.get()),
-        Err(TestError::Fail(reason, script)) => Err(format!("{reason}\n{script:x?}")),
-        Err(TestError::Abort(reason)) => Err(format!("given up: {reason}")),
-    }
+pub fn search(scripts: Scripts) -> Result<u64, String> {
+    let strategy = (layout(), proptest::collection::vec(op(), 1..20));
+    let print = |script: &(Layout, Vec<Op>)| format!("{script:x?}");
+    scripts.search(
+        &strategy,
+        Bench::default(),
+        print,
+        |bench, (layout, ops)| {
+            bench.run(|| {
+                let mut world = World::new(layout);
+                ops.iter().try_for_each(|op| {
+                    world.apply(op).map_err(|text| format!("{op:x?}: {text}"))
+                })?;
+                VmSpace::deactivate_current();
+                Ok(())
+            })?;
+            Ok(ops.len() as u64)
+        },
+    )
 }
 
 /// Runs random scripts.
@@ -338,16 +334,12 @@ pub fn run(effort: Effort) -> Vec<Row> {
         Effort::Short => 4_000,
         Effort::Deep => 400_000,
     };
-    let found = search(cases, 5);
-    let operations = found.as_ref().map_or(0, |count| *count);
-    vec![Row {
-        claim: "readers and writers transfer what the specification says",
-        checker: "random accesses",
-        cases: format!(
-            "{} scripts, {} operations",
-            grouped(u64::from(cases)),
-            grouped(operations)
-        ),
-        result: found.map(drop),
-    }]
+    let scripts = Scripts { cases, seed: 5 };
+    let found = search(scripts);
+    vec![scripts.row(
+        "readers and writers transfer what the specification says",
+        "random accesses",
+        "operations",
+        found,
+    )]
 }

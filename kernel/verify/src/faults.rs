@@ -5,18 +5,18 @@
 //! operation that fails says so, leaves the cursor where it was and every address
 //! translating as before, and loses no frame.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use model::{Intent, Op};
 use nucleus::cpu::disable_preempt;
 use nucleus::mm::{Frame, FrameAllocOptions};
-use proptest::test_runner::TestCaseError;
 
 use crate::Effort;
 use crate::pair::{Book, Done, Opened, Pair, is_change};
-use crate::random::{any_script, conclude, runner};
-use crate::report::{Row, grouped};
+use crate::random::any_script;
+use crate::report::Row;
 use crate::script::{Bench, ENTRIES, describe};
+use crate::search::Scripts;
 
 /// How many times at most memory may run out in one operation: an operation
 /// makes fewer nodes than that.
@@ -105,45 +105,39 @@ fn run_failing(script: &[Op], failures: &Cell<u64>) -> Result<(), (usize, String
 /// # Errors
 ///
 /// The shortest script found in which a failure does harm, and how.
-pub fn search(cases: u32, seed: u8) -> Result<u64, String> {
-    let failures = Cell::new(0);
-    let bench = RefCell::new(Bench::default());
-    let result = runner(cases, seed).run(&any_script(), |ops| {
-        let run =
-            || run_failing(&ops, &failures).map_err(|(step, text)| describe(&ops, step, &text));
-        let result = bench.borrow_mut().run(run);
-        result.map_err(TestCaseError::fail)
-    });
-    conclude(result, bench.into_inner()).map(|()| failures.get())
+pub fn search(scripts: Scripts) -> Result<u64, String> {
+    let print = |ops: &Vec<Op>| model::script::print(ops);
+    scripts.search(&any_script(), Bench::default(), print, |bench, ops| {
+        check(bench, ops)
+    })
 }
 
-/// Runs a script in which every allocation fails once.
+/// Runs a script in which every allocation fails once; says how many failed.
 ///
 /// # Errors
 ///
 /// What a failure did, with the operation.
-pub fn check(bench: &mut Bench, script: &[Op], failures: &Cell<u64>) -> Result<(), String> {
-    bench
-        .run(|| run_failing(script, failures).map_err(|(step, text)| describe(script, step, &text)))
+pub fn check(bench: &mut Bench, script: &[Op]) -> Result<u64, String> {
+    let failures = Cell::new(0);
+    bench.run(|| {
+        run_failing(script, &failures).map_err(|(step, text)| describe(script, step, &text))
+    })?;
+    Ok(failures.get())
 }
 
 /// Has memory run out everywhere.
 #[must_use]
 pub fn run(effort: Effort) -> Vec<Row> {
-    let scripts = match effort {
+    let cases = match effort {
         Effort::Short => 10_000,
         Effort::Deep => 1_000_000,
     };
-    let found = search(scripts, 2);
-    let failures = found.as_ref().map_or(0, |count| *count);
-    vec![Row {
-        claim: "memory that runs out is an error, and nothing has changed then",
-        checker: "each allocation fails",
-        cases: format!(
-            "{} scripts, {} failures",
-            grouped(u64::from(scripts)),
-            grouped(failures)
-        ),
-        result: found.map(drop),
-    }]
+    let scripts = Scripts { cases, seed: 2 };
+    let found = search(scripts);
+    vec![scripts.row(
+        "memory that runs out is an error, and nothing has changed then",
+        "each allocation fails",
+        "failures",
+        found,
+    )]
 }

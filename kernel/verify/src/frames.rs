@@ -5,19 +5,16 @@
 //! every frame of them is what the specification says: its state, the number of
 //! its references, its data, and whether the allocator counts it as free.
 
-use std::cell::{Cell, RefCell};
-
 use model::frame::{self, NotHad, State};
 use nucleus::impl_frame_meta_for;
 use nucleus::mm::frame::{AnyFrameMeta, GetFrameError, UniqueFrame, frame_counts};
 use nucleus::mm::{Frame, FrameAllocOptions, PAGE_SIZE, Segment};
 use proptest::prelude::*;
-use proptest::test_runner::{TestCaseError, TestError};
 
 use crate::Effort;
-use crate::random::runner;
-use crate::report::{Row, grouped};
+use crate::report::Row;
 use crate::script::Bench;
+use crate::search::Scripts;
 
 /// Frames that scripts are about.
 const FRAMES: usize = 3;
@@ -328,25 +325,17 @@ impl World {
 /// # Errors
 ///
 /// The shortest script found on which the two disagree, and how.
-pub fn search(cases: u32, seed: u8) -> Result<u64, String> {
-    let operations = Cell::new(0);
-    let bench = RefCell::new(Bench::default());
-    let scripts = proptest::collection::vec(op(), 1..40);
-    let result = runner(cases, seed).run(&scripts, |ops| {
-        operations.set(operations.get() + ops.len() as u64);
-        let script = || {
+pub fn search(scripts: Scripts) -> Result<u64, String> {
+    let strategy = proptest::collection::vec(op(), 1..40);
+    let print = |ops: &Vec<Op>| format!("{ops:?}");
+    scripts.search(&strategy, Bench::default(), print, |bench, ops| {
+        bench.run(|| {
             let mut world = World::new();
             ops.iter()
                 .try_for_each(|op| world.apply(op).map_err(|text| format!("{op:?}: {text}")))
-        };
-        let result = bench.borrow_mut().run(script);
-        result.map_err(TestCaseError::fail)
-    });
-    match result {
-        Ok(()) => bench.into_inner().end().map(|()| operations.get()),
-        Err(TestError::Fail(reason, ops)) => Err(format!("{reason}\n{ops:?}")),
-        Err(TestError::Abort(reason)) => Err(format!("given up: {reason}")),
-    }
+        })?;
+        Ok(ops.len() as u64)
+    })
 }
 
 /// Runs random scripts.
@@ -356,16 +345,12 @@ pub fn run(effort: Effort) -> Vec<Row> {
         Effort::Short => 20_000,
         Effort::Deep => 2_000_000,
     };
-    let found = search(cases, 3);
-    let operations = found.as_ref().map_or(0, |count| *count);
-    vec![Row {
-        claim: "frames live and die as the specification says",
-        checker: "random handles",
-        cases: format!(
-            "{} scripts, {} operations",
-            grouped(u64::from(cases)),
-            grouped(operations)
-        ),
-        result: found.map(drop),
-    }]
+    let scripts = Scripts { cases, seed: 3 };
+    let found = search(scripts);
+    vec![scripts.row(
+        "frames live and die as the specification says",
+        "random handles",
+        "operations",
+        found,
+    )]
 }

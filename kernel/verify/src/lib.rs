@@ -9,6 +9,7 @@
 //! * [`spaces`]: address spaces and TLBs, on several processors.
 //! * [`access`]: readers and writers of user memory.
 //! * [`planted`]: bugs on purpose, each of which a checker has to find.
+//! * [`search`]: searching random scripts for one that shows a bug.
 //! * [`script`]: running scripts, and those that are kept.
 //! * [`report`]: the lines in which they say what they found.
 
@@ -24,6 +25,7 @@ pub mod planted;
 pub mod random;
 pub mod report;
 pub mod script;
+pub mod search;
 pub mod spaces;
 
 /// How much to do.

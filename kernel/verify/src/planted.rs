@@ -3,13 +3,18 @@
 use nucleus::planted::{Bug, plant};
 
 use crate::report::Row;
+use crate::search::Scripts;
 use crate::{Effort, access, exhaustive, faults, frames, random, spaces};
 
 /// A checker, as far as it says what is wrong.
 type Search = fn() -> Result<(), String>;
 
 fn random_scripts() -> Result<(), String> {
-    random::search(20_000, 1).map(drop)
+    random::search(Scripts {
+        cases: 20_000,
+        seed: 1,
+    })
+    .map(drop)
 }
 
 fn all_states() -> Result<(), String> {
@@ -17,19 +22,35 @@ fn all_states() -> Result<(), String> {
 }
 
 fn failing_allocations() -> Result<(), String> {
-    faults::search(2_000, 2).map(drop)
+    faults::search(Scripts {
+        cases: 2_000,
+        seed: 2,
+    })
+    .map(drop)
 }
 
 fn random_handles() -> Result<(), String> {
-    frames::search(20_000, 3).map(drop)
+    frames::search(Scripts {
+        cases: 20_000,
+        seed: 3,
+    })
+    .map(drop)
 }
 
 fn three_processors() -> Result<(), String> {
-    spaces::search(10_000, 4).map(drop)
+    spaces::search(Scripts {
+        cases: 10_000,
+        seed: 4,
+    })
+    .map(drop)
 }
 
 fn random_accesses() -> Result<(), String> {
-    access::search(4_000, 5).map(drop)
+    access::search(Scripts {
+        cases: 4_000,
+        seed: 5,
+    })
+    .map(drop)
 }
 
 const PLANTED: &[(&str, Bug, &str, Search)] = &[

@@ -4,17 +4,16 @@
 //! one that is about as short as can be, and printed, to be kept
 //! ([`KEPT`](crate::script::KEPT)).
 
-use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 use model::{Intent, Op};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::Effort;
 use crate::pair::NR_PROPERTIES;
-use crate::report::{Row, grouped};
+use crate::report::Row;
 use crate::script::{Bench, ENTRIES};
+use crate::search::Scripts;
 
 /// Pages of the tables that scripts are about.
 const PAGES: usize = ENTRIES.pow(3);
@@ -68,47 +67,16 @@ pub fn any_script() -> impl Strategy<Value = Vec<Op>> {
     })
 }
 
-/// Returns a source of scripts that is the same each time.
-#[must_use]
-pub fn runner(cases: u32, seed: u8) -> TestRunner {
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..Config::default()
-    };
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
-    TestRunner::new_with_rng(config, rng)
-}
-
 /// Runs so many random scripts; says how many operations they had.
 ///
 /// # Errors
 ///
 /// The shortest script found on which the two disagree, and how.
-pub fn search(cases: u32, seed: u8) -> Result<u64, String> {
-    let operations = Cell::new(0);
-    let bench = RefCell::new(Bench::default());
-    let result = runner(cases, seed).run(&any_script(), |ops| {
-        operations.set(operations.get() + ops.len() as u64);
-        bench.borrow_mut().check(&ops).map_err(TestCaseError::fail)
-    });
-    conclude(result, bench.into_inner()).map(|()| operations.get())
-}
-
-/// Says what a search has found.
-///
-/// # Errors
-///
-/// The shortest script found, and what is wrong with it.
-pub fn conclude(result: Result<(), TestError<Vec<Op>>>, bench: Bench) -> Result<(), String> {
-    match result {
-        Ok(()) => bench.end(),
-        Err(TestError::Fail(reason, ops)) => {
-            Err(format!("{reason}\n{}", model::script::print(&ops)))
-        }
-        Err(TestError::Abort(reason)) => Err(format!("given up: {reason}")),
-    }
+pub fn search(scripts: Scripts) -> Result<u64, String> {
+    let print = |ops: &Vec<Op>| model::script::print(ops);
+    scripts.search(&any_script(), Bench::default(), print, |bench, ops| {
+        bench.check(ops).map(|()| ops.len() as u64)
+    })
 }
 
 /// Runs random scripts.
@@ -118,16 +86,12 @@ pub fn run(effort: Effort) -> Vec<Row> {
         Effort::Short => 20_000,
         Effort::Deep => 2_000_000,
     };
-    let found = search(cases, 1);
-    let operations = found.as_ref().map_or(0, |count| *count);
-    vec![Row {
-        claim: "page tables and cursors do what the specification says",
-        checker: "random scripts",
-        cases: format!(
-            "{} scripts, {} operations",
-            grouped(u64::from(cases)),
-            grouped(operations)
-        ),
-        result: found.map(drop),
-    }]
+    let scripts = Scripts { cases, seed: 1 };
+    let found = search(scripts);
+    vec![scripts.row(
+        "page tables and cursors do what the specification says",
+        "random scripts",
+        "operations",
+        found,
+    )]
 }

@@ -1,7 +1,5 @@
 //! Running scripts on simulated machines, and the scripts that are kept.
 
-use std::cell::Cell;
-
 use model::Op;
 use nucleus::arch::sim::{Config, Machine};
 use nucleus::mm::frame::frame_counts;
@@ -29,12 +27,12 @@ pub const KEPT: &[(&str, &str)] = &[
 #[must_use]
 pub fn run(_effort: Effort) -> Vec<Row> {
     let replay = |(name, text): &(&str, &str)| {
-        let (ops, failures) = (model::script::parse(text)?, Cell::new(0));
+        let ops = model::script::parse(text)?;
         let mut bench = Bench::default();
         bench
             .check(&ops)
-            .and_then(|()| faults::check(&mut bench, &ops, &failures))
-            .and_then(|()| bench.end())
+            .and_then(|()| faults::check(&mut bench, &ops))
+            .and_then(|_| bench.end())
             .map_err(|text| format!("{name}: {text}"))
     };
     vec![Row {

@@ -8,7 +8,6 @@
 //! never anything else. That no frame is freed while a processor can reach it is
 //! the simulated machine's own check.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -27,12 +26,11 @@ use nucleus::mm::{
 };
 use nucleus::{Error, Result as NucleusResult};
 use proptest::prelude::*;
-use proptest::test_runner::{TestCaseError, TestError};
 
 use crate::Effort;
-use crate::random::runner;
-use crate::report::{Row, grouped};
+use crate::report::Row;
 use crate::script::Bench;
+use crate::search::Scripts;
 
 const CPUS: usize = 3;
 const SPACES: usize = 2;
@@ -410,32 +408,25 @@ impl<'a> World<'a> {
 /// # Errors
 ///
 /// The shortest script found on which the two disagree, and how.
-pub fn search(cases: u32, seed: u8) -> Result<u64, String> {
-    let operations = Cell::new(0);
-    let bench = RefCell::new(Bench::of(Config {
+pub fn search(scripts: Scripts) -> Result<u64, String> {
+    let bench = Bench::of(Config {
         ram: 4 << 20,
         cpus: CPUS,
         checked: true,
-    }));
-    let scripts = proptest::collection::vec(op(), 1..60);
-    let result = runner(cases, seed).run(&scripts, |ops| {
-        operations.set(operations.get() + ops.len() as u64);
-        let script = |machine: &Machine| {
+    });
+    let strategy = proptest::collection::vec(op(), 1..60);
+    let print = |ops: &Vec<Op>| format!("{ops:?}");
+    scripts.search(&strategy, bench, print, |bench, ops| {
+        bench.run_outside(|machine| {
             // Of no use where something is wrong: its parts belong to processors.
             let mut world = ManuallyDrop::new(World::new(machine));
             ops.iter()
                 .try_for_each(|op| world.apply(op).map_err(|text| format!("{op:?}: {text}")))?;
             ManuallyDrop::into_inner(world).end();
             Ok(())
-        };
-        let result = bench.borrow_mut().run_outside(script);
-        result.map_err(TestCaseError::fail)
-    });
-    match result {
-        Ok(()) => bench.into_inner().end().map(|()| operations.get()),
-        Err(TestError::Fail(reason, ops)) => Err(format!("{reason}\n{ops:?}")),
-        Err(TestError::Abort(reason)) => Err(format!("given up: {reason}")),
-    }
+        })?;
+        Ok(ops.len() as u64)
+    })
 }
 
 /// Runs random scripts.
@@ -445,16 +436,12 @@ pub fn run(effort: Effort) -> Vec<Row> {
         Effort::Short => 10_000,
         Effort::Deep => 1_000_000,
     };
-    let found = search(cases, 4);
-    let operations = found.as_ref().map_or(0, |count| *count);
-    vec![Row {
-        claim: "no processor uses a translation that it was told to flush",
-        checker: "random scripts, 3 processors",
-        cases: format!(
-            "{} scripts, {} operations",
-            grouped(u64::from(cases)),
-            grouped(operations)
-        ),
-        result: found.map(drop),
-    }]
+    let scripts = Scripts { cases, seed: 4 };
+    let found = search(scripts);
+    vec![scripts.row(
+        "no processor uses a translation that it was told to flush",
+        "random scripts, 3 processors",
+        "operations",
+        found,
+    )]
 }
