@@ -21,6 +21,8 @@ mod loader;
 #[cfg(target_os = "none")]
 pub(crate) mod metadata;
 #[cfg(target_os = "none")]
+pub(crate) mod platform;
+#[cfg(target_os = "none")]
 mod start;
 
 #[cfg(ktest)]

@@ -10,16 +10,15 @@ use super::cmdline::CommandLine;
 use super::early_alloc::EarlyAllocator;
 use super::memory_map::{MemoryMap, RegionKind};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata};
-use crate::arch::x86_64::gdt::{self, Ist};
 use crate::arch::x86_64::{
-    context, features, idt, irq, local, mmu, pic, serial, timer, user_entry,
+    context, features, gdt, idt, irq, local, mmu, pic, serial, smp, timer, trampoline, user_entry,
 };
 use crate::arch::{cpu, memory};
 use crate::console::framebuffer::Framebuffer;
 use crate::console::marks::Stage;
 use crate::console::{self, FramebufferInfo};
 use crate::mm::frame::{allocator, frame_counts};
-use crate::mm::kspace::{self, BootSpace, Extras, KernelStack};
+use crate::mm::kspace::{self, BootSpace, Extras};
 use crate::mm::{PAGE_SIZE, Vaddr, heap};
 use crate::sync::SpinLock;
 use crate::{log as kernel_log, power};
@@ -98,6 +97,7 @@ fn start(info: &'static mut BootInfo) -> ! {
     let frames = framebuffer.as_ref().map(|f| f.frames.clone());
     let map = loader::memory_map(info, frames.as_ref());
     say_what_memory_there_is(&map);
+    trampoline::reserve(&map);
     console::mark(Stage::MemoryMap);
 
     let extras = Extras {
@@ -144,7 +144,7 @@ extern "C" fn go_on() -> ! {
     give_memory_to_the_allocator(&handover.map);
     heap::init().expect("the machine has too little memory for the heap");
     cpu::local().flush_buffers.init();
-    install_guarded_stacks();
+    gdt::install_guarded_stacks().expect("the machine has too little memory for its stacks");
     open_initramfs(handover.space.initramfs);
     console::mark(Stage::Memory);
 
@@ -153,6 +153,8 @@ extern "C" fn go_on() -> ! {
     user_entry::init();
     irq::enable();
     console::mark(Stage::Interrupts);
+    crate::arch::x86_64::apic::init_local();
+    smp::start_others();
 
     warn_of_unknown_options();
     if let Some(way) = command_line().crash {
@@ -282,17 +284,6 @@ fn give_memory_to_the_allocator(map: &MemoryMap) {
         counts.free as u64 * PAGE_SIZE as u64 / MIB,
         loader_bytes / 1024
     );
-}
-
-/// Replaces the early stacks of exceptions by ones with guard pages.
-fn install_guarded_stacks() {
-    for ist in Ist::ALL {
-        let stack = KernelStack::new(KernelStack::DEFAULT_SIZE);
-        let stack = stack.expect("the machine has too little memory for its stacks");
-        gdt::set_stack(ist, stack.top());
-        // In use for ever.
-        core::mem::forget(stack);
-    }
 }
 
 fn open_initramfs(range: Range<Vaddr>) {

@@ -63,6 +63,27 @@ pub(crate) fn has_avx() -> bool {
 pub(crate) fn init() {
     let features = detect();
     FEATURES.call_once(|| features);
+    let has_no_execute = bit(extended_edx(), 20);
+    assert!(has_no_execute, "the processor has no no-execute pages");
+    prepare_paging(features);
+}
+
+/// Sets this processor up as the boot processor is: all control registers, and
+/// the registers that paging uses. Returns whether it has what the boot processor
+/// has; if not, nothing is changed.
+pub(super) fn adopt() -> bool {
+    let needed = get();
+    let found = detect().named();
+    let mut both = needed.named().into_iter().zip(found);
+    if both.any(|((is_needed, _), (is_there, _))| is_needed && !is_there) {
+        return false;
+    }
+    prepare_paging(needed);
+    protect();
+    true
+}
+
+fn prepare_paging(features: Features) {
     // SAFETY: The loader's tables use the bit already, or do not set it.
     unsafe { Efer::update(|efer| efer.insert(EferFlags::NO_EXECUTE_ENABLE)) };
     if features.pat {
@@ -117,7 +138,6 @@ fn cr4(features: Features) -> Cr4Flags {
 fn detect() -> Features {
     use core::arch::x86_64::{__cpuid, __cpuid_count};
     let max_basic = __cpuid(0).eax;
-    let max_extended = __cpuid(0x8000_0000).eax;
     let basic = __cpuid(1);
     let (leaf_7_ebx, leaf_7_ecx) = if max_basic >= 7 {
         let structured = __cpuid_count(7, 0);
@@ -125,15 +145,7 @@ fn detect() -> Features {
     } else {
         (0, 0)
     };
-    let extended_edx = if max_extended >= 0x8000_0001 {
-        __cpuid(0x8000_0001).edx
-    } else {
-        0
-    };
-    assert!(
-        bit(extended_edx, 20),
-        "the processor has no no-execute pages"
-    );
+    let extended_edx = extended_edx();
     Features {
         huge_1g: bit(extended_edx, 26),
         global_pages: bit(basic.edx, 13),
@@ -146,13 +158,24 @@ fn detect() -> Features {
     }
 }
 
+/// Asks for the extended features, zero on a processor that has none.
+fn extended_edx() -> u32 {
+    use core::arch::x86_64::__cpuid;
+    if __cpuid(0x8000_0000).eax >= 0x8000_0001 {
+        __cpuid(0x8000_0001).edx
+    } else {
+        0
+    }
+}
+
 const fn bit(word: u32, index: u32) -> bool {
     word >> index & 1 == 1
 }
 
-impl fmt::Display for Features {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = [
+impl Features {
+    /// Returns the features with their names.
+    fn named(self) -> [(bool, &'static str); 9] {
+        [
             (true, "nx wp"),
             (self.smep, "smep"),
             (self.smap, "smap"),
@@ -162,9 +185,14 @@ impl fmt::Display for Features {
             (self.pat, "pat"),
             (self.rdrand, "rdrand"),
             (self.avx, "avx"),
-        ];
+        ]
+    }
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
-        for (_, name) in named.into_iter().filter(|(present, _)| *present) {
+        for (_, name) in self.named().into_iter().filter(|(present, _)| *present) {
             write!(f, "{}{name}", if first { "" } else { " " })?;
             first = false;
         }

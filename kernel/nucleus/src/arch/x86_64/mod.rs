@@ -6,7 +6,9 @@
 //! 4. [`mmu`]: control registers and TLB of paging.
 //! 5. [`pic`], [`timer`]: interrupts.
 //! 6. [`user_entry`]: ring 3.
+//! 7. [`smp`], [`trampoline`]: the other processors.
 
+pub(crate) mod apic;
 pub(crate) mod context;
 pub(crate) mod cpu;
 pub(crate) mod features;
@@ -21,7 +23,9 @@ pub(crate) mod pic;
 pub(crate) mod power;
 pub(crate) mod random;
 pub(crate) mod serial;
+pub(crate) mod smp;
 pub(crate) mod timer;
+pub(crate) mod trampoline;
 pub(crate) mod trap;
 pub(crate) mod trap_entry;
 pub(crate) mod trap_report;

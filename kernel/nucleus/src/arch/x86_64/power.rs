@@ -6,6 +6,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use x86_64::instructions::hlt;
 use x86_64::instructions::port::Port;
 
+use super::irq;
+
 /// Port of the debug-exit device, as `xtask` configures QEMU.
 const DEBUG_EXIT_PORT: u16 = 0xf4;
 
@@ -42,8 +44,9 @@ pub(crate) fn acpi_power_off() {
     }
 }
 
-/// Stops the processor for ever; interrupts are off.
+/// Stops the processor for ever.
 pub(crate) fn halt() -> ! {
+    irq::disable();
     loop {
         hlt();
     }
