@@ -31,6 +31,10 @@ pub(crate) mod vector {
     pub(crate) const MACHINE_CHECK: u8 = 18;
     /// The first of the sixteen vectors of the 8259 pair.
     pub(crate) const PIC_BASE: u8 = 32;
+    /// Errors that the local APIC notes.
+    pub(crate) const ERROR: u8 = 0xfe;
+    /// What the local APIC delivers when an interrupt went away meanwhile.
+    pub(crate) const SPURIOUS: u8 = 0xff;
 }
 
 static IDT: SpinLock<[Entry<()>; 256]> = SpinLock::new([const { Entry::missing() }; 256]);

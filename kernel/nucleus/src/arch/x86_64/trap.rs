@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::idt::vector;
 pub(crate) use super::idt::vector::PAGE_FAULT;
-use super::{features, irq, pic, timer, trap_report, uaccess};
+use super::{apic, features, irq, pic, timer, trap_report, uaccess};
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
 use crate::trap_decode::PageFaultCode;
@@ -116,6 +116,14 @@ pub(crate) fn handle_interrupt(vector: u64) -> bool {
             // Relaxed: a statistic that orders nothing.
             let count = NON_MASKABLE.fetch_add(1, Ordering::Relaxed) + 1;
             log::warn!("non-maskable interrupt, number {count}");
+            true
+        }
+        Ok(vector::ERROR) => {
+            apic::on_error();
+            true
+        }
+        Ok(vector::SPURIOUS) => {
+            apic::on_spurious();
             true
         }
         Ok(number) if let Some(line) = pic::line_of(number) => {
