@@ -196,7 +196,10 @@ mod tests {
     fn smp_all_processors_answer_a_call_of_all() {
         CALLED.store(0, Ordering::Relaxed);
         inter_processor_call_and_wait(&CpuSet::new_full(), note);
-        assert_eq!(CALLED.load(Ordering::Relaxed).count_ones() as usize, num_cpus());
+        assert_eq!(
+            CALLED.load(Ordering::Relaxed).count_ones() as usize,
+            num_cpus()
+        );
     }
 
     #[ktest]

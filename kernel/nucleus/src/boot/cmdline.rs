@@ -8,6 +8,8 @@
 //! | `log=off\|error\|warn\|info\|debug\|trace` | how much is logged; `info` unless given |
 //! | `debug-exit` | end QEMU through its debug-exit device at port 0xf4 |
 //! | `no-acpi` | do not read ACPI's tables |
+//! | `no-apic` | leave the local APICs alone: interrupts by the 8259 pair, and one processor |
+//! | `no-x2apic` | use the local APICs in their older mode, unless firmware left them in the newer one |
 //! | `ktest`, `ktest=FILTER` | run the in-kernel tests whose names contain FILTER |
 //! | `ktest.from=N` | start with the N-th of them, counted from 1 |
 //! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
@@ -43,6 +45,10 @@ pub struct CommandLine<'a> {
     pub debug_exit: bool,
     /// ACPI's tables are not to be read.
     pub no_acpi: bool,
+    /// The local APICs are to be left alone.
+    pub no_apic: bool,
+    /// The local APICs are to be used in their older mode.
+    pub no_x2apic: bool,
     /// The filter of the tests to run, if tests are to run.
     pub ktest: Option<&'a str>,
     /// The first of the selected tests to run, counted from 1.
@@ -63,6 +69,8 @@ impl<'a> CommandLine<'a> {
             log: LevelFilter::Info,
             debug_exit: false,
             no_acpi: false,
+            no_apic: false,
+            no_x2apic: false,
             ktest: None,
             ktest_from: 1,
             ktest_timeout_s: 20,
@@ -100,6 +108,8 @@ impl<'a> CommandLine<'a> {
             ("log", Some(value)) => set(&mut self.log, value.parse().ok()),
             ("debug-exit", None) => set(&mut self.debug_exit, Some(true)),
             ("no-acpi", None) => set(&mut self.no_acpi, Some(true)),
+            ("no-apic", None) => set(&mut self.no_apic, Some(true)),
+            ("no-x2apic", None) => set(&mut self.no_x2apic, Some(true)),
             ("ktest", filter) => set(&mut self.ktest, Some(Some(filter.unwrap_or("")))),
             ("ktest.from", Some(value)) => {
                 let number = value.parse().ok().filter(|number| *number > 0);

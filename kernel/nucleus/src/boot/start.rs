@@ -8,10 +8,13 @@ use spin::Once;
 
 use super::cmdline::CommandLine;
 use super::early_alloc::EarlyAllocator;
+use super::loader_map::LoaderMap;
 use super::memory_map::{MemoryMap, RegionKind};
+use super::platform::{self, Platform};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata};
 use crate::arch::x86_64::{
-    context, features, gdt, idt, irq, local, mmu, pic, serial, smp, timer, trampoline, user_entry,
+    apic, context, features, gdt, idt, irq, local, mmu, pic, serial, smp, timer, trampoline,
+    user_entry,
 };
 use crate::arch::{cpu, memory};
 use crate::console::framebuffer::Framebuffer;
@@ -19,7 +22,7 @@ use crate::console::marks::Stage;
 use crate::console::{self, FramebufferInfo};
 use crate::mm::frame::{allocator, frame_counts};
 use crate::mm::kspace::{self, BootSpace, Extras};
-use crate::mm::{PAGE_SIZE, Vaddr, heap};
+use crate::mm::{PAGE_SIZE, Paddr, Vaddr, heap};
 use crate::sync::SpinLock;
 use crate::{log as kernel_log, power};
 
@@ -31,6 +34,9 @@ static INITRAMFS: Once<&'static [u8]> = Once::new();
 /// Bytes of memory that the loader used and gave back.
 static RECLAIMED: Once<usize> = Once::new();
 static COMMAND_LINE: Once<CommandLine<'static>> = Once::new();
+
+/// The command line wants ACPI's tables left alone.
+static NO_ACPI: Once<bool> = Once::new();
 
 /// What the first half of start-up leaves for the second.
 struct Handover {
@@ -91,9 +97,7 @@ fn start(info: &'static mut BootInfo) -> ! {
     say_what_the_machine_is(has_serial, tsc_hz, framebuffer.as_ref().map(|f| f.info));
     console::mark(Stage::Traps);
 
-    if let Some(root) = loader::rsdp(info) {
-        acpi::find_power_off(root);
-    }
+    read_platform(loader::rsdp(info));
     let frames = framebuffer.as_ref().map(|f| f.frames.clone());
     let map = loader::memory_map(info, frames.as_ref());
     say_what_memory_there_is(&map);
@@ -148,12 +152,11 @@ extern "C" fn go_on() -> ! {
     open_initramfs(handover.space.initramfs);
     console::mark(Stage::Memory);
 
-    pic::init();
+    init_interrupts();
     timer::init_tick();
     user_entry::init();
     irq::enable();
     console::mark(Stage::Interrupts);
-    crate::arch::x86_64::apic::init_local();
     smp::start_others();
 
     warn_of_unknown_options();
@@ -174,8 +177,44 @@ fn apply_early_options(archive_range: Range<Vaddr>) {
     if line.debug_exit {
         power::use_debug_exit();
     }
-    if line.no_acpi {
-        acpi::disable();
+    NO_ACPI.call_once(|| line.no_acpi);
+}
+
+/// Reads ACPI's tables, if there are some and the command line wants it.
+fn read_platform(root: Option<Paddr>) {
+    let boot_apic = apic::initial_id();
+    let root = root.filter(|_| NO_ACPI.get() != Some(&true));
+    let platform = match root {
+        Some(root) => {
+            // SAFETY: The loader's tables are active, and the map is dropped here.
+            let memory = unsafe { LoaderMap::new() };
+            acpi::read_platform(&memory, root as u64, boot_apic)
+        }
+        None => {
+            log::info!("acpi: not read");
+            Platform::without_tables(boot_apic)
+        }
+    };
+    log::info!("{platform}");
+    platform::set(platform);
+}
+
+/// Finds the interrupt controllers and brings the boot processor's into a known
+/// state, with nothing but the 8259 pair's lines let through.
+fn init_interrupts() {
+    pic::init();
+    let line = command_line();
+    if line.no_apic || !apic::is_present() {
+        log::info!("apic: there is none, or the command line wants it left alone");
+        return;
+    }
+    match apic::init(!line.no_x2apic) {
+        Ok(()) => {
+            apic::init_local();
+            apic::connect_8259();
+            log::info!("apic: {}, this is id {}", apic::mode_name(), apic::id().0);
+        }
+        Err(error) => log::warn!("apic: cannot be used: {error:?}"),
     }
 }
 

@@ -124,7 +124,9 @@ mod tests {
     fn shared_values_of_all_processors_are_at_places_of_their_own() {
         let guard = disable_preempt();
         for cpu in CpuSet::new_full().iter() {
-            SHARED.get_on_cpu(cpu).store(cpu.as_usize(), Ordering::Relaxed);
+            SHARED
+                .get_on_cpu(cpu)
+                .store(cpu.as_usize(), Ordering::Relaxed);
         }
         let here = CpuId::current(&guard);
         assert_eq!(SHARED.get(&guard).load(Ordering::Relaxed), here.as_usize());

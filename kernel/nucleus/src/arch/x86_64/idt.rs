@@ -35,6 +35,10 @@ pub(crate) mod vector {
     pub(crate) const CALL: u8 = 0xf0;
     /// Another processor has something to flush.
     pub(crate) const FLUSH: u8 = 0xf2;
+    /// Errors that the local APIC notes.
+    pub(crate) const ERROR: u8 = 0xfe;
+    /// What the local APIC delivers when an interrupt went away meanwhile.
+    pub(crate) const SPURIOUS: u8 = 0xff;
 }
 
 static IDT: SpinLock<[Entry<()>; 256]> = SpinLock::new([const { Entry::missing() }; 256]);

@@ -17,9 +17,9 @@ use x86_64::structures::gdt::GlobalDescriptorTable;
 use x86_64::structures::tss::TaskStateSegment;
 
 use super::apic::ApicId;
-use crate::smp::CallQueue;
 use crate::cpu::{CpuId, MAX_CPUS};
 use crate::mm::state::CpuMemory;
+use crate::smp::CallQueue;
 
 /// The state of one processor. Only that processor touches it, but for the
 /// segment structures that the hardware reads, and for what is `Sync` of

@@ -4,7 +4,7 @@
 //! 2. [`local`], [`gdt`], [`idt`]: from here a fault is reported, not a reset.
 //! 3. [`features`]: the protections that the processor has are switched on.
 //! 4. [`mmu`]: control registers and TLB of paging.
-//! 5. [`pic`], [`timer`]: interrupts.
+//! 5. [`apic`], [`pic`], [`timer`]: interrupts.
 //! 6. [`user_entry`]: ring 3.
 //! 7. [`smp`], [`trampoline`]: the other processors.
 

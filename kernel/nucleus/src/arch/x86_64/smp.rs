@@ -30,10 +30,10 @@ use super::apic::{self, ApicId};
 use super::gdt::ExceptionStacks;
 use super::local::CpuLocal;
 use super::trampoline::Trampoline;
-use super::{features, gdt, idt, irq, local, mmu, power, timer, user_entry};
+use super::{features, gdt, idt, irq, local, mmu, power, user_entry};
 use crate::arch::cpu;
 use crate::boot::platform;
-use crate::cpu::{CpuId, MAX_CPUS};
+use crate::cpu::CpuId;
 use crate::error::Result;
 use crate::mm::kspace::{self, KernelStack};
 use crate::time::uptime;
@@ -105,9 +105,11 @@ enum Answer {
 ///
 /// With interrupts on, before anything runs that uses several processors.
 pub(crate) fn start_others() {
-    let found = platform::get().processors();
-    local::current().set_apic_id(apic::id());
-    if !apic::is_available() || found.len() < 2 {
+    let here = apic::id();
+    local::current().set_apic_id(here);
+    let platform = platform::get();
+    let others = || platform.processors().filter(|id| *id != here);
+    if !apic::is_available() || others().count() == 0 {
         log::info!("processors: 1");
         return;
     }
@@ -116,20 +118,12 @@ pub(crate) fn start_others() {
         log::warn!("processors: no memory below 1 MiB to start the others in");
         return;
     };
-    let here = apic::id();
     let mut spare = None;
-    let others = found.iter().filter(|it| it.apic_id != here && it.is_enabled);
-    for processor in others.clone() {
-        if local::nr_cpus() == MAX_CPUS {
-            break;
-        }
-        spare = start(&trampoline, processor.apic_id, spare);
+    for target in others() {
+        spare = start(&trampoline, target, spare);
     }
-    log::info!(
-        "processors: {} of {}",
-        local::nr_cpus(),
-        others.count() + 1
-    );
+    let nr_found = others().count() + 1 + platform.nr_processors_left_out();
+    log::info!("processors: {} of {nr_found}", local::nr_cpus());
 }
 
 /// Starts a processor; returns the record that was made for it, if it did not
@@ -142,7 +136,7 @@ fn start(
     let record = match spare.map_or_else(|| Record::new(CpuId::new(local::nr_cpus())), Ok) {
         Ok(record) => record,
         Err(error) => {
-            log::error!("processor {target}: not started: {error:?}");
+            log::error!("processor {}: not started: {error:?}", target.0);
             return None;
         }
     };
@@ -153,11 +147,11 @@ fn start(
             None
         }
         Answer::Silent => {
-            log::warn!("processor {target}: does not answer, and is left out");
+            log::warn!("processor {}: does not answer, and is left out", target.0);
             Some(record)
         }
         Answer::Lost(why) => {
-            log::error!("processor {target}: {why}, and is left out");
+            log::error!("processor {}: {why}, and is left out", target.0);
             None
         }
     }
@@ -220,7 +214,6 @@ extern "C" fn enter(record: &'static Record) -> ! {
         core::hint::spin_loop();
     }
     mmu::flush_all_including_global();
-    timer::init_local();
     irq::enable();
     loop {
         irq::wait_for_interrupt();

@@ -42,7 +42,6 @@ pub(crate) fn init_clock() -> Option<u64> {
 }
 
 /// Starts the tick.
-pub(crate) fn init_local() {}
 pub(crate) fn init_tick() {
     let divisor = (INPUT_HZ / TICKS_PER_SECOND) as u16;
     // Channel 0, both bytes, mode 2 (rate generator).

@@ -26,10 +26,10 @@ use x86_64::registers::model_specific::EferFlags;
 use super::memory::paddr_to_vaddr;
 use crate::arch::paging::PageTableEntry;
 use crate::boot::memory_map::{MemoryMap, RegionKind};
+use crate::mm::kspace::layout::KERNEL_ROOT_INDEX;
 use crate::mm::page_table::boot::Node;
 use crate::mm::page_table::{PageTableEntryTrait, PtFlags};
 use crate::mm::prop::{CachePolicy, PageFlags, PageProperty};
-use crate::mm::kspace::layout::KERNEL_ROOT_INDEX;
 use crate::mm::{NR_ENTRIES, PAGE_SIZE, Paddr, Vaddr};
 
 /// Pages that are set aside.
@@ -167,27 +167,31 @@ impl Trampoline {
     /// 2. The stack is nobody else's.
     /// 3. The record is what the entry takes.
     pub(super) unsafe fn leave<T>(&self, record: &'static T, stack_top: Vaddr) {
-        let header = self.header();
-        // SAFETY: By 1, nobody reads it.
-        unsafe { (&raw mut (*header).stack_top).write(stack_top) };
-        // SAFETY: An atomic in memory that lives for ever.
-        let place = unsafe { &(*header).record };
+        let stack_top_at = self.0 + offset_of!(Header, stack_top);
+        // SAFETY: The word is a part of the header, and by 1 nobody reads it.
+        unsafe { (paddr_to_vaddr(stack_top_at) as *mut Vaddr).write(stack_top) };
+        let record = ptr::from_ref(record).cast_mut().cast();
         // Release: whoever claims the record finds it, and the stack, complete.
-        place.store(ptr::from_ref(record).cast_mut().cast(), Ordering::Release);
+        self.record().store(record, Ordering::Release);
     }
 
     /// Takes back what was left; returns whether it had not been claimed.
     pub(super) fn take_back(&self) -> bool {
-        // SAFETY: An atomic in memory that lives for ever.
-        let place = unsafe { &(*self.header()).record };
         // AcqRel: either this one or a processor has it.
-        !place.swap(ptr::null_mut(), Ordering::AcqRel).is_null()
+        !self
+            .record()
+            .swap(ptr::null_mut(), Ordering::AcqRel)
+            .is_null()
+    }
+
+    fn record(&self) -> &'static AtomicPtr<()> {
+        // SAFETY: The header is there for ever, and this part of it is an atomic.
+        unsafe { &(*self.header()).record }
     }
 }
 
 /// Long mode, and no-execute pages.
-const EFER: u32 =
-    (EferFlags::LONG_MODE_ENABLE.bits() | EferFlags::NO_EXECUTE_ENABLE.bits()) as u32;
+const EFER: u32 = (EferFlags::LONG_MODE_ENABLE.bits() | EferFlags::NO_EXECUTE_ENABLE.bits()) as u32;
 /// A descriptor of 64-bit code (SDM vol. 3A, 3.4.5).
 const CODE_SEGMENT: u64 = 0x00af_9b00_0000_ffff;
 const CODE_SELECTOR: u16 = 8;

@@ -130,6 +130,14 @@ pub(crate) fn handle_interrupt(vector: u64) -> bool {
             log::warn!("non-maskable interrupt, number {count}");
             true
         }
+        Ok(vector::ERROR) => {
+            apic::on_error();
+            true
+        }
+        Ok(vector::SPURIOUS) => {
+            apic::on_spurious();
+            true
+        }
         Ok(number) if let Some(line) = pic::line_of(number) => {
             pic::handle(line, timer::tick);
             true
