@@ -104,7 +104,7 @@ pub(crate) fn finish_report(code: ExitCode) -> ! {
 /// caller the address before the return address is printed, which belongs to
 /// the call.
 pub(crate) fn print_backtrace(first: Option<Vaddr>, frame_pointer: Vaddr) {
-    println!("backtrace:");
+    println!("backtrace of processor {}:", cpu::current_id().as_usize());
     let callers = Frames { frame_pointer };
     for (number, address) in first
         .into_iter()

@@ -14,7 +14,7 @@
 //! | `ktest.from=N` | start with the N-th of them, counted from 1 |
 //! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
-//! | `crash=null\|panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
 //! Parsing allocates nothing, so that it works before the heap does. What it
@@ -29,6 +29,8 @@ pub enum Crash {
     Null,
     /// Panic.
     Panic,
+    /// Panic on the last processor.
+    OtherPanic,
     /// Recurse without end.
     StackOverflow,
     /// Fault without a usable stack.
@@ -124,6 +126,7 @@ impl<'a> CommandLine<'a> {
                 let crash = match value {
                     "null" => Crash::Null,
                     "panic" => Crash::Panic,
+                    "other-panic" => Crash::OtherPanic,
                     "stack-overflow" => Crash::StackOverflow,
                     "double-fault" => Crash::DoubleFault,
                     _ => return false,
