@@ -188,18 +188,13 @@ fn count_in_kernel(options: &BenchOptions) -> Result<Vec<Count>> {
     let toolchain = Toolchain::find_or_install()?;
     let kernel = artifacts::kernel(&toolchain, KernelKind::Bench)?;
     let filter = options.filter.as_deref().unwrap_or("");
-    let machine = MachineOptions {
-        uefi: false,
-        smp: 1,
-        memory: "512M".to_owned(),
-        emulator: EmulatorKind::Qemu,
-    };
+    let machine = MachineOptions::new(EmulatorKind::Qemu, 1, "512M");
     let bench = artifacts::quote(&format!("bench={filter}"))?;
     let image = artifacts::image(
         &toolchain,
         &ImageSpec {
             kernel: &kernel,
-            cmdline: format!("{} {bench}", emulator::kernel_options(machine.emulator)),
+            cmdline: format!("{} {bench}", emulator::kernel_options(machine.emulator())),
             files: Vec::new(),
             rootfs: None,
             uefi: false,
