@@ -1,7 +1,9 @@
-//! The loader's map of physical memory, as the source of the tables' bytes.
+//! The loader's map of physical memory: the bytes of ACPI's tables, and the event
+//! timer.
 
 use super::acpi::PhysicalMemory;
 use super::loader;
+use crate::arch::x86_64::hpet::{self, Hpet};
 use crate::arch::x86_64::memory::paddr_to_vaddr;
 use crate::mm::kspace::layout::LINEAR_MAP_SIZE;
 use crate::mm::{PAGE_SIZE, Paddr};
@@ -19,6 +21,17 @@ impl LoaderMap {
     /// it hands out are used.
     pub(super) unsafe fn new() -> Self {
         Self(())
+    }
+}
+
+impl LoaderMap {
+    /// Returns the event timer with registers at a physical address, started.
+    pub(super) fn hpet(&self, address: u64) -> Option<Hpet> {
+        let start = Paddr::try_from(address).ok()?;
+        let is_usable = start.is_multiple_of(8) && is_mapped(start, hpet::SIZE);
+        // SAFETY: The registers are mapped while the loader's tables are active,
+        // and ACPI's tables say that they are an event timer's.
+        is_usable.then(|| unsafe { Hpet::start(paddr_to_vaddr(start)) })?
     }
 }
 

@@ -16,6 +16,12 @@ use crate::cpu::MAX_CPUS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApicId(pub u32);
 
+impl fmt::Display for ApicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "APIC {}", self.0)
+    }
+}
+
 impl ApicId {
     /// The largest id that 8 bits can name; 255 means all processors.
     pub const MAX_XAPIC: Self = Self(254);
@@ -59,17 +65,24 @@ pub enum Trigger {
     Level,
 }
 
-/// Where a line of the ISA bus ends that does not end at the line of its number.
+/// Where a line ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Override {
-    /// The line of the bus, 0 to 15.
-    pub isa_line: u8,
+pub struct Route {
     /// The line among those of all I/O APICs.
     pub line: u32,
     /// Which level is a request.
     pub polarity: Polarity,
     /// How a request looks.
     pub trigger: Trigger,
+}
+
+/// Where a line of the ISA bus ends that does not end at the line of its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// The line of the bus, 0 to 15.
+    pub isa_line: u8,
+    /// Where it ends.
+    pub route: Route,
 }
 
 /// The power-management timer, of 3 579 545 Hz.
@@ -178,8 +191,6 @@ pub struct Platform {
     nr_disabled: usize,
     /// Where the MADT says that the local APICs are.
     pub local_apic: Option<u64>,
-    /// There is a pair of 8259s too, which must be masked.
-    pub has_8259: bool,
     /// The I/O APICs.
     pub io_apics: List<IoApic, MAX_ENTRIES>,
     /// The lines of ISA that do not end where their number says.
@@ -204,7 +215,6 @@ impl Platform {
             nr_online_capable: 0,
             nr_disabled: 0,
             local_apic: None,
-            has_8259: true,
             io_apics: List::new(),
             overrides: List::new(),
             hpet: None,
@@ -218,6 +228,26 @@ impl Platform {
     /// the boot processor first. None is named twice.
     pub fn processors(&self) -> impl Iterator<Item = ApicId> {
         self.processors.iter().copied()
+    }
+
+    /// Returns where a line of the ISA bus ends: at the line of its number, as the
+    /// bus has it, unless there is an override.
+    pub fn route(&self, isa_line: u8) -> Route {
+        let mut overrides = self.overrides.iter();
+        let overridden = overrides.find(|known| known.isa_line == isa_line);
+        overridden.map_or(
+            Route {
+                line: u32::from(isa_line),
+                polarity: Polarity::ActiveHigh,
+                trigger: Trigger::Edge,
+            },
+            |known| known.route,
+        )
+    }
+
+    /// Returns the number of processors that can be started.
+    pub fn nr_processors(&self) -> usize {
+        self.processors.len()
     }
 
     /// Returns how many processors there are besides those that found a place.

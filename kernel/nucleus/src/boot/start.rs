@@ -13,7 +13,7 @@ use super::memory_map::{MemoryMap, RegionKind};
 use super::platform::{self, Platform};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata};
 use crate::arch::x86_64::{
-    apic, context, features, gdt, idt, irq, local, mmu, pic, serial, smp, timer, trampoline,
+    apic, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer, trampoline,
     user_entry,
 };
 use crate::arch::{cpu, memory};
@@ -78,7 +78,6 @@ fn start(info: &'static mut BootInfo) -> ! {
     gdt::init();
     idt::init();
     let has_serial = serial::init();
-    let tsc_hz = timer::init_clock();
 
     let archive_range = loader::initramfs(info);
     apply_early_options(archive_range.clone());
@@ -94,10 +93,10 @@ fn start(info: &'static mut BootInfo) -> ! {
         unsafe { show_screen(framebuffer.vaddr, framebuffer.info) };
     }
     features::init();
-    say_what_the_machine_is(has_serial, tsc_hz, framebuffer.as_ref().map(|f| f.info));
+    read_platform(loader::rsdp(info));
+    say_what_the_machine_is(has_serial, framebuffer.as_ref().map(|f| f.info));
     console::mark(Stage::Traps);
 
-    read_platform(loader::rsdp(info));
     let frames = framebuffer.as_ref().map(|f| f.frames.clone());
     let map = loader::memory_map(info, frames.as_ref());
     say_what_memory_there_is(&map);
@@ -180,42 +179,35 @@ fn apply_early_options(archive_range: Range<Vaddr>) {
     NO_ACPI.call_once(|| line.no_acpi);
 }
 
-/// Reads ACPI's tables, if there are some and the command line wants it.
+/// Reads ACPI's tables, if there are some and the command line wants it, and
+/// starts the clock by the timers that they name.
 fn read_platform(root: Option<Paddr>) {
+    // SAFETY: The loader's tables are active, and the map is dropped here.
+    let memory = unsafe { LoaderMap::new() };
     let boot_apic = apic::initial_id();
-    let root = root.filter(|_| NO_ACPI.get() != Some(&true));
-    let platform = match root {
-        Some(root) => {
-            // SAFETY: The loader's tables are active, and the map is dropped here.
-            let memory = unsafe { LoaderMap::new() };
-            acpi::read_platform(&memory, root as u64, boot_apic)
-        }
-        None => {
-            log::info!("acpi: not read");
-            Platform::without_tables(boot_apic)
-        }
+    let platform = match root.filter(|_| NO_ACPI.get() != Some(&true)) {
+        Some(root) => acpi::read_platform(&memory, root as u64, boot_apic),
+        None => Platform::without_tables(boot_apic),
     };
+    let hpet = platform.hpet.and_then(|address| memory.hpet(address));
+    timer::init_clock(hpet, platform.pm_timer);
     log::info!("{platform}");
     platform::set(platform);
 }
 
-/// Finds the interrupt controllers and brings the boot processor's into a known
-/// state, with nothing but the 8259 pair's lines let through.
+/// Brings the boot processor's interrupt controllers into a known state, with all
+/// lines masked.
 fn init_interrupts() {
-    pic::init();
     let line = command_line();
     if line.no_apic || !apic::is_present() {
         log::info!("apic: there is none, or the command line wants it left alone");
-        return;
+    } else if let Err(error) = apic::init(!line.no_x2apic) {
+        log::warn!("apic: cannot be used: {error}");
+    } else {
+        apic::init_local();
+        log::info!("{}, in {}", apic::id(), apic::mode_name());
     }
-    match apic::init(!line.no_x2apic) {
-        Ok(()) => {
-            apic::init_local();
-            apic::connect_8259();
-            log::info!("apic: {}, this is id {}", apic::mode_name(), apic::id().0);
-        }
-        Err(error) => log::warn!("apic: cannot be used: {error:?}"),
-    }
+    lines::init();
 }
 
 /// Shows the console on a framebuffer.
@@ -233,12 +225,8 @@ unsafe fn show_screen(vaddr: Vaddr, info: FramebufferInfo) {
     }
 }
 
-fn say_what_the_machine_is(serial: bool, tsc_hz: Option<u64>, screen: Option<FramebufferInfo>) {
+fn say_what_the_machine_is(serial: bool, screen: Option<FramebufferInfo>) {
     log::info!("processor: {}", features::get());
-    match tsc_hz {
-        Some(hz) => log::info!("clock: time-stamp counter at {} MHz", hz / 1_000_000),
-        None => log::warn!("clock: cannot calibrate the time-stamp counter; counting ticks"),
-    }
     if !serial {
         log::warn!("serial: no port answers at COM1");
     }

@@ -29,8 +29,10 @@ pub(crate) mod vector {
     pub(crate) const PAGE_FAULT: u8 = 14;
     /// Machine check (#MC).
     pub(crate) const MACHINE_CHECK: u8 = 18;
-    /// The first of the sixteen vectors of the 8259 pair.
-    pub(crate) const PIC_BASE: u8 = 32;
+    /// The first of the sixteen vectors of the lines of the ISA bus.
+    pub(crate) const LINE_BASE: u8 = 32;
+    /// The processor's own timer.
+    pub(crate) const TIMER: u8 = 0xec;
     /// Another processor has something to call.
     pub(crate) const CALL: u8 = 0xf0;
     /// Another processor has something to flush.

@@ -30,7 +30,7 @@ use super::apic::{self, ApicId};
 use super::gdt::ExceptionStacks;
 use super::local::CpuLocal;
 use super::trampoline::Trampoline;
-use super::{features, gdt, idt, irq, local, mmu, power, user_entry};
+use super::{features, gdt, idt, irq, local, mmu, power, timer, user_entry};
 use crate::arch::cpu;
 use crate::boot::platform;
 use crate::cpu::CpuId;
@@ -214,6 +214,7 @@ extern "C" fn enter(record: &'static Record) -> ! {
         core::hint::spin_loop();
     }
     mmu::flush_all_including_global();
+    timer::init_local();
     irq::enable();
     loop {
         irq::wait_for_interrupt();

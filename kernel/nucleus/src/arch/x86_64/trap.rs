@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::idt::vector;
 pub(crate) use super::idt::vector::PAGE_FAULT;
-use super::{apic, cpu, features, irq, pic, timer, trap_report, uaccess};
+use super::{apic, cpu, features, irq, lines, timer, trap_report, uaccess};
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
 use crate::trap_decode::PageFaultCode;
@@ -138,8 +138,12 @@ pub(crate) fn handle_interrupt(vector: u64) -> bool {
             apic::on_spurious();
             true
         }
-        Ok(number) if let Some(line) = pic::line_of(number) => {
-            pic::handle(line, timer::tick);
+        Ok(vector::TIMER) => {
+            timer::on_local_tick();
+            true
+        }
+        Ok(number) if let Some(line) = lines::of_vector(number) => {
+            lines::handle(line);
             true
         }
         _ => false,

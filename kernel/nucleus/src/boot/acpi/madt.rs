@@ -12,7 +12,7 @@ use acpi::madt::{
 
 use super::read;
 use crate::boot::platform::{
-    ApicId, IoApic, Override, Platform, Polarity, ProcessorState, Trigger,
+    ApicId, IoApic, Override, Platform, Polarity, ProcessorState, Route, Trigger,
 };
 
 /// Where the entries begin.
@@ -20,17 +20,13 @@ const ENTRIES: usize = 44;
 
 /// Takes what a MADT says into a platform.
 pub(super) fn apply(table: &[u8], platform: &mut Platform) {
-    let field = |range: core::ops::Range<usize>| {
-        let bytes = table.get(range)?.try_into().ok()?;
-        Some(u32::from_le_bytes(bytes))
-    };
-    let (Some(address), Some(flags)) = (field(36..40), field(40..ENTRIES)) else {
+    let address = table.get(36..40).and_then(|bytes| bytes.try_into().ok());
+    let (Some(address), Some(entries)) = (address, table.get(ENTRIES..)) else {
         log::warn!("acpi: a MADT of {} bytes says nothing", table.len());
         return;
     };
-    platform.local_apic = Some(u64::from(address)).filter(|address| *address != 0);
-    platform.has_8259 = flags & 1 != 0;
-    for entry in Entries(&table[ENTRIES..]) {
+    platform.local_apic = Some(u64::from(u32::from_le_bytes(address)));
+    for entry in Entries(entries) {
         apply_entry(entry, platform);
     }
 }
@@ -109,9 +105,11 @@ fn add_override(entry: InterruptSourceOverrideEntry, platform: &mut Platform) {
     if entry.bus == ISA && entry.irq < 16 && is_first {
         platform.overrides.push_once(Override {
             isa_line: entry.irq,
-            line: entry.global_system_interrupt,
-            polarity,
-            trigger,
+            route: Route {
+                line: entry.global_system_interrupt,
+                polarity,
+                trigger,
+            },
         });
     }
 }

@@ -27,6 +27,7 @@
 //!
 //! * `registers`: the registers in both modes.
 //! * `command`: interrupts to other processors.
+//! * `timer`: each processor's tick.
 //!
 //! Deliberately absent: logical destinations and lowest priority, which nobody
 //! needs who knows whom to interrupt; and the local lines of non-maskable
@@ -36,6 +37,7 @@ mod command;
 mod registers;
 #[cfg(ktest)]
 mod tests;
+mod timer;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -44,6 +46,7 @@ use x86_64::registers::model_specific::Msr;
 
 pub(crate) use self::command::{send, send_init, send_nmi, send_startup};
 use self::registers::{Access, Register};
+pub(crate) use self::timer::LocalTimer;
 use super::idt::vector;
 pub(crate) use crate::boot::platform::ApicId;
 use crate::error::Result;
@@ -132,7 +135,7 @@ pub(crate) fn init_local() {
 }
 
 /// Lets the 8259 pair interrupt this processor, through its first local line.
-pub(crate) fn connect_8259() {
+pub(super) fn connect_8259() {
     if let Some(access) = ACCESS.get() {
         access.write(Register::LvtLine0, LVT_EXTERNAL);
     }
@@ -153,6 +156,13 @@ pub(crate) fn end_of_interrupt() {
     if let Some(access) = ACCESS.get() {
         access.write(Register::EndOfInterrupt, 0);
     }
+}
+
+/// Returns whether an interrupt of a vector is being handled on this processor.
+pub(super) fn is_in_service(vector: u8) -> bool {
+    ACCESS
+        .get()
+        .is_some_and(|access| access.is_in_service(vector))
 }
 
 /// Counts an interrupt that went away before it was delivered, and which nobody

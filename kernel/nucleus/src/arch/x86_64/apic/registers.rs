@@ -18,6 +18,8 @@ pub(super) enum Register {
     TaskPriority = 0x80,
     EndOfInterrupt = 0xb0,
     SpuriousVector = 0xf0,
+    /// The first of the eight registers of the vectors that are being handled.
+    InService = 0x100,
     ErrorStatus = 0x280,
     LvtCorrected = 0x2f0,
     /// The command, or in xAPIC mode its low half.
@@ -30,6 +32,9 @@ pub(super) enum Register {
     LvtLine0 = 0x350,
     LvtLine1 = 0x360,
     LvtError = 0x370,
+    TimerInitial = 0x380,
+    TimerCurrent = 0x390,
+    TimerDivide = 0x3e0,
 }
 
 impl Register {
@@ -44,10 +49,6 @@ impl Register {
         (5, Self::LvtThermal),
         (6, Self::LvtCorrected),
     ];
-
-    fn msr(self) -> Msr {
-        Msr::new(0x800 + (self as u32 >> 4))
-    }
 }
 
 /// The page of registers in memory, which each processor finds its own behind.
@@ -91,15 +92,26 @@ impl Access {
     }
 
     pub(super) fn read(self, register: Register) -> u32 {
+        self.read_at(register as u32)
+    }
+
+    /// Returns whether a vector's bit is set among those being handled.
+    pub(super) fn is_in_service(self, vector: u8) -> bool {
+        let (register, bit) = (u32::from(vector / 32), vector % 32);
+        let word = self.read_at(Register::InService as u32 + 16 * register);
+        word >> bit & 1 == 1
+    }
+
+    fn read_at(self, offset: u32) -> u32 {
         match self {
             Self::Xapic(page) => {
-                let register = (page.vaddr + register as usize) as *const u32;
+                let register = (page.vaddr + offset as usize) as *const u32;
                 // SAFETY: The page is mapped for ever, and has the register.
                 unsafe { register.read_volatile() }
             }
             // SAFETY: In x2APIC mode, which this value stands for, there is an MSR
             // for each register that `init_local` found.
-            Self::X2apic => unsafe { register.msr().read() as u32 },
+            Self::X2apic => unsafe { msr(offset).read() as u32 },
         }
     }
 
@@ -120,11 +132,16 @@ impl Access {
         match self {
             Self::Xapic(_) => self.write(register, value as u32),
             Self::X2apic => {
-                let mut msr = register.msr();
+                let mut msr = msr(register as u32);
                 // SAFETY: As in `read`; what is written interrupts processors that
                 // have handlers for all vectors, and changes no memory.
                 unsafe { msr.write(value) };
             }
         }
     }
+}
+
+/// Returns the MSR that is the register at an offset.
+const fn msr(offset: u32) -> Msr {
+    Msr::new(0x800 + (offset >> 4))
 }

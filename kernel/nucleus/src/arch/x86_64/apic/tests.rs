@@ -1,8 +1,8 @@
 //! The local APIC: its modes, and interrupts to oneself.
 
 use super::{
-    ApicId, BASE_ENABLED, BASE_X2APIC, ERRORS, Ordering, SPURIOUS, id, is_available, mode_changes,
-    send, use_x2apic,
+    ACCESS, Access, ApicId, BASE_ENABLED, BASE_X2APIC, ERRORS, Ordering, SPURIOUS, has_x2apic, id,
+    is_available, mode_changes, send, use_x2apic,
 };
 use crate::arch::x86_64::idt::vector;
 use crate::ktest::skip;
@@ -58,4 +58,16 @@ fn ids_beyond_the_older_mode_interrupt_nobody_there() {
     // In neither mode there is such a processor; an error may be noted for it.
     send(ApicId(0xfffe), vector::SPURIOUS);
     assert!(ERRORS.load(Ordering::Relaxed) <= before + 1);
+}
+
+#[ktest]
+fn newer_mode_is_used_where_the_processor_has_it() {
+    if !has_x2apic() {
+        skip("the processor has no x2APIC mode");
+    }
+    let line = crate::boot::command_line();
+    if line.no_apic || line.no_x2apic {
+        skip("the command line forbids it");
+    }
+    assert!(matches!(ACCESS.get(), Some(Access::X2apic)));
 }
