@@ -63,6 +63,10 @@ pub enum Bug {
     TornCount,
     /// A processor loads a table before it says that it uses it.
     LateUser,
+    /// Whoever waits does not look again before it sleeps.
+    LostWakeUp,
+    /// A lock that sleeps is released without a look at who waits for it.
+    ForgottenWaiter,
 }
 
 /// The bug that is there; zero if none is.

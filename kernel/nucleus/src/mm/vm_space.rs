@@ -25,7 +25,7 @@ use super::kspace;
 use super::page_table::{PageTable, UserPtConfig};
 use super::tlb::TlbFlusher;
 use super::{Paddr, Vaddr};
-use crate::arch::{cpu, memory, mmu};
+use crate::arch::{cpu, memory, mmu, tasks};
 use crate::cpu::{AtomicCpuSet, CpuSet, InAtomicMode, disable_preempt, is_atomic};
 use crate::error::{Error, Result};
 use crate::planted::{Bug, is_planted};
@@ -98,6 +98,12 @@ impl VmSpace {
     /// Must not be called in an interrupt handler.
     pub fn activate(self: &Arc<Self>) {
         let _guard = disable_preempt();
+        tasks::set_space(Some(Arc::clone(self)));
+        self.load();
+    }
+
+    /// Has this processor, in atomic mode, use the space.
+    fn load(self: &Arc<Self>) {
         let here = cpu::current_id();
         let previous = {
             let mut active = cpu::local().active_space.0.lock();
@@ -125,6 +131,7 @@ impl VmSpace {
     /// Leaves the active user space for the kernel's own.
     pub fn deactivate_current() {
         let _guard = disable_preempt();
+        tasks::set_space(None);
         let previous = {
             let mut active = cpu::local().active_space.0.lock();
             // SAFETY: 1. it is the kernel's table. 2. it lives for ever.
@@ -203,6 +210,14 @@ impl VmSpace {
     }
 }
 
+/// Has this processor use the space of the task that runs next, whatever it is for a
+/// task that has none. Interrupts are off.
+pub(crate) fn on_switch(next: Option<&Arc<VmSpace>>) {
+    if let Some(space) = next {
+        space.load();
+    }
+}
+
 /// Has a processor leave the space that it had active before.
 fn leave(previous: Option<Arc<VmSpace>>) {
     if let Some(space) = previous {
@@ -260,7 +275,10 @@ pub(crate) fn handle_user_fault(info: &PageFaultInfo) -> bool {
     if is_atomic() {
         return false;
     }
-    let space = cpu::local().active_space.0.lock().clone();
+    let space = {
+        let _stays = disable_preempt();
+        cpu::local().active_space.0.lock().clone()
+    };
     let Some(space) = space else {
         return false;
     };

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
 use super::checker::Checker;
@@ -18,6 +18,7 @@ use crate::mm::frame::{allocator, frame_counts, validate_free_frames};
 use crate::mm::page_table::PageTable;
 use crate::mm::state::{CpuMemory, Memory};
 use crate::mm::{PAGE_SIZE, Paddr, Vaddr};
+use crate::task::{CpuTasks, Task};
 
 /// What a machine has.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,8 @@ pub(super) struct SimCpu {
     pub(super) slots: Vaddr,
     pub(super) is_checked: bool,
     pub(super) memory: CpuMemory,
+    /// Its one task: the thread that plays it.
+    pub(super) tasks: CpuTasks,
     /// The root register.
     pub(super) root: AtomicUsize,
     /// Guards that hold interrupts off.
@@ -152,6 +155,7 @@ impl Machine {
             slots: slots_at,
             is_checked: config.checked,
             memory: CpuMemory::new(),
+            tasks: CpuTasks::new(),
             root: AtomicUsize::new(0),
             irq_guards: Cell::new(0),
             interrupted: AtomicBool::new(false),
@@ -172,6 +176,7 @@ impl Machine {
         let state = machine.state();
         for cpu in &state.cpus {
             cpu.machine.set(state);
+            cpu.tasks.replace_current(Arc::new(Task::without_stack()));
         }
         machine.on(0, || start(state));
         for cpu in 1..config.cpus {

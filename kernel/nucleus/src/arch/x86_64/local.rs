@@ -13,7 +13,9 @@ use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{GsBase, KernelGsBase};
 use x86_64::structures::tss::TaskStateSegment;
 
+use crate::cpu::PreemptState;
 use crate::mm::state::CpuMemory;
+use crate::task::CpuTasks;
 
 /// The state of one processor. Only that processor touches it, but for the
 /// segment structures that the hardware reads.
@@ -35,6 +37,8 @@ pub(crate) struct CpuLocal {
     pub(super) fs_base: Cell<u64>,
     /// The processor's part in the memory system.
     pub(super) memory: CpuMemory,
+    /// The processor's part in running tasks.
+    pub(super) tasks: CpuTasks,
 }
 
 /// Offset of [`CpuLocal`]'s `kernel_rsp` from the GS base.
@@ -46,6 +50,12 @@ pub(super) const SCRATCH: usize = offset_of!(CpuLocal, scratch);
 /// Offset of the stack that the hardware takes on a trap from ring 3.
 pub(super) const TSS_RSP0: usize =
     offset_of!(CpuLocal, tss) + offset_of!(TaskStateSegment, privilege_stack_table);
+
+/// Offset of the guards that keep a task here, from the GS base.
+pub(super) const GUARDS: usize = PREEMPT + PreemptState::GUARDS;
+/// Offset of the mark of a brief section, from the GS base.
+pub(super) const BRIEF: usize = PREEMPT + PreemptState::BRIEF;
+const PREEMPT: usize = offset_of!(CpuLocal, memory) + offset_of!(CpuMemory, preempt);
 
 /// The count of live interrupt guards, and how the flag was before the first.
 pub(super) struct IrqGuards {
@@ -92,6 +102,7 @@ static BOOT_CPU: BootCpu = BootCpu(CpuLocal {
     irq_guards: IrqGuards::new(),
     fs_base: Cell::new(0),
     memory: CpuMemory::new(),
+    tasks: CpuTasks::new(),
 });
 
 struct BootCpu(CpuLocal);
@@ -111,8 +122,8 @@ pub(crate) fn init_boot_cpu() {
 
 /// Returns the state of the processor that asks.
 ///
-/// The caller must not keep it across a point where it could be moved to
-/// another processor; there is only one so far.
+/// The caller must not keep it across a point where it could be moved to another
+/// processor: it is in atomic mode, or has interrupts off.
 pub(crate) fn current() -> &'static CpuLocal {
     let this: *const CpuLocal;
     // SAFETY: The GS base points at this processor's `CpuLocal` from
@@ -120,6 +131,17 @@ pub(crate) fn current() -> &'static CpuLocal {
     unsafe { asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, readonly)) };
     // SAFETY: The value is a static, and only this processor uses it.
     unsafe { &*this }
+}
+
+/// Returns whether another task is due here, now that interrupts are on. By then it
+/// may be another processor that is asked; either way the scheduler looks again.
+pub(super) fn is_reschedule_due() -> bool {
+    let is_due: u8;
+    // SAFETY: In the kernel, the word is at this offset from the GS base.
+    unsafe {
+        asm!("test byte ptr gs:[{}], 1", "setz {}", const GUARDS, out(reg_byte) is_due, options(nostack, readonly))
+    };
+    is_due != 0
 }
 
 /// Forgets the guards of an abandoned task, and what it had begun to flush.

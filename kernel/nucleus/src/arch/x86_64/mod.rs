@@ -5,13 +5,15 @@
 //! 3. [`features`]: the protections that the processor has are switched on.
 //! 4. [`mmu`]: control registers and TLB of paging.
 //! 5. [`pic`], [`timer`]: interrupts.
-//! 6. [`user_entry`]: ring 3.
+//! 6. [`user_entry`], [`fpu`]: ring 3.
+//! 7. [`context`], [`idle`], [`tasks`]: switching tasks, and having none.
 
 pub(crate) mod context;
 pub(crate) mod cpu;
 pub(crate) mod features;
 pub(crate) mod fpu;
 pub(crate) mod gdt;
+pub(crate) mod idle;
 pub(crate) mod idt;
 pub(crate) mod irq;
 pub(crate) mod local;
@@ -21,6 +23,7 @@ pub(crate) mod pic;
 pub(crate) mod power;
 pub(crate) mod random;
 pub(crate) mod serial;
+pub(crate) mod tasks;
 pub(crate) mod timer;
 pub(crate) mod trap;
 pub(crate) mod trap_entry;

@@ -49,7 +49,7 @@ pub(crate) fn init_tick() {
     pic::unmask(pic::TIMER_LINE);
 }
 
-/// Counts a tick; called with interrupts off.
+/// Counts a tick; called with interrupts off. It may not return: a test may end here.
 pub(crate) fn tick() {
     // Relaxed: a count that orders nothing.
     TICKS.fetch_add(1, Ordering::Relaxed);

@@ -10,6 +10,7 @@ pub(crate) use super::idt::vector::PAGE_FAULT;
 use super::{features, irq, pic, timer, trap_report, uaccess};
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
+use crate::task::scheduler;
 use crate::trap_decode::PageFaultCode;
 
 /// The registers of interrupted code, as the entry code and the hardware leave
@@ -56,6 +57,9 @@ static NON_MASKABLE: AtomicU32 = AtomicU32::new(0);
 /// Called by the entry code for each trap that interrupted the kernel.
 pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
     if handle_interrupt(frame.vector) {
+        if is_external(frame.vector) && frame.rflags & INTERRUPT_FLAG != 0 {
+            scheduler::preempt_if_due();
+        }
         return;
     }
     let number = frame.vector as u8;
@@ -73,6 +77,12 @@ pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
         }
         _ => trap_report::die(frame, fault_address),
     }
+}
+
+/// Returns whether a vector is an interrupt's, which is handled on the stack of the
+/// task that it interrupted, and not an exception's.
+const fn is_external(vector: u64) -> bool {
+    vector >= vector::PIC_BASE as u64
 }
 
 /// Asks the active space's handler about a page fault of an access that may
