@@ -39,6 +39,7 @@ pub mod mm;
 pub mod planted;
 pub mod prelude;
 pub mod sync;
+pub mod task;
 pub mod time;
 pub mod trap_decode;
 
@@ -55,7 +56,5 @@ pub mod power;
 pub mod random;
 #[cfg(target_os = "none")]
 pub mod smp;
-#[cfg(target_os = "none")]
-mod task;
 #[cfg(target_os = "none")]
 pub mod user;

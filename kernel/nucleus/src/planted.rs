@@ -77,6 +77,10 @@ pub enum Bug {
     InterruptedServe,
     /// Lazy processors are not told of nodes that go.
     UntoldOfNodes,
+    /// Whoever waits does not look again before it sleeps.
+    LostWakeUp,
+    /// A lock that sleeps is released without a look at who waits for it.
+    ForgottenWaiter,
 }
 
 /// The bug that is there; zero if none is.

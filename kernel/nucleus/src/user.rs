@@ -7,11 +7,15 @@
 //! interrupts on, without privileged flags, and at addresses of the user half
 //! (peers 84, 91, 92).
 //!
-//! One program at a time uses the floating-point and vector registers: `execute`
-//! loads their initial state when a program first runs and leaves them alone after.
-//! The kernel is compiled without them; where it uses one by hand, to zero pages, it
-//! puts back what was there.
+//! The floating-point and vector registers belong to the task: a program finds in them
+//! what it left there, whatever other tasks did on its processor, or it on others. So
+//! a program stays with the task that has run it first, and one that a task runs in
+//! turn with another starts with initial ones each time.
 
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::arch::cpu;
 use crate::arch::x86_64::gdt::{USER_CODE, USER_DATA};
 use crate::arch::x86_64::trap::{self, SYSCALL_VECTOR, TrapFrame};
 use crate::arch::x86_64::user_entry::{self, Return};
@@ -19,6 +23,7 @@ use crate::arch::x86_64::{fpu, irq};
 use crate::cpu::is_atomic;
 use crate::error::{Error, Result};
 use crate::mm::{USER_END, Vaddr};
+use crate::task::scheduler;
 use crate::trap_decode::{PageFaultCode, exception_name};
 
 /// Flags that a program may set for itself: arithmetic, direction, trap,
@@ -170,18 +175,29 @@ pub enum ReturnReason {
 }
 
 /// A program that can be run.
+///
+/// It stays with its task, which has its floating-point registers.
 #[derive(Debug)]
 pub struct UserMode {
     context: UserContext,
-    has_run: bool,
+    /// Its number, of which each is given once.
+    program: u64,
+    _stays_here: PhantomData<*mut ()>,
 }
+
+static_assertions::assert_not_impl_any!(UserMode: Send, Sync);
+
+/// The number of the next program; zero is none's.
+static NEXT_PROGRAM: AtomicU64 = AtomicU64::new(1);
 
 impl UserMode {
     /// Prepares to run a program from a context.
     pub fn new(context: UserContext) -> Self {
         Self {
             context,
-            has_run: false,
+            // Relaxed: the numbers differ, and that is all.
+            program: NEXT_PROGRAM.fetch_add(1, Ordering::Relaxed),
+            _stays_here: PhantomData,
         }
     }
 
@@ -202,7 +218,7 @@ impl UserMode {
     ///
     /// # Panics
     ///
-    /// Panics in atomic mode.
+    /// Panics in atomic mode, and before there are tasks.
     pub fn execute(&mut self) -> ReturnReason {
         assert!(!is_atomic(), "user mode was entered in atomic mode");
         if self.context.validate().is_err() {
@@ -210,10 +226,10 @@ impl UserMode {
         }
         let how = self.context.way_back();
         irq::disable();
-        if !self.has_run {
-            fpu::load_initial_state();
-            self.has_run = true;
-        }
+        let Some(task) = cpu::tasks().current() else {
+            panic!("user mode was entered before there are tasks");
+        };
+        fpu::load_for(task, self.program);
         user_entry::load_fs_base(self.context.fs_base as u64);
         // SAFETY:
         // 1. The frame was validated above.
@@ -221,6 +237,8 @@ impl UserMode {
         // 3. Every address space has the kernel's half.
         unsafe { user_entry::enter_user(&raw mut self.context.frame, how) };
         let reason = self.reason();
+        // Where an interrupt of the kernel would do it at its end.
+        scheduler::preempt_if_due();
         irq::enable();
         reason
     }

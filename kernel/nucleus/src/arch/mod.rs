@@ -11,6 +11,7 @@
 //! | `memory` | where physical memory and metadata are seen, and their bound |
 //! | `mmu` | the root register and the TLB |
 //! | `serial` | the serial port |
+//! | `tasks` | the current task, and having tasks sleep and run |
 //! | `uaccess` | accesses that may fault |
 //! | `watch` | what the memory core tells a checker of its doings |
 
@@ -22,6 +23,6 @@ pub mod sim;
 pub(crate) mod x86_64;
 
 #[cfg(not(target_os = "none"))]
-pub(crate) use self::sim::{cpu, irq, memory, mmu, serial, uaccess, watch};
+pub(crate) use self::sim::{cpu, irq, memory, mmu, serial, tasks, uaccess, watch};
 #[cfg(target_os = "none")]
-pub(crate) use self::x86_64::{cpu, irq, memory, mmu, serial, uaccess, watch};
+pub(crate) use self::x86_64::{cpu, irq, memory, mmu, serial, tasks, uaccess, watch};

@@ -24,7 +24,7 @@ use crate::mm::frame::{allocator, frame_counts};
 use crate::mm::kspace::{self, BootSpace, Extras};
 use crate::mm::{PAGE_SIZE, Paddr, Vaddr, heap};
 use crate::sync::SpinLock;
-use crate::{log as kernel_log, power};
+use crate::{log as kernel_log, power, task};
 
 bootloader_api::entry_point!(start, config = &loader::CONFIG);
 
@@ -163,7 +163,7 @@ extern "C" fn go_on() -> ! {
         crash::die(way);
     }
     console::mark(Stage::Main);
-    __vostok_main()
+    task::start(|| __vostok_main())
 }
 
 /// Reads the options that matter before the command line proper is there.

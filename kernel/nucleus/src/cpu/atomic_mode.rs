@@ -1,14 +1,31 @@
 //! Atomic mode: a task that neither yields nor moves to another processor.
 //!
-//! The kernel is not preempted: a task leaves its processor only where it asks
-//! to. A [`DisabledPreemptGuard`] says that it must not ask while the guard
-//! lives, which is what spin locks and page-table cursors need. Guards are
-//! counted, so they may be dropped in any order.
+//! The kernel is preempted: at the end of an interrupt another task may run, and the
+//! one that was interrupted goes on later, perhaps on another processor. A
+//! [`DisabledPreemptGuard`] keeps its task from that, and from asking for it, while the
+//! guard lives, which is what page-table cursors and all users of per-processor state
+//! need. Guards are counted, so they may be dropped in any order.
+//!
+//! ```text
+//!   31                                1   0
+//!  ┌───────────────────────────────────┬─────┐
+//!  │ live guards                       │  n  │   n: no other task is due
+//!  └───────────────────────────────────┴─────┘
+//! ```
+//!
+//! So one subtraction says whether the last guard is gone *and* another task is due,
+//! by its result of zero; and one addition, by its carry, whether the count has
+//! overflowed. The scheduler clears the low bit; dropping the last guard then runs it.
+//!
+//! A *brief section* ([`brief`]) does the same for a few instructions that nest nothing
+//! and where every instruction counts: a byte that is set and cleared. A task that
+//! becomes due within it runs at the next tick.
 
 use core::cell::Cell;
 use core::marker::PhantomData;
+use core::mem::offset_of;
 
-use crate::arch::cpu;
+use crate::arch::{cpu, tasks};
 use crate::irq::{self, DisabledLocalIrqGuard};
 
 /// Proof that the task stays on its processor and does not sleep.
@@ -30,31 +47,57 @@ pub struct DisabledPreemptGuard {
 
 static_assertions::assert_not_impl_any!(DisabledPreemptGuard: Send, Sync);
 
-// SAFETY: The guard counts in `PreemptCount`, and whatever would switch tasks
-// asserts that the count is zero; the guard is not `Send`.
+// SAFETY: The guard counts in `PreemptState`, and whatever switches tasks looks at the
+// count before; the guard is not `Send`.
 unsafe impl InAtomicMode for DisabledPreemptGuard {}
 
 // SAFETY: Nothing switches tasks with interrupts off; the guard is not `Send`.
 unsafe impl InAtomicMode for DisabledLocalIrqGuard {}
 
-/// How many [`DisabledPreemptGuard`]s live on a processor.
-#[derive(Debug, Default)]
-pub(crate) struct PreemptCount(Cell<u32>);
+/// What keeps a processor's task from being preempted.
+#[derive(Debug)]
+pub(crate) struct PreemptState {
+    pub(crate) guards: Cell<u32>,
+    pub(crate) is_brief: Cell<bool>,
+}
 
-impl PreemptCount {
+impl PreemptState {
+    /// The bit that says that no other task is due.
+    pub(crate) const IS_NOT_DUE: u32 = 1;
+    /// What a guard counts for.
+    pub(crate) const ONE_GUARD: u32 = 2;
+    /// Where the word with the count is.
+    pub(crate) const GUARDS: usize = offset_of!(Self, guards);
+    /// Where the mark of a brief section is.
+    pub(crate) const BRIEF: usize = offset_of!(Self, is_brief);
+
     pub(crate) const fn new() -> Self {
-        Self(Cell::new(0))
+        Self {
+            guards: Cell::new(Self::IS_NOT_DUE),
+            is_brief: Cell::new(false),
+        }
     }
 
     /// Returns whether the processor's task may not sleep or move.
     pub(crate) fn is_disabled(&self) -> bool {
-        self.0.get() != 0
+        self.guards.get() >= Self::ONE_GUARD || self.is_brief.get()
+    }
+
+    /// Returns whether another task is due.
+    pub(crate) fn is_due(&self) -> bool {
+        self.guards.get() & Self::IS_NOT_DUE == 0
+    }
+
+    /// Returns whether another task is due, and may run.
+    pub(crate) fn is_due_now(&self) -> bool {
+        self.is_due() && !self.is_disabled()
     }
 
     /// Forgets the guards of a task that was abandoned.
     #[cfg(ktest)]
     pub(crate) fn abandon(&self) {
-        self.0.set(0);
+        self.guards.set(Self::IS_NOT_DUE);
+        self.is_brief.set(false);
     }
 }
 
@@ -62,30 +105,55 @@ impl PreemptCount {
 ///
 /// # Panics
 ///
-/// Panics when 2³² guards live at once on a processor (peer 81).
-#[inline]
+/// Panics when 2³¹ guards live at once on a processor (peer 81).
+#[inline(always)]
 pub fn disable_preempt() -> DisabledPreemptGuard {
-    let count = &cpu::local().preempt.0;
-    count.set(count.get() + 1);
+    cpu::enter_atomic();
     DisabledPreemptGuard {
         _stays_here: PhantomData,
     }
 }
 
 impl Drop for DisabledPreemptGuard {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        let count = &cpu::local().preempt.0;
-        // This guard is counted, so nothing wraps.
-        count.set(count.get().wrapping_sub(1));
+        if cpu::leave_atomic() {
+            tasks::reschedule();
+        }
     }
+}
+
+/// Keeps the calling task on its processor while `body` runs, which is short and
+/// calls nothing that does the same.
+#[inline(always)]
+pub(crate) fn brief<R>(body: impl FnOnce() -> R) -> R {
+    if cfg!(debug_assertions) {
+        assert!(
+            !cpu::is_brief(),
+            "an interrupt handler got into a brief section"
+        );
+    }
+    cpu::begin_brief();
+    let result = body();
+    cpu::end_brief();
+    result
 }
 
 /// Returns whether the task must neither sleep nor wait: whether a guard of any
 /// kind lives, or interrupts are off for another reason.
 pub(crate) fn is_atomic() -> bool {
+    !may_switch()
+}
+
+/// Returns whether the task may leave its processor.
+pub(crate) fn may_switch() -> bool {
+    if !irq::is_enabled() {
+        return false;
+    }
+    // Off, so that it is this processor's state all the time.
+    let _irq_off = irq::disable_local();
     let local = cpu::local();
-    local.preempt.is_disabled() || local.rcu.is_reading() || !irq::is_enabled()
+    !local.preempt.is_disabled() && !local.rcu.is_reading()
 }
 
 #[cfg(any(test, ktest))]
@@ -131,7 +199,7 @@ mod tests {
     #[ktest]
     #[should_panic(expected = "overflow")]
     fn peer_081_count_of_guards_stops_the_machine_before_it_wraps() {
-        cpu::local().preempt.0.set(u32::MAX);
+        cpu::local().preempt.guards.set(u32::MAX);
         drop(disable_preempt());
     }
 }

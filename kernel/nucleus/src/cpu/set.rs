@@ -15,6 +15,11 @@ impl CpuSet {
         Self(0)
     }
 
+    /// Returns the set of all processors that a machine may have.
+    pub(crate) const fn of_any_machine() -> Self {
+        Self(u64::MAX)
+    }
+
     /// Returns the set of all processors of the machine.
     pub fn new_full() -> Self {
         Self(u64::MAX >> (MAX_CPUS - super::num_cpus()))

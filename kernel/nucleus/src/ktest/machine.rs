@@ -77,6 +77,7 @@ impl Isolation for Tasks {
     fn run(&mut self, test: fn()) -> Ending {
         let ending = task::run_test(test, self.timeout);
         planted::weed();
+        task::settle();
         ending
     }
 
@@ -94,6 +95,7 @@ impl Isolation for Tasks {
             free_frames: frame_counts().free
                 + memory::memory().nr_kernel_nodes.load(Ordering::Relaxed),
             heap_bytes: heap::used_bytes(),
+            tasks: task::nr_live(),
         }
     }
 }

@@ -84,6 +84,8 @@ pub struct Resources {
     pub free_frames: usize,
     /// Bytes of the heap in use.
     pub heap_bytes: usize,
+    /// Tasks that are not over.
+    pub tasks: usize,
 }
 
 /// What runs a test and keeps the others safe from it.
@@ -235,12 +237,13 @@ fn judge(test: &KtestItem, ending: &Ending, out: &mut dyn Write) -> Result<bool,
 fn leaked(before: Resources, after: Resources, out: &mut dyn Write) -> Result<bool, fmt::Error> {
     let frames = before.free_frames.saturating_sub(after.free_frames);
     let bytes = after.heap_bytes.saturating_sub(before.heap_bytes);
-    if frames == 0 && bytes == 0 {
+    let tasks = after.tasks.saturating_sub(before.tasks);
+    if frames == 0 && bytes == 0 && tasks == 0 {
         return Ok(false);
     }
     writeln!(
         out,
-        "# leaked {frames} frames and {bytes} bytes of the heap"
+        "# leaked {frames} frames, {bytes} bytes of the heap and {tasks} tasks"
     )?;
     Ok(true)
 }

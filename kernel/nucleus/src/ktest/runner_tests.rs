@@ -35,6 +35,7 @@ impl Isolation for Script {
         Resources {
             free_frames: 100 - self.runs * self.frames_lost_by_each,
             heap_bytes: 0,
+            tasks: 0,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::kspace::{KernelPtConfig, KvirtAllocator};
 use super::page_table::PageTable;
 use super::tlb::{FlushBuffers, FlushQueue, LocalTlb};
 use super::vm_space::{ActiveSpace, FaultHandler};
-use crate::cpu::PreemptCount;
+use crate::cpu::PreemptState;
 use crate::sync::SpinLock;
 use crate::sync::rcu::RcuState;
 
@@ -65,8 +65,8 @@ impl fmt::Debug for Memory {
 /// What one processor has for itself. Others touch only what says so.
 #[derive(Debug)]
 pub(crate) struct CpuMemory {
-    /// Guards that keep the processor's task from yielding.
-    pub(crate) preempt: PreemptCount,
+    /// What keeps the processor's task from leaving it.
+    pub(crate) preempt: PreemptState,
     /// Free frames.
     pub(crate) frames: FrameCache,
     /// Read sections, which others look at, and what waits for those of others.
@@ -84,7 +84,7 @@ pub(crate) struct CpuMemory {
 impl CpuMemory {
     pub(crate) const fn new() -> Self {
         Self {
-            preempt: PreemptCount::new(),
+            preempt: PreemptState::new(),
             frames: FrameCache::new(),
             rcu: RcuState::new(),
             flushes: FlushQueue::new(),

@@ -33,7 +33,7 @@ use super::kspace;
 use super::page_table::{PageTable, UserPtConfig};
 use super::tlb::{TableUsers, TlbFlusher};
 use super::{Paddr, Vaddr};
-use crate::arch::{cpu, memory, mmu};
+use crate::arch::{cpu, memory, mmu, tasks};
 #[cfg(any(test, ktest))]
 use crate::cpu::CpuSet;
 use crate::cpu::{InAtomicMode, disable_preempt, is_atomic};
@@ -108,6 +108,7 @@ impl VmSpace {
     /// Must not be called in an interrupt handler.
     pub fn activate(self: &Arc<Self>) {
         let _guard = disable_preempt();
+        tasks::set_space(Some(Arc::clone(self)));
         drop(self.load());
     }
 
@@ -154,6 +155,7 @@ impl VmSpace {
     /// Leaves the active user space for the kernel's own.
     pub fn deactivate_current() {
         let _guard = disable_preempt();
+        tasks::set_space(None);
         let local = cpu::local();
         let previous = {
             let mut active = local.active_space.0.lock();
@@ -341,11 +343,13 @@ pub(crate) fn handle_user_fault(info: &PageFaultInfo) -> bool {
     if is_atomic() {
         return false;
     }
-    if !cpu::local().tlb.is_running() {
-        return false;
-    }
-    let space = cpu::local().active_space.0.lock().clone();
-    let Some(space) = space else {
+    let space = {
+        let _stays = disable_preempt();
+        let local = cpu::local();
+        let is_running = local.tlb.is_running();
+        is_running.then(|| local.active_space.0.lock().clone())
+    };
+    let Some(space) = space.flatten() else {
         return false;
     };
     let default = memory::memory().fault_handler.get();

@@ -26,9 +26,13 @@
 
 pub mod atomic;
 pub(crate) mod byte_lock;
+mod mutex;
 pub(crate) mod rcu;
 mod section;
 mod spin;
+mod wait;
 
+pub use self::mutex::{Mutex, MutexGuard};
 pub use self::spin::{SpinLock, SpinLockGuard};
+pub use self::wait::WaitQueue;
 pub use ::spin::Once;

@@ -1,33 +1,63 @@
-//! Tasks: so far, one that runs a test and can be abandoned.
+//! Tasks: threads of the kernel, and which of them runs where.
 //!
-//! A test runs on a stack of its own. When it returns, panics, faults, skips
-//! itself or exceeds its time, control goes back to the runner's context and the
-//! test's is never resumed; its stack serves the next test. What an abandoned
-//! test had allocated stays allocated. Guards of interrupts that it held are
-//! forgotten, so that the processor takes interrupts again.
+//! * [`Task`], [`TaskOptions`]: a task, and how one is made.
+//! * `state`: what a task may be, and how it becomes something else.
+//! * `list`: lists that tasks are linked into without allocating.
+//! * `run_queue`: a processor's ready tasks, where new ones go, who takes whose.
+//! * `cpu_tasks`: what each processor has of all that.
+//! * `scheduler`: leaving a task for another one.
+//! * `idle`: a processor that has nothing to do.
+//! * `reaper`: freeing the stacks of tasks that are over.
+//! * `test_task`: a test, which can be abandoned.
+//!
+//! **Preemption.** A task leaves its processor where it asks to, and at the end of
+//! any interrupt that says so, unless the task is in [atomic mode](crate::cpu). So
+//! whoever uses what belongs to the processor must be in atomic mode, or have
+//! interrupts off.
+//!
+//! **The switch.** Tasks are switched with interrupts off, and with no guard alive
+//! on the processor: neither its counters nor its locks change hands. A task whose
+//! registers are not saved yet is in no queue: it is put there, or buried, by the
+//! task that runs next, as the first thing that it does. So a task that is found in
+//! a queue can be run by whoever finds it.
 
-#[cfg(ktest)]
+mod cpu_tasks;
+mod list;
+mod record;
+mod run_queue;
+mod state;
+
+pub(crate) use self::cpu_tasks::CpuTasks;
+pub(crate) use self::list::{TaskList, WAIT_LINK};
+pub use self::record::Task;
+
+// ---- From here on, the bare machine alone. ----
+
+#[cfg(target_os = "none")]
+mod idle;
+#[cfg(target_os = "none")]
+mod options;
+#[cfg(target_os = "none")]
+mod reaper;
+#[cfg(target_os = "none")]
+pub(crate) mod scheduler;
+#[cfg(target_os = "none")]
 mod test_task;
-#[cfg(ktest)]
-pub(crate) use self::test_task::{
-    end_test, fault_current_test, is_testing, on_tick, panic_current_test, prepare_tests, run_test,
-    test_stack,
+#[cfg(all(ktest, target_os = "none"))]
+mod tests;
+
+#[cfg(target_os = "none")]
+pub use self::idle::run_idle;
+#[cfg(target_os = "none")]
+pub use self::options::TaskOptions;
+#[cfg(all(ktest, target_os = "none"))]
+pub(crate) use self::{
+    reaper::settle,
+    scheduler::nr_live,
+    test_task::{end_test, prepare_tests, run_test, test_stack},
 };
-
-/// Does nothing: this kernel has no tests to abandon.
-#[cfg(not(ktest))]
-pub(crate) fn on_tick() {}
-
-/// Returns whether a test runs, which in this kernel none does.
-#[cfg(not(ktest))]
-pub(crate) fn is_testing() -> bool {
-    false
-}
-
-/// Does nothing: this kernel has no tests to abandon.
-#[cfg(not(ktest))]
-pub(crate) fn fault_current_test(_exception: &'static str) {}
-
-/// Does nothing: this kernel has no tests to abandon.
-#[cfg(not(ktest))]
-pub(crate) fn panic_current_test(_info: &core::panic::PanicInfo<'_>) {}
+#[cfg(target_os = "none")]
+pub(crate) use self::{
+    scheduler::{on_tick, start},
+    test_task::{fault_current_test, is_testing, panic_current_test},
+};

@@ -1,136 +1,217 @@
-//! The task of a test.
+//! The task of a test, which can be abandoned.
+//!
+//! The runner, itself a task, has one task for each test and waits until it ends. When
+//! the test returns, panics, faults, skips itself or exceeds its time, or a task does
+//! that it has started, the first of these is how it ended, and the test is never
+//! resumed; its stack serves the next test. What an abandoned test had allocated stays
+//! allocated. Guards that it held are forgotten, so that the processor takes
+//! interrupts again.
+//!
+//! Tests run on the boot processor; what they start runs anywhere.
 
-use core::cell::{Cell, UnsafeCell};
-use core::fmt::Write;
-use core::panic::PanicInfo;
-use core::time::Duration;
-
-use spin::Once;
-
-use crate::arch::x86_64::{context, cpu, irq, local, timer};
-use crate::console::{self, println};
-use crate::cpu::CpuId;
-use crate::error::Result;
-use crate::ktest::runner::{Ending, Message};
-use crate::mm::Vaddr;
-use crate::mm::kspace::KernelStack;
-use crate::panic;
-
-/// Bytes of a test's stack.
-const STACK_SIZE: usize = 256 * 1024;
-
-/// The test that runs, and the runner that waits for it.
-struct Current {
-    stack: Once<KernelStack>,
-    test: Cell<Option<fn()>>,
-    /// The tick after which the test has taken too long.
-    deadline: Cell<u64>,
-    runner: UnsafeCell<Vaddr>,
-    ending: Cell<Option<Ending>>,
-}
-
-// SAFETY: Tests run on the boot processor alone, the runner and the test take
-// turns, and the timer's handler interrupts neither while it holds a borrow.
-unsafe impl Sync for Current {}
-
-static CURRENT: Current = Current {
-    stack: Once::new(),
-    test: Cell::new(None),
-    deadline: Cell::new(u64::MAX),
-    runner: UnsafeCell::new(0),
-    ending: Cell::new(None),
+#[cfg(ktest)]
+pub(crate) use self::in_tests::{
+    end_test, fault_current_test, is_testing, on_tick, panic_current_test, prepare_tests, run_test,
+    test_stack,
 };
+#[cfg(not(ktest))]
+pub(crate) use self::without_tests::{fault_current_test, is_testing, on_tick, panic_current_test};
 
-/// Makes the stack on which tests run, before their resources are counted.
-///
-/// # Errors
-///
-/// [`Error::NoMemory`](crate::Error::NoMemory).
-pub(crate) fn prepare_tests() -> Result<()> {
-    let stack = KernelStack::new(STACK_SIZE)?;
-    CURRENT.stack.call_once(|| stack);
-    Ok(())
-}
+#[cfg(not(ktest))]
+mod without_tests {
+    //! This kernel has no tests to abandon.
 
-/// Runs a test on a stack of its own until it ends, or its time is over.
-pub(crate) fn run_test(test: fn(), timeout: Duration) -> Ending {
-    let stack = test_stack();
-    let ticks = timeout.as_millis() as u64 * u64::from(timer::TICKS_PER_SECOND) / 1000;
-    CURRENT.deadline.set(timer::ticks() + ticks);
-    CURRENT.test.set(Some(test));
-    // SAFETY: The stack is mapped, and no test is using it: tests run one after
-    // the other, and an abandoned one never runs again.
-    let entry = unsafe { context::prepare(stack.top(), enter_test) };
-    // SAFETY: 1. the cell is this static's; 2. the context was just prepared.
-    unsafe { context::switch(CURRENT.runner.get(), entry) };
-    irq::enable();
-    CURRENT.ending.take().expect("a test says how it ended")
-}
+    use core::panic::PanicInfo;
 
-extern "C" fn enter_test() -> ! {
-    irq::enable();
-    let test = CURRENT.test.get().expect("the runner set the test");
-    test();
-    end_test(Ending::Returned)
-}
+    pub(crate) fn on_tick() {}
 
-/// Ends the current test and goes back to the runner, for good.
-///
-/// # Panics
-///
-/// Panics when no test runs.
-pub(crate) fn end_test(ending: Ending) -> ! {
-    irq::disable();
-    assert!(CURRENT.test.take().is_some(), "no test runs");
-    local::abandon_guards();
-    CURRENT.ending.set(Some(ending));
-    let mut abandoned = 0;
-    // SAFETY: The runner waits, so that nobody else uses the cell.
-    let runner = unsafe { *CURRENT.runner.get() };
-    // SAFETY: 1. a local variable; 2. the runner saved its context when it
-    // switched to this test, and each switch is answered once.
-    unsafe { context::switch(&raw mut abandoned, runner) };
-    unreachable!("an abandoned test was resumed")
-}
-
-/// Ends the current test if its time is over; called by the timer's handler.
-pub(crate) fn on_tick() {
-    if is_testing() && timer::ticks() > CURRENT.deadline.get() {
-        end_test(Ending::TimedOut);
+    /// Returns whether a test runs, which in this kernel none does.
+    pub(crate) fn is_testing() -> bool {
+        false
     }
+
+    pub(crate) fn fault_current_test(_exception: &'static str) {}
+
+    pub(crate) fn panic_current_test(_info: &PanicInfo<'_>) {}
 }
 
-/// Returns the stack on which tests run.
-pub(crate) fn test_stack() -> &'static KernelStack {
-    CURRENT.stack.get().expect("`prepare_tests` made the stack")
-}
+#[cfg(ktest)]
+mod in_tests {
+    //! Ending a test, and what it takes to go on after it.
 
-/// Returns whether a test runs on this processor.
-pub(crate) fn is_testing() -> bool {
-    cpu::current_id() == CpuId::bsp() && CURRENT.test.get().is_some()
-}
+    use alloc::boxed::Box;
+    use alloc::sync::Arc;
+    use core::fmt::Write;
+    use core::panic::PanicInfo;
+    use core::sync::atomic::{AtomicU64, Ordering};
+    use core::time::Duration;
 
-/// Ends the current test with its panic; returns when no test runs.
-pub(crate) fn panic_current_test(info: &PanicInfo<'_>) {
-    if !is_testing() {
-        return;
+    use spin::Once;
+
+    use super::super::options::prepare;
+    use super::super::{Task, scheduler};
+    use crate::arch::cpu;
+    use crate::arch::x86_64::{irq, local, timer};
+    use crate::console::{self, println};
+    use crate::cpu::{CpuId, CpuSet};
+    use crate::error::Result;
+    use crate::ktest::runner::{Ending, Message};
+    use crate::mm::kspace::KernelStack;
+    use crate::panic;
+    use crate::sync::SpinLock;
+
+    /// Bytes of a test's stack.
+    const STACK_SIZE: usize = 256 * 1024;
+
+    /// The test that runs.
+    struct Current {
+        body: fn(),
+        test: Arc<Task>,
+        runner: Arc<Task>,
+        /// How it ended, once it has.
+        ending: Option<Ending>,
     }
-    // A test may die while it holds the console: then its report is lost.
-    if !console::is_locked() {
-        if let Some(place) = info.location() {
-            println!("# panic at {place}");
+
+    static STACK: Once<KernelStack> = Once::new();
+    static CURRENT: SpinLock<Option<Current>> = SpinLock::new(None);
+    /// The tick after which the test has taken too long.
+    static DEADLINE: AtomicU64 = AtomicU64::new(u64::MAX);
+
+    /// Makes the stack on which tests run, before their resources are counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`](crate::Error::NoMemory).
+    pub(crate) fn prepare_tests() -> Result<()> {
+        let stack = KernelStack::new(STACK_SIZE)?;
+        STACK.call_once(|| stack);
+        Ok(())
+    }
+
+    /// Returns the stack on which tests run.
+    pub(crate) fn test_stack() -> &'static KernelStack {
+        STACK.get().expect("`prepare_tests` made the stack")
+    }
+
+    /// Runs a test as a task of its own until it ends, or its time is over.
+    pub(crate) fn run_test(test_body: fn(), timeout: Duration) -> Ending {
+        let runner = Task::current().expect("the runner is a task");
+        let mut boot_cpu = CpuSet::new_empty();
+        boot_cpu.add(CpuId::bsp());
+        // What it captured would never be freed.
+        let body = Box::new(run_current);
+        let task = Task::made(None, Some(body)).with_affinity(boot_cpu);
+        let test = prepare(task, test_stack().top());
+        let ticks = timeout.as_millis() as u64 * u64::from(timer::TICKS_PER_SECOND) / 1000;
+        // Relaxed, here and below: looked at by this processor.
+        DEADLINE.store(timer::ticks() + ticks, Ordering::Relaxed);
+        *CURRENT.lock() = Some(Current {
+            body: test_body,
+            test: Arc::clone(&test),
+            runner,
+            ending: None,
+        });
+        test.state.start();
+        scheduler::make_ready(Arc::clone(&test));
+        let ending = loop {
+            scheduler::park();
+            if let Some(ending) = take_ending() {
+                break ending;
+            }
+        };
+        DEADLINE.store(u64::MAX, Ordering::Relaxed);
+        // A test that ended itself is over; otherwise it sleeps, or is ready.
+        while !test.state.is_over() && !scheduler::abandon(&test) {
+            core::hint::spin_loop();
         }
-        panic::print_backtrace(None, panic::frame_pointer());
+        ending
     }
-    let mut message = Message::new();
-    // A message takes any text and cuts it off.
-    let _ = write!(message, "{}", info.message());
-    end_test(Ending::Panicked(message))
-}
 
-/// Ends the current test with an exception; returns when no test runs.
-pub(crate) fn fault_current_test(exception: &'static str) {
-    if is_testing() {
-        end_test(Ending::Faulted(exception));
+    /// What the task of a test does.
+    fn run_current() {
+        let body = CURRENT.lock().as_ref().map(|current| current.body);
+        if let Some(body) = body {
+            body();
+        }
+        end_test(Ending::Returned)
+    }
+
+    /// Takes the ending of the test, with which no test runs any more.
+    fn take_ending() -> Option<Ending> {
+        let mut current = CURRENT.lock();
+        let ending = current.as_mut()?.ending.take()?;
+        *current = None;
+        Some(ending)
+    }
+
+    /// Says how the test ended, unless that is said already, and wakes the runner.
+    /// Returns false if no test runs.
+    fn say_ending(ending: Ending) -> bool {
+        let mut current = CURRENT.lock();
+        let Some(current) = current.as_mut() else {
+            return false;
+        };
+        current.ending.get_or_insert(ending);
+        current.runner.unpark();
+        true
+    }
+
+    /// Ends the current test, and the task that says so, for good.
+    ///
+    /// # Panics
+    ///
+    /// Panics when no test runs.
+    pub(crate) fn end_test(ending: Ending) -> ! {
+        irq::disable();
+        local::abandon_guards();
+        assert!(say_ending(ending), "no test runs");
+        scheduler::abandon_current()
+    }
+
+    /// Ends the current test if its time is over; called by the timer's handler.
+    pub(crate) fn on_tick() {
+        let is_boot_cpu = cpu::current_id() == CpuId::bsp();
+        // Relaxed: as in `run_test`.
+        if !is_boot_cpu || timer::ticks() <= DEADLINE.load(Ordering::Relaxed) {
+            return;
+        }
+        let is_current = match (&*CURRENT.lock(), cpu::tasks().current()) {
+            (Some(current), Some(task)) => Arc::ptr_eq(&current.test, task),
+            _ => return,
+        };
+        if is_current {
+            end_test(Ending::TimedOut);
+        }
+        say_ending(Ending::TimedOut);
+    }
+
+    /// Returns whether a test runs.
+    pub(crate) fn is_testing() -> bool {
+        CURRENT.lock().is_some()
+    }
+
+    /// Ends the current test with a panic; returns when no test runs.
+    pub(crate) fn panic_current_test(info: &PanicInfo<'_>) {
+        if !is_testing() {
+            return;
+        }
+        // A test may die while it holds the console: then its report is lost.
+        if !console::is_locked() {
+            if let Some(place) = info.location() {
+                println!("# panic at {place}");
+            }
+            panic::print_backtrace(None, panic::frame_pointer());
+        }
+        let mut message = Message::new();
+        // A message takes any text and cuts it off.
+        let _ = write!(message, "{}", info.message());
+        end_test(Ending::Panicked(message))
+    }
+
+    /// Ends the current test with an exception; returns when no test runs.
+    pub(crate) fn fault_current_test(exception: &'static str) {
+        if is_testing() {
+            end_test(Ending::Faulted(exception));
+        }
     }
 }

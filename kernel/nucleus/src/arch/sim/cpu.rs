@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering;
 
 use super::interleave::{self, wait};
 use super::machine::{current, play_if_idle};
-use crate::cpu::CpuId;
+use crate::cpu::{CpuId, PreemptState};
 use crate::mm::state::CpuMemory;
 
 /// Returns the processor that asks.
@@ -38,6 +38,44 @@ pub(crate) fn of(cpu: CpuId) -> &'static CpuMemory {
 /// Returns the memory states of all processors.
 pub(crate) fn all() -> impl Iterator<Item = &'static CpuMemory> {
     current().machine().cpus.iter().map(|cpu| &cpu.memory)
+}
+
+/// Counts a guard that keeps the task on its processor.
+///
+/// # Panics
+///
+/// Panics when the count would overflow.
+#[inline(always)]
+pub(crate) fn enter_atomic() {
+    let guards = &local().preempt.guards;
+    guards.set(guards.get() + PreemptState::ONE_GUARD);
+}
+
+/// Uncounts a guard; returns whether it was the last and another task is due, which it
+/// never is here.
+#[inline(always)]
+pub(crate) fn leave_atomic() -> bool {
+    let guards = &local().preempt.guards;
+    // This guard is counted, so nothing wraps.
+    guards.set(guards.get().wrapping_sub(PreemptState::ONE_GUARD));
+    guards.get() == 0
+}
+
+/// Returns whether the section has begun that [`begin_brief`] begins.
+pub(crate) fn is_brief() -> bool {
+    local().preempt.is_brief.get()
+}
+
+/// Begins a section that is as short as atomic mode without a count.
+#[inline(always)]
+pub(crate) fn begin_brief() {
+    local().preempt.is_brief.set(true);
+}
+
+/// Ends that section.
+#[inline(always)]
+pub(crate) fn end_brief() {
+    local().preempt.is_brief.set(false);
 }
 
 /// Waits a moment for another processor, serving what it may wait for: with

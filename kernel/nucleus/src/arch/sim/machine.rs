@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
 use super::checker::Checker;
@@ -18,6 +18,7 @@ use crate::mm::frame::{allocator, frame_counts, validate_free_frames};
 use crate::mm::page_table::PageTable;
 use crate::mm::state::{CpuMemory, Memory};
 use crate::mm::{PAGE_SIZE, Paddr, Vaddr};
+use crate::task::{CpuTasks, Task};
 
 /// What a machine has.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +93,8 @@ pub(super) struct SimCpu {
     pub(super) is_checked: bool,
     pub(super) has_identifiers: bool,
     pub(super) memory: CpuMemory,
+    /// Its one task: the thread that plays it.
+    pub(super) tasks: CpuTasks,
     /// The root register.
     pub(super) root: AtomicUsize,
     /// Guards that hold interrupts off.
@@ -157,6 +160,7 @@ impl Machine {
             is_checked: config.checked,
             has_identifiers: config.identifiers,
             memory: CpuMemory::new(),
+            tasks: CpuTasks::new(),
             root: AtomicUsize::new(0),
             irq_guards: Cell::new(0),
             interrupted: AtomicBool::new(false),
@@ -177,6 +181,7 @@ impl Machine {
         let state = machine.state();
         for cpu in &state.cpus {
             cpu.machine.set(state);
+            cpu.tasks.replace_current(Arc::new(Task::without_stack()));
         }
         machine.on(0, || start(state));
         for cpu in 1..config.cpus {

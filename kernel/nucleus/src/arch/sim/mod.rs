@@ -39,6 +39,7 @@ mod machine;
 pub(crate) mod memory;
 pub(crate) mod mmu;
 pub(crate) mod serial;
+pub(crate) mod tasks;
 mod tlb;
 pub(crate) mod uaccess;
 mod walker;

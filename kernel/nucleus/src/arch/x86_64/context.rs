@@ -14,7 +14,6 @@ use crate::mm::{Paddr, Vaddr};
 /// 1. `save` is valid for a write.
 /// 2. `load` was stored by this function, or made by [`prepare`]; it is used
 ///    once, and its stack is mapped.
-#[cfg(ktest)]
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn switch(save: *mut Vaddr, load: Vaddr) {
     naked_asm!(
@@ -42,7 +41,6 @@ pub(crate) unsafe extern "C" fn switch(save: *mut Vaddr, load: Vaddr) {
 ///
 /// `stack_top` is 16-byte aligned, and the 72 bytes below it are mapped and
 /// nobody else's.
-#[cfg(ktest)]
 pub(crate) unsafe fn prepare(stack_top: Vaddr, entry: extern "C" fn() -> !) -> Vaddr {
     // Six registers, the address that `ret` takes, and a zero where a caller's
     // return address would be: it ends a backtrace and keeps the ABI's alignment.

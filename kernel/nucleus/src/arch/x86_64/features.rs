@@ -188,7 +188,7 @@ const fn bit(word: u32, index: u32) -> bool {
 
 impl Features {
     /// Returns the features with their names.
-    fn named(self) -> [(bool, &'static str); 9] {
+    fn named(self) -> [(bool, &'static str); 11] {
         [
             (true, "nx wp"),
             (self.smep, "smep"),

@@ -35,6 +35,8 @@ pub(crate) mod vector {
     pub(crate) const TIMER: u8 = 0xec;
     /// Another processor has something to call.
     pub(crate) const CALL: u8 = 0xf0;
+    /// Another processor has brought a task.
+    pub(crate) const RESCHEDULE: u8 = 0xf1;
     /// Another processor has something to flush.
     pub(crate) const FLUSH: u8 = 0xf2;
     /// Errors that the local APIC notes.

@@ -3,6 +3,7 @@
 use x86_64::instructions::interrupts;
 
 use super::local;
+use crate::task::scheduler;
 
 /// Switches interrupts off and remembers, in the outermost call, how they were.
 pub(crate) fn enter_disabled() {
@@ -15,6 +16,9 @@ pub(crate) fn enter_disabled() {
 pub(crate) fn leave_disabled() {
     if local::current().irq_guards.leave() {
         interrupts::enable();
+        if local::is_reschedule_due() {
+            scheduler::reschedule();
+        }
     }
 }
 

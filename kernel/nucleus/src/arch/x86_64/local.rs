@@ -17,9 +17,10 @@ use x86_64::structures::gdt::GlobalDescriptorTable;
 use x86_64::structures::tss::TaskStateSegment;
 
 use super::apic::ApicId;
-use crate::cpu::{CpuId, MAX_CPUS};
+use crate::cpu::{CpuId, MAX_CPUS, PreemptState};
 use crate::mm::state::CpuMemory;
 use crate::smp::CallQueue;
+use crate::task::CpuTasks;
 
 /// The state of one processor. Only that processor touches it, but for the
 /// segment structures that the hardware reads, and for what is `Sync` of
@@ -51,6 +52,8 @@ pub(crate) struct CpuLocal {
     pub(super) memory: CpuMemory,
     /// What others have it call.
     pub(super) calls: CallQueue,
+    /// The processor's part in running tasks.
+    pub(super) tasks: CpuTasks,
 }
 
 impl CpuLocal {
@@ -69,6 +72,7 @@ impl CpuLocal {
             fs_base: Cell::new(0),
             memory: CpuMemory::new(),
             calls: CallQueue::new(),
+            tasks: CpuTasks::new(),
         }
     }
 
@@ -98,6 +102,12 @@ pub(super) const SCRATCH: usize = offset_of!(CpuLocal, scratch);
 /// Offset of the stack that the hardware takes on a trap from ring 3.
 pub(super) const TSS_RSP0: usize =
     offset_of!(CpuLocal, tss) + offset_of!(TaskStateSegment, privilege_stack_table);
+
+/// Offset of the guards that keep a task here, from the GS base.
+pub(super) const GUARDS: usize = PREEMPT + PreemptState::GUARDS;
+/// Offset of the mark of a brief section, from the GS base.
+pub(super) const BRIEF: usize = PREEMPT + PreemptState::BRIEF;
+const PREEMPT: usize = offset_of!(CpuLocal, memory) + offset_of!(CpuMemory, preempt);
 
 /// The count of live interrupt guards, and how the flag was before the first.
 pub(super) struct IrqGuards {
@@ -209,9 +219,8 @@ pub(super) fn of(cpu: CpuId) -> &'static CpuLocal {
 
 /// Returns the state of the processor that asks.
 ///
-/// The caller must not keep it across a point where its task could be moved to
-/// another processor.
-#[inline]
+/// The caller must not keep it across a point where it could be moved to another
+/// processor: it is in atomic mode, or has interrupts off.
 pub(crate) fn current() -> &'static CpuLocal {
     let this: *const CpuLocal;
     // SAFETY: The GS base points at this processor's `CpuLocal` from
@@ -219,6 +228,17 @@ pub(crate) fn current() -> &'static CpuLocal {
     unsafe { asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, readonly)) };
     // SAFETY: The value lives for ever, and only this processor uses it.
     unsafe { &*this }
+}
+
+/// Returns whether another task is due here, now that interrupts are on. By then it
+/// may be another processor that is asked; either way the scheduler looks again.
+pub(super) fn is_reschedule_due() -> bool {
+    let is_due: u8;
+    // SAFETY: In the kernel, the word is at this offset from the GS base.
+    unsafe {
+        asm!("test byte ptr gs:[{}], 1", "setz {}", const GUARDS, out(reg_byte) is_due, options(nostack, readonly))
+    };
+    is_due != 0
 }
 
 /// Forgets the guards of an abandoned task, and what it had begun to flush.

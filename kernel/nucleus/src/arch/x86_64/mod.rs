@@ -6,8 +6,9 @@
 //! 4. [`mmu`]: control registers and TLB of paging.
 //! 5. [`apic`], [`lines`], [`timer`]: interrupts, with [`ioapic`] and [`pic`] behind
 //!    the lines, and [`pit`], [`hpet`] and [`pm_timer`] to measure time by.
-//! 6. [`user_entry`]: ring 3.
+//! 6. [`user_entry`], [`fpu`]: ring 3.
 //! 7. [`smp`], [`trampoline`]: the other processors.
+//! 8. [`context`], [`idle`], [`tasks`]: switching tasks, and having none.
 
 pub(crate) mod apic;
 pub(crate) mod calibration;
@@ -17,6 +18,7 @@ pub(crate) mod features;
 pub(crate) mod fpu;
 pub(crate) mod gdt;
 pub(crate) mod hpet;
+pub(crate) mod idle;
 pub(crate) mod idt;
 pub(crate) mod ioapic;
 pub(crate) mod irq;
@@ -31,6 +33,7 @@ pub(crate) mod power;
 pub(crate) mod random;
 pub(crate) mod serial;
 pub(crate) mod smp;
+pub(crate) mod tasks;
 pub(crate) mod timer;
 pub(crate) mod trampoline;
 pub(crate) mod trap;

@@ -30,12 +30,13 @@ use super::apic::{self, ApicId};
 use super::gdt::ExceptionStacks;
 use super::local::CpuLocal;
 use super::trampoline::Trampoline;
-use super::{features, gdt, idt, irq, local, mmu, power, timer, user_entry};
+use super::{features, gdt, idt, local, mmu, power, timer, user_entry};
 use crate::arch::cpu;
 use crate::boot::platform;
 use crate::cpu::CpuId;
 use crate::error::Result;
 use crate::mm::kspace::{self, KernelStack};
+use crate::task;
 use crate::time::uptime;
 
 /// Between INIT and the first start-up interrupt; the manual wants 10 ms.
@@ -215,10 +216,7 @@ extern "C" fn enter(record: &'static Record) -> ! {
     }
     mmu::flush_all_including_global();
     timer::init_local();
-    irq::enable();
-    loop {
-        irq::wait_for_interrupt();
-    }
+    task::run_idle()
 }
 
 #[cfg(ktest)]

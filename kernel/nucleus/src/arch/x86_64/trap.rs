@@ -10,6 +10,7 @@ pub(crate) use super::idt::vector::PAGE_FAULT;
 use super::{apic, cpu, features, irq, lines, timer, trap_report, uaccess};
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
+use crate::task::scheduler;
 use crate::trap_decode::PageFaultCode;
 use crate::{panic, smp};
 
@@ -57,6 +58,9 @@ static NON_MASKABLE: AtomicU32 = AtomicU32::new(0);
 /// Called by the entry code for each trap that interrupted the kernel.
 pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
     if handle_interrupt(frame.vector) {
+        if is_external(frame.vector) && frame.rflags & INTERRUPT_FLAG != 0 {
+            scheduler::preempt_if_due();
+        }
         return;
     }
     let number = frame.vector as u8;
@@ -74,6 +78,12 @@ pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
         }
         _ => trap_report::die(frame, fault_address),
     }
+}
+
+/// Returns whether a vector is an interrupt's, which is handled on the stack of the
+/// task that it interrupted, and not an exception's.
+const fn is_external(vector: u64) -> bool {
+    vector >= vector::LINE_BASE as u64
 }
 
 /// Asks the active space's handler about a page fault of an access that may
@@ -121,6 +131,11 @@ pub(crate) fn handle_interrupt(vector: u64) -> bool {
         Ok(vector::CALL) => {
             apic::end_of_interrupt();
             smp::serve();
+            true
+        }
+        Ok(vector::RESCHEDULE) => {
+            apic::end_of_interrupt();
+            cpu::request_reschedule();
             true
         }
         Ok(vector::NON_MASKABLE) => {

@@ -17,10 +17,12 @@ use x86_64::registers::model_specific::{FsBase, LStar, SFMask, Star};
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::gdt::SegmentSelector;
 
+use super::fpu;
 use super::gdt::{KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA};
 use super::local::{self, KERNEL_RSP, SCRATCH, TSS_RSP0, USER_FRAME_END};
 use super::trap::{FRAME_SIZE, SYSCALL_VECTOR, TrapFrame};
 use super::trap_entry::{pop_registers, push_registers};
+use crate::task::Task;
 
 /// Flags that `syscall` clears: interrupts off, a known direction, no single
 /// steps, SMAP on, and nothing that changes the meaning of `iretq`.
@@ -54,11 +56,24 @@ pub(crate) fn init() {
     SFMask::write(CLEARED_FLAGS);
 }
 
-/// Makes `base` the FS base that ring 3 finds. The caller checked it.
+/// No base that a program may have.
+const UNKNOWN_BASE: u64 = u64::MAX;
+
+/// Makes `base` the FS base that ring 3 finds. The caller checked it, and has
+/// interrupts off.
 pub(crate) fn load_fs_base(base: u64) {
     let local = local::current();
     if local.fs_base.replace(base) != base {
         FsBase::write(VirtAddr::new(base));
+    }
+}
+
+/// Saves what the task that is about to leave the processor has left in the registers
+/// that only ring 3 uses. Interrupts are off.
+pub(crate) fn leave_task(task: &Task) {
+    if fpu::save_of(task) {
+        // Its program may have loaded a selector, and changed the base by that.
+        local::current().fs_base.set(UNKNOWN_BASE);
     }
 }
 

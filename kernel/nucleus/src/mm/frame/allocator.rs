@@ -20,7 +20,7 @@
 //! interrupted it. **Locks**: the pool's is the last in the lock order but for
 //! the console's.
 
-use core::cell::{Cell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -29,6 +29,7 @@ use super::GetFrameError;
 use super::buddy::{Buddy, NR_ORDERS};
 use super::meta::{self, Mark, MetaSlot};
 use crate::arch::{cpu, memory, watch};
+use crate::cpu::brief;
 use crate::mm::{PAGE_SIZE, Paddr, is_page_aligned};
 use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
@@ -151,8 +152,6 @@ pub(crate) struct FrameCache {
     ordinary: Stack<CACHE_SIZE>,
     /// Frames that are all zeros.
     zeroed: Stack<ZEROED_SIZE>,
-    /// Whether an operation is under way, to notice one that is interrupted.
-    in_use: Cell<bool>,
 }
 
 /// Some free frames. Only their processor puts and takes them; the others may
@@ -185,8 +184,8 @@ impl<const N: usize> Stack<N> {
         if len == N {
             return Err(slot);
         }
-        // SAFETY: Only this processor uses its stacks, the kernel is not
-        // preempted, interrupt handlers stay away, and no reference is kept.
+        // SAFETY: Only this processor uses its stacks, in brief sections, so that no
+        // other task does; interrupt handlers stay away, and no reference is kept.
         let slots = unsafe { &mut *self.slots.get() };
         slots[len].write(slot);
         // Relaxed: others only ask how many there are, and read no slot.
@@ -212,7 +211,6 @@ impl FrameCache {
         Self {
             ordinary: Stack::new(),
             zeroed: Stack::new(),
-            in_use: Cell::new(false),
         }
     }
 
@@ -220,20 +218,12 @@ impl FrameCache {
     fn nr_free(&self) -> usize {
         self.ordinary.len() + self.zeroed.len()
     }
+}
 
-    /// Does something with the stacks of this processor.
-    #[inline]
-    fn with<R>(&self, body: impl FnOnce(&Self) -> R) -> R {
-        if cfg!(debug_assertions) {
-            let was_in_use = self.in_use.replace(true);
-            assert!(!was_in_use, "frames allocated by an interrupt handler");
-        }
-        let result = body(self);
-        if cfg!(debug_assertions) {
-            self.in_use.set(false);
-        }
-        result
-    }
+/// Does something with the stacks of this processor.
+#[inline(always)]
+fn with_cache<R>(body: impl FnOnce(&FrameCache) -> R) -> R {
+    brief(|| body(&cpu::local().frames))
 }
 
 /// A frame fresh from the allocator.
@@ -246,7 +236,7 @@ pub(super) struct FreeFrame {
 /// not, as the caller can use it.
 #[inline]
 pub(super) fn alloc_frame(prefer_zeroed: bool) -> Option<FreeFrame> {
-    cpu::local().frames.with(|cache| {
+    with_cache(|cache| {
         if prefer_zeroed && let Some(slot) = cache.zeroed.pop() {
             return Some(FreeFrame {
                 slot,
@@ -296,7 +286,7 @@ pub(super) fn free_frame(slot: &'static MetaSlot, is_zeroed: bool) {
     if cfg!(debug_assertions) && !is_zeroed {
         poison(slot);
     }
-    cpu::local().frames.with(|cache| {
+    with_cache(|cache| {
         if is_zeroed && cache.zeroed.push(slot).is_ok() {
             return;
         }
@@ -372,7 +362,7 @@ pub(super) fn take_at(frame: Paddr) -> Result<(), GetFrameError> {
 
 /// Gives all frames in this processor's cache to the pool.
 pub(crate) fn drain_local_cache() {
-    cpu::local().frames.with(|cache| {
+    with_cache(|cache| {
         drain(&cache.zeroed, ZEROED_SIZE);
         drain(&cache.ordinary, CACHE_SIZE);
     });

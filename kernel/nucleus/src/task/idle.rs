@@ -1,0 +1,54 @@
+//! A processor that has nothing to do.
+//!
+//! Each processor has a task of its own for that: what it ran when there were no tasks
+//! yet. It is in no queue, and runs when there is nothing else.
+
+use alloc::sync::Arc;
+
+use super::{Task, scheduler};
+use crate::arch::cpu;
+use crate::arch::x86_64::{idle, irq};
+use crate::cpu::CpuSet;
+
+/// Makes what runs this processor's own task, and runs the others.
+///
+/// Called once on each processor, when it can take interrupts, on a stack that stays.
+pub fn run_idle() -> ! {
+    adopt();
+    let is_watching = idle::can_watch();
+    loop {
+        irq::disable();
+        scheduler::switch_from_idle();
+        sleep(is_watching);
+    }
+}
+
+/// Makes what runs the processor's own task.
+fn adopt() {
+    irq::disable();
+    let here = cpu::tasks();
+    let mut alone = CpuSet::new_empty();
+    alone.add(cpu::current_id());
+    let task = Arc::new(Task::without_stack().with_affinity(alone));
+    here.idle.set(Some(Arc::clone(&task)));
+    let before = here.replace_current(task);
+    assert!(before.is_none(), "a processor runs tasks already");
+}
+
+/// Sleeps until an interrupt has been handled, or a task is ready. Interrupts are off
+/// before and on afterwards.
+fn sleep(is_watching: bool) {
+    let here = cpu::tasks();
+    here.sleep.begin(is_watching);
+    if is_watching {
+        idle::watch(here.sleep.address());
+    }
+    // Said first, looked then: see `Sleep`.
+    let has_work = here.with_queue(|queue| queue.len() > 0);
+    match (has_work, is_watching) {
+        (true, _) => irq::enable(),
+        (false, true) => idle::wait_for_write_or_interrupt(),
+        (false, false) => irq::wait_for_interrupt(),
+    }
+    here.sleep.end();
+}

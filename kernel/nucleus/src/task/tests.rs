@@ -1,0 +1,1 @@
+//! Do tasks take turns, end, and wake each other?
