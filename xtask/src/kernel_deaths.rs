@@ -27,7 +27,10 @@ const DEATHS: [(&str, &[&str]); 5] = [
     ),
     (
         "other-panic",
-        &["another processor asked for it", "boot::crash::panic_elsewhere"],
+        &[
+            "another processor asked for it",
+            "boot::crash::panic_elsewhere",
+        ],
     ),
     (
         "stack-overflow",

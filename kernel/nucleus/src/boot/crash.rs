@@ -25,7 +25,10 @@ pub(super) fn die(way: Crash) -> ! {
 /// Has the last processor panic.
 fn panic_elsewhere() {
     let mut last = CpuSet::new_empty();
-    CpuSet::new_full().iter().last().inspect(|cpu| last.add(*cpu));
+    CpuSet::new_full()
+        .iter()
+        .last()
+        .inspect(|cpu| last.add(*cpu));
     inter_processor_call_and_wait(&last, || panic!("another processor asked for it"));
 }
 

@@ -9,7 +9,7 @@
 use core::fmt;
 
 use spin::Once;
-use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::Msr;
 use x86_64::registers::xcontrol::{XCr0, XCr0Flags};
 
@@ -28,6 +28,10 @@ pub(crate) struct Features {
     pub(crate) umip: bool,
     /// The page-attribute table.
     pub(crate) pat: bool,
+    /// Identifiers of address spaces.
+    pub(crate) pcid: bool,
+    /// The instruction that flushes by them.
+    pub(crate) invpcid: bool,
     /// `RDRAND`.
     pub(crate) rdrand: bool,
     /// The 256-bit registers, and the instructions that save them.
@@ -96,6 +100,12 @@ fn prepare_paging(features: Features) {
 /// Switches the protections on, once the kernel's own tables are active.
 pub(crate) fn protect() {
     let features = get();
+    // Identifiers cannot be switched on while the root register names another one
+    // than zero, by what means something else without them (SDM vol. 3A, 4.10.1).
+    assert!(
+        !features.pcid || Cr3::read_raw().1 == 0,
+        "the root register has bits that would name an identifier"
+    );
     // SAFETY: Protected mode and paging stay on; write protection only refuses
     // what the kernel never does; the rest lets ring 3 use SSE.
     unsafe { Cr0::write(cr0()) };
@@ -131,6 +141,7 @@ fn cr4(features: Features) -> Cr4Flags {
     cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, features.smap);
     cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.umip);
     cr4.set(Cr4Flags::OSXSAVE, features.avx);
+    cr4.set(Cr4Flags::PCID, features.pcid);
     cr4
 }
 
@@ -153,6 +164,9 @@ fn detect() -> Features {
         smap: bit(leaf_7_ebx, 20),
         umip: bit(leaf_7_ecx, 2),
         pat: bit(basic.edx, 16),
+        // Of no use without global pages, which every processor has that has them.
+        pcid: bit(basic.ecx, 17) && bit(basic.edx, 13),
+        invpcid: bit(leaf_7_ebx, 10),
         rdrand: bit(basic.ecx, 30),
         avx: bit(basic.ecx, 26) && bit(basic.ecx, 28),
     }
@@ -183,6 +197,8 @@ impl Features {
             (self.global_pages, "global-pages"),
             (self.huge_1g, "1g-pages"),
             (self.pat, "pat"),
+            (self.pcid, "pcid"),
+            (self.invpcid, "invpcid"),
             (self.rdrand, "rdrand"),
             (self.avx, "avx"),
         ]
