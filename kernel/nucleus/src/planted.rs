@@ -77,6 +77,10 @@ pub enum Bug {
     InterruptedServe,
     /// Lazy processors are not told of nodes that go.
     UntoldOfNodes,
+    /// A processor that is disabled is listed among those that can be started.
+    ListedDisabled,
+    /// An entry that is longer than what is left of its table is read all the same.
+    CutEntry,
 }
 
 /// The bug that is there; zero if none is.
