@@ -81,6 +81,10 @@ pub enum Bug {
     LostWakeUp,
     /// A lock that sleeps is released without a look at who waits for it.
     ForgottenWaiter,
+    /// A processor that is disabled is listed among those that can be started.
+    ListedDisabled,
+    /// An entry that is longer than what is left of its table is read all the same.
+    CutEntry,
 }
 
 /// The bug that is there; zero if none is.

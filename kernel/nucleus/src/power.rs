@@ -41,3 +41,11 @@ pub fn exit(code: ExitCode) -> ! {
     power::acpi_power_off();
     power::halt()
 }
+
+/// Resets the machine, or halts it if there is no way. Callable in any context.
+pub fn restart() -> ! {
+    irq::disable();
+    serial::drain();
+    power::reset();
+    power::halt()
+}

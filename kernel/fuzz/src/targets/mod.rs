@@ -1,5 +1,6 @@
 //! What is fuzzed: functions of a byte string that panic on a broken promise.
 
+mod acpi;
 mod allocator;
 mod cpio;
 mod elf;
@@ -26,10 +27,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     scripts::TARGET,
     allocator::TARGET,
     memory_map::TARGET,
     elf::TARGET,
     cpio::TARGET,
+    acpi::TARGET,
 ];

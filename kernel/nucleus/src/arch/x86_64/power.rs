@@ -29,6 +29,19 @@ pub(crate) fn acpi_power_off() {
     }
 }
 
+/// Resets the machine, as ACPI's tables say, or by the keyboard controller, whose
+/// output 0 is the reset line of the processors.
+pub(crate) fn reset() {
+    const KEYBOARD_COMMAND: u16 = 0x64;
+    const PULSE_RESET: u8 = 0xfe;
+    if let Some(register) = platform::try_get().and_then(|platform| platform.reset) {
+        // SAFETY: ACPI's tables name the port and the value for this.
+        unsafe { Port::<u8>::new(register.port).write(register.value) };
+    }
+    // SAFETY: On a machine without the controller nobody listens.
+    unsafe { Port::<u8>::new(KEYBOARD_COMMAND).write(PULSE_RESET) };
+}
+
 /// Stops the processor for ever.
 pub(crate) fn halt() -> ! {
     irq::disable();

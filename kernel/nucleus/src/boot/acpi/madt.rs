@@ -14,6 +14,7 @@ use super::read;
 use crate::boot::platform::{
     ApicId, IoApic, Override, Platform, Polarity, ProcessorState, Route, Trigger,
 };
+use crate::planted::{Bug, is_planted};
 
 /// Where the entries begin.
 const ENTRIES: usize = 44;
@@ -72,7 +73,7 @@ fn apply_entry(entry: &[u8], platform: &mut Platform) {
 fn add_processor(id: Option<u32>, flags: u32, platform: &mut Platform) {
     const ENABLED: u32 = 1 << 0;
     const ONLINE_CAPABLE: u32 = 1 << 1;
-    let state = if flags & ENABLED != 0 {
+    let state = if flags & ENABLED != 0 || is_planted(Bug::ListedDisabled) {
         ProcessorState::Enabled
     } else if flags & ONLINE_CAPABLE != 0 {
         ProcessorState::OnlineCapable
@@ -123,6 +124,10 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let len = usize::from(*self.0.get(1)?);
+        let len = match is_planted(Bug::CutEntry) {
+            true => len.min(self.0.len()),
+            false => len,
+        };
         let is_sane = (2..=self.0.len()).contains(&len);
         if !is_sane {
             log::warn!("acpi: a MADT entry of {len} bytes ends the table");

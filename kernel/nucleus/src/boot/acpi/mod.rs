@@ -29,6 +29,8 @@ mod fadt;
 mod hpet;
 mod madt;
 mod tables;
+#[cfg(any(test, ktest))]
+mod tests;
 
 use acpi::madt::{
     InterruptSourceOverrideEntry, IoApicEntry, LocalApicAddressOverrideEntry, LocalApicEntry,
