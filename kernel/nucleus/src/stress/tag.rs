@@ -38,7 +38,7 @@ impl Tag {
             space < MAX_SPACES && page < MAX_PAGES,
             "there is no such page"
         );
-        Self(LIVE | space << 25 | (page as u32) << 19 | generation % GENERATIONS)
+        Self(LIVE | space << 25 | (page as u32) << 19 | (generation % GENERATIONS))
     }
 
     /// Returns the word that stands in the frame.
