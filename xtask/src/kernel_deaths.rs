@@ -12,7 +12,7 @@ use crate::test::{Outcome, Verdict};
 use crate::toolchain::Toolchain;
 
 /// Deaths on purpose: the option, and what the report has to contain.
-const DEATHS: [(&str, &[&str]); 4] = [
+const DEATHS: [(&str, &[&str]); 5] = [
     (
         "null",
         &[
@@ -24,6 +24,13 @@ const DEATHS: [(&str, &[&str]); 4] = [
     (
         "panic",
         &["the command line asked for it", "boot::crash::die"],
+    ),
+    (
+        "other-panic",
+        &[
+            "another processor asked for it",
+            "boot::crash::panic_elsewhere",
+        ],
     ),
     (
         "stack-overflow",

@@ -37,6 +37,7 @@ impl<const ENTRIES: usize> Stage<ENTRIES> {
             ram: 3 << 20,
             cpus,
             checked: true,
+            identifiers: true,
         });
         let subject = machine.on(0, || Subject::new().expect("there is memory"));
         Self {

@@ -20,6 +20,7 @@ fn machine(cpus: usize) -> Machine {
         ram: 3 << 20,
         cpus,
         checked: true,
+        identifiers: true,
     })
 }
 

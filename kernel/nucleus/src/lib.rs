@@ -56,6 +56,8 @@ pub mod power;
 #[cfg(target_os = "none")]
 pub mod random;
 #[cfg(target_os = "none")]
+pub mod smp;
+#[cfg(target_os = "none")]
 mod task;
 #[cfg(target_os = "none")]
 pub mod user;

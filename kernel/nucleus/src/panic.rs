@@ -5,12 +5,16 @@
 //! backtrace follows the chain of frame pointers with reads that may fault, so
 //! that a damaged stack ends it and nothing more. `xtask` turns the addresses
 //! into functions and lines as they stream by.
+//!
+//! The processor that panics first reports; it stops the others by a non-maskable
+//! interrupt, wherever they are, before it writes.
 
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::arch::x86_64::{irq, uaccess};
+use crate::arch::x86_64::{cpu, irq, power as machine, uaccess};
 use crate::console::{self, println};
+use crate::cpu::CpuSet;
 use crate::mm::Vaddr;
 use crate::power::{self, ExitCode};
 use crate::task;
@@ -18,7 +22,13 @@ use crate::task;
 /// Longest backtrace; recursion deeper than that tells nothing new.
 const MAX_FRAMES: usize = 32;
 
-static REPORTING: AtomicBool = AtomicBool::new(false);
+/// The processor that reports, by its number.
+static REPORTER: AtomicUsize = AtomicUsize::new(NOBODY);
+const NOBODY: usize = usize::MAX;
+/// Processors that have stopped for the report.
+static NR_STOPPED: AtomicUsize = AtomicUsize::new(0);
+/// Looks at that count before the report is written in any case.
+const STOP_POLLS: usize = 10_000_000;
 
 #[panic_handler]
 fn on_panic(info: &PanicInfo<'_>) -> ! {
@@ -35,16 +45,51 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
 
 /// Takes the console and shows that what follows is a report.
 ///
-/// A panic during a report ends the machine at once.
+/// A panic during a report ends the machine at once; one on another processor
+/// stops that.
 pub(crate) fn start_report() {
     irq::disable();
-    // Relaxed: only this processor writes reports; the others do not exist yet.
-    if REPORTING.swap(true, Ordering::Relaxed) {
-        power::exit(ExitCode::Panic);
+    let here = cpu::current_id().as_usize();
+    // Relaxed, here and below: single words, and nothing is read because of them.
+    let first = REPORTER.compare_exchange(NOBODY, here, Ordering::Relaxed, Ordering::Relaxed);
+    match first {
+        Ok(_) => stop_others(),
+        Err(reporter) if reporter == here => power::exit(ExitCode::Panic),
+        Err(_) => stop(),
     }
     // SAFETY: The machine stops after the report, so that no holder goes on.
     unsafe { console::force_unlock_for_panic() };
     console::panic_screen();
+}
+
+/// Stops all other processors; gives up on one that does not answer.
+fn stop_others() {
+    let here = cpu::current_id();
+    let mut nr_others = 0;
+    for other in CpuSet::new_full().iter().filter(|other| *other != here) {
+        cpu::interrupt_to_stop(other);
+        nr_others += 1;
+    }
+    for _ in 0..STOP_POLLS {
+        if NR_STOPPED.load(Ordering::Relaxed) >= nr_others {
+            return;
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// Stops this processor if another one reports a panic; called by the handler of
+/// non-maskable interrupts.
+pub(crate) fn stop_if_reported() {
+    let reporter = REPORTER.load(Ordering::Relaxed);
+    if reporter != NOBODY && reporter != cpu::current_id().as_usize() {
+        stop();
+    }
+}
+
+fn stop() -> ! {
+    NR_STOPPED.fetch_add(1, Ordering::Relaxed);
+    machine::halt()
 }
 
 /// Ends the machine after a report.
@@ -59,7 +104,7 @@ pub(crate) fn finish_report(code: ExitCode) -> ! {
 /// caller the address before the return address is printed, which belongs to
 /// the call.
 pub(crate) fn print_backtrace(first: Option<Vaddr>, frame_pointer: Vaddr) {
-    println!("backtrace:");
+    println!("backtrace of processor {}:", cpu::current_id().as_usize());
     let callers = Frames { frame_pointer };
     for (number, address) in first
         .into_iter()

@@ -39,7 +39,7 @@ pub enum Bug {
     EarlyAnswer,
     /// Frames are freed without waiting for other processors.
     EarlyFree,
-    /// Who uses a table is read by a plain load.
+    /// A change of a table is counted by reading the count, and then writing it.
     UnorderedUsers,
     /// A read section is announced by a plain store.
     UnorderedSection,
@@ -63,6 +63,20 @@ pub enum Bug {
     TornCount,
     /// A processor loads a table before it says that it uses it.
     LateUser,
+    /// A processor reads the generation of a table before it joins its users.
+    EarlyGeneration,
+    /// A change is counted after the users were read who are asked.
+    LateGeneration,
+    /// A processor that leaves lazy mode does not look whether the table has changed.
+    UncheckedReturn,
+    /// A processor that loads a table again does not look whether it has changed.
+    UncheckedLoad,
+    /// A table gets an identifier with all that is cached under it.
+    InheritedIdentifier,
+    /// A processor takes interrupts between taking requests and doing them.
+    InterruptedServe,
+    /// Lazy processors are not told of nodes that go.
+    UntoldOfNodes,
 }
 
 /// The bug that is there; zero if none is.

@@ -149,6 +149,7 @@ impl AddressSpace {
             let op = TlbFlushOp::Range(range.as_range().clone());
             cursor.flusher().issue_tlb_flush(op);
             cursor.flusher().dispatch_tlb_flush();
+            cursor.flusher().sync_tlb_flush();
         }
         Ok(())
     }
@@ -165,6 +166,7 @@ impl AddressSpace {
         let guard = disable_preempt();
         let mut cursor = self.space.cursor_mut(&guard, range.as_range())?;
         cursor.unmap(range.len())?;
+        cursor.flusher().sync_tlb_flush();
         Ok(())
     }
 

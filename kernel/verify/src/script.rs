@@ -58,6 +58,7 @@ impl Default for Bench {
             ram: 4 << 20,
             cpus: 1,
             checked: false,
+            identifiers: true,
         })
     }
 }

@@ -16,10 +16,10 @@ use model::cursor::{self, Cursor};
 use model::tlb::Tlb;
 use model::{Geometry, Intent, Leaf, Table};
 use nucleus::arch::sim::{Config, Machine};
-use nucleus::cpu::{AtomicCpuSet, disable_preempt};
+use nucleus::cpu::disable_preempt;
 use nucleus::irq::{self, DisabledLocalIrqGuard};
 use nucleus::mm::frame::AnyFrameMeta;
-use nucleus::mm::tlb::{TlbFlushOp, TlbFlusher};
+use nucleus::mm::tlb::{TableUsers, TlbFlushOp, TlbFlusher};
 use nucleus::mm::{
     CachePolicy, Frame, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, USER_END,
     VmIo, VmSpace,
@@ -396,7 +396,7 @@ impl<'a> World<'a> {
         // next time that it looks.
         for cpu in 0..CPUS {
             self.machine.on(cpu, || {
-                let (users, guard) = (AtomicCpuSet::default(), disable_preempt());
+                let (users, guard) = (TableUsers::new(), disable_preempt());
                 TlbFlusher::new(&users, &guard).sync_tlb_flush();
             });
         }
@@ -413,6 +413,7 @@ pub fn search(scripts: Scripts) -> Result<u64, String> {
         ram: 4 << 20,
         cpus: CPUS,
         checked: true,
+        identifiers: true,
     });
     let strategy = proptest::collection::vec(op(), 1..60);
     let print = |ops: &Vec<Op>| format!("{ops:?}");

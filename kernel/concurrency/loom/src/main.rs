@@ -59,6 +59,26 @@ const CHECKS: &[Check] = &[
         finds: None,
     },
     Check {
+        claim: "whoever loads a table with what is cached of it is asked to flush",
+        scenario: users::load_and_change,
+        finds: None,
+    },
+    Check {
+        claim: "each of two that load it is asked to flush",
+        scenario: users::two_load,
+        finds: None,
+    },
+    Check {
+        claim: "a lazy processor that uses its table again is asked to flush",
+        scenario: users::resume_and_change,
+        finds: None,
+    },
+    Check {
+        claim: "whoever loads a table has seen each change that it is not asked for",
+        scenario: users::load_and_two_change,
+        finds: None,
+    },
+    Check {
         claim: "whoever looks at a node has a section that is waited for",
         scenario: sections::look_and_free,
         finds: None,
@@ -84,9 +104,19 @@ const CHECKS: &[Check] = &[
         finds: None,
     },
     Check {
-        claim: "finds: users are read by a plain load",
-        scenario: users::join_and_change,
+        claim: "finds: a change is counted by reading, then writing",
+        scenario: users::load_and_change,
         finds: Some(Bug::UnorderedUsers),
+    },
+    Check {
+        claim: "finds: a change is counted after the users were read",
+        scenario: users::load_and_change,
+        finds: Some(Bug::LateGeneration),
+    },
+    Check {
+        claim: "finds: the generation is read before joining",
+        scenario: users::load_and_change,
+        finds: Some(Bug::EarlyGeneration),
     },
     Check {
         claim: "finds: a section is announced by a plain store",

@@ -31,6 +31,7 @@ const CONFIG: Config = Config {
     ram: 8 << 20,
     cpus: 3,
     checked: false,
+    identifiers: true,
 };
 /// The memory that the simulated machine gives to its allocator, less what
 /// start-up took.

@@ -37,6 +37,7 @@ fn run(file: &[u8]) {
         ram: 4 << 20,
         cpus: 1,
         checked: false,
+        identifiers: true,
     };
     machine::with(&MACHINE, config, |machine| {
         machine.on(0, || {

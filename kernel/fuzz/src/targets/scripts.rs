@@ -46,6 +46,7 @@ fn run(input: &[u8]) {
         ram: 4 << 20,
         cpus: 1,
         checked: false,
+        identifiers: true,
     };
     let script = decode(input);
     machine::with(&MACHINE, config, |machine| {

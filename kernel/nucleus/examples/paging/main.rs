@@ -48,6 +48,7 @@ fn main() {
         ram: 64 << 20,
         cpus: 1,
         checked: false,
+        identifiers: true,
     });
     machine.on(0, || {
         (row.run)(&mut NoMeter);

@@ -8,13 +8,15 @@
 //! | `log=off\|error\|warn\|info\|debug\|trace` | how much is logged; `info` unless given |
 //! | `debug-exit` | end QEMU through its debug-exit device at port 0xf4 |
 //! | `no-acpi` | do not read ACPI's tables |
+//! | `no-apic` | leave the local APICs alone: interrupts by the 8259 pair, and one processor |
+//! | `no-x2apic` | use the local APICs in their older mode, unless firmware left them in the newer one |
 //! | `ktest`, `ktest=FILTER` | run the in-kernel tests whose names contain FILTER, or one of several: `A\|B` |
 //! | `ktest.among=FILTER` | only those whose names pass this filter, too |
 //! | `ktest.from=N` | start with the N-th of them, counted from 1 |
 //! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
 //! | `ktest.stress=OPERATIONS` | length of each stress test; each has its own unless given |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
-//! | `crash=null\|panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
 //! Parsing allocates nothing, so that it works before the heap does. What it
@@ -29,6 +31,8 @@ pub enum Crash {
     Null,
     /// Panic.
     Panic,
+    /// Panic on the last processor.
+    OtherPanic,
     /// Recurse without end.
     StackOverflow,
     /// Fault without a usable stack.
@@ -45,6 +49,10 @@ pub struct CommandLine<'a> {
     pub debug_exit: bool,
     /// ACPI's tables are not to be read.
     pub no_acpi: bool,
+    /// The local APICs are to be left alone.
+    pub no_apic: bool,
+    /// The local APICs are to be used in their older mode.
+    pub no_x2apic: bool,
     /// The filter of the tests to run, if tests are to run.
     pub ktest: Option<&'a str>,
     /// A second filter, which names have to pass as well.
@@ -69,6 +77,8 @@ impl<'a> CommandLine<'a> {
             log: LevelFilter::Info,
             debug_exit: false,
             no_acpi: false,
+            no_apic: false,
+            no_x2apic: false,
             ktest: None,
             ktest_among: "",
             ktest_from: 1,
@@ -108,6 +118,8 @@ impl<'a> CommandLine<'a> {
             ("log", Some(value)) => set(&mut self.log, value.parse().ok()),
             ("debug-exit", None) => set(&mut self.debug_exit, Some(true)),
             ("no-acpi", None) => set(&mut self.no_acpi, Some(true)),
+            ("no-apic", None) => set(&mut self.no_apic, Some(true)),
+            ("no-x2apic", None) => set(&mut self.no_x2apic, Some(true)),
             ("ktest", filter) => set(&mut self.ktest, Some(Some(filter.unwrap_or("")))),
             ("ktest.among", Some(filter)) => set(&mut self.ktest_among, Some(filter)),
             ("ktest.from", Some(value)) => {
@@ -127,6 +139,7 @@ impl<'a> CommandLine<'a> {
                 let crash = match value {
                     "null" => Crash::Null,
                     "panic" => Crash::Panic,
+                    "other-panic" => Crash::OtherPanic,
                     "stack-overflow" => Crash::StackOverflow,
                     "double-fault" => Crash::DoubleFault,
                     _ => return false,

@@ -4,6 +4,8 @@ use core::hint::black_box;
 use core::ptr;
 
 use super::cmdline::Crash;
+use crate::cpu::CpuSet;
+use crate::smp::inter_processor_call_and_wait;
 
 /// Dies in the way that was asked for.
 pub(super) fn die(way: Crash) -> ! {
@@ -11,12 +13,23 @@ pub(super) fn die(way: Crash) -> ! {
     match way {
         Crash::Null => read_null(),
         Crash::Panic => panic!("the command line asked for it"),
+        Crash::OtherPanic => panic_elsewhere(),
         Crash::StackOverflow => {
             recurse_for_ever(0);
         }
         Crash::DoubleFault => fault_without_a_stack(),
     }
     unreachable!("the crash did not happen")
+}
+
+/// Has the last processor panic.
+fn panic_elsewhere() {
+    let mut last = CpuSet::new_empty();
+    CpuSet::new_full()
+        .iter()
+        .last()
+        .inspect(|cpu| last.add(*cpu));
+    inter_processor_call_and_wait(&last, || panic!("another processor asked for it"));
 }
 
 #[inline(never)]

@@ -5,19 +5,21 @@
 //! says on serial and screen what it found, so that a machine that stops shows
 //! where.
 
+pub mod acpi;
 pub mod cmdline;
 pub mod early_alloc;
 pub mod initramfs;
 pub mod memory_map;
+pub mod platform;
 
-#[cfg(target_os = "none")]
-mod acpi;
 #[cfg(target_os = "none")]
 mod crash;
 #[cfg(target_os = "none")]
 pub(crate) mod image;
 #[cfg(target_os = "none")]
 mod loader;
+#[cfg(target_os = "none")]
+mod loader_map;
 #[cfg(target_os = "none")]
 pub(crate) mod metadata;
 #[cfg(target_os = "none")]

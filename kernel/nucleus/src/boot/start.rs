@@ -8,19 +8,21 @@ use spin::Once;
 
 use super::cmdline::CommandLine;
 use super::early_alloc::EarlyAllocator;
+use super::loader_map::LoaderMap;
 use super::memory_map::{MemoryMap, RegionKind};
+use super::platform::{self, Platform};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata};
-use crate::arch::x86_64::gdt::{self, Ist};
 use crate::arch::x86_64::{
-    context, features, idt, irq, local, mmu, pic, serial, timer, user_entry,
+    apic, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer, trampoline,
+    user_entry,
 };
 use crate::arch::{cpu, memory};
 use crate::console::framebuffer::Framebuffer;
 use crate::console::marks::Stage;
 use crate::console::{self, FramebufferInfo};
 use crate::mm::frame::{allocator, frame_counts};
-use crate::mm::kspace::{self, BootSpace, Extras, KernelStack};
-use crate::mm::{PAGE_SIZE, Vaddr, heap};
+use crate::mm::kspace::{self, BootSpace, Extras};
+use crate::mm::{PAGE_SIZE, Paddr, Vaddr, heap};
 use crate::sync::SpinLock;
 use crate::{log as kernel_log, power};
 
@@ -32,6 +34,9 @@ static INITRAMFS: Once<&'static [u8]> = Once::new();
 /// Bytes of memory that the loader used and gave back.
 static RECLAIMED: Once<usize> = Once::new();
 static COMMAND_LINE: Once<CommandLine<'static>> = Once::new();
+
+/// The command line wants ACPI's tables left alone.
+static NO_ACPI: Once<bool> = Once::new();
 
 /// What the first half of start-up leaves for the second.
 struct Handover {
@@ -73,7 +78,6 @@ fn start(info: &'static mut BootInfo) -> ! {
     gdt::init();
     idt::init();
     let has_serial = serial::init();
-    let tsc_hz = timer::init_clock();
 
     let archive_range = loader::initramfs(info);
     apply_early_options(archive_range.clone());
@@ -89,15 +93,14 @@ fn start(info: &'static mut BootInfo) -> ! {
         unsafe { show_screen(framebuffer.vaddr, framebuffer.info) };
     }
     features::init();
-    say_what_the_machine_is(has_serial, tsc_hz, framebuffer.as_ref().map(|f| f.info));
+    read_platform(loader::rsdp(info));
+    say_what_the_machine_is(has_serial, framebuffer.as_ref().map(|f| f.info));
     console::mark(Stage::Traps);
 
-    if let Some(root) = loader::rsdp(info) {
-        acpi::find_power_off(root);
-    }
     let frames = framebuffer.as_ref().map(|f| f.frames.clone());
     let map = loader::memory_map(info, frames.as_ref());
     say_what_memory_there_is(&map);
+    trampoline::reserve(&map);
     console::mark(Stage::MemoryMap);
 
     let extras = Extras {
@@ -144,15 +147,16 @@ extern "C" fn go_on() -> ! {
     give_memory_to_the_allocator(&handover.map);
     heap::init().expect("the machine has too little memory for the heap");
     cpu::local().flush_buffers.init();
-    install_guarded_stacks();
+    gdt::install_guarded_stacks().expect("the machine has too little memory for its stacks");
     open_initramfs(handover.space.initramfs);
     console::mark(Stage::Memory);
 
-    pic::init();
+    init_interrupts();
     timer::init_tick();
     user_entry::init();
     irq::enable();
     console::mark(Stage::Interrupts);
+    smp::start_others();
 
     warn_of_unknown_options();
     if let Some(way) = command_line().crash {
@@ -172,9 +176,38 @@ fn apply_early_options(archive_range: Range<Vaddr>) {
     if line.debug_exit {
         power::use_debug_exit();
     }
-    if line.no_acpi {
-        acpi::disable();
+    NO_ACPI.call_once(|| line.no_acpi);
+}
+
+/// Reads ACPI's tables, if there are some and the command line wants it, and
+/// starts the clock by the timers that they name.
+fn read_platform(root: Option<Paddr>) {
+    // SAFETY: The loader's tables are active, and the map is dropped here.
+    let memory = unsafe { LoaderMap::new() };
+    let boot_apic = apic::initial_id();
+    let platform = match root.filter(|_| NO_ACPI.get() != Some(&true)) {
+        Some(root) => acpi::read_platform(&memory, root as u64, boot_apic),
+        None => Platform::without_tables(boot_apic),
+    };
+    let hpet = platform.hpet.and_then(|address| memory.hpet(address));
+    timer::init_clock(hpet, platform.pm_timer);
+    log::info!("{platform}");
+    platform::set(platform);
+}
+
+/// Brings the boot processor's interrupt controllers into a known state, with all
+/// lines masked.
+fn init_interrupts() {
+    let line = command_line();
+    if line.no_apic || !apic::is_present() {
+        log::info!("apic: there is none, or the command line wants it left alone");
+    } else if let Err(error) = apic::init(!line.no_x2apic) {
+        log::warn!("apic: cannot be used: {error}");
+    } else {
+        apic::init_local();
+        log::info!("{}, in {}", apic::id(), apic::mode_name());
     }
+    lines::init();
 }
 
 /// Shows the console on a framebuffer.
@@ -192,12 +225,8 @@ unsafe fn show_screen(vaddr: Vaddr, info: FramebufferInfo) {
     }
 }
 
-fn say_what_the_machine_is(serial: bool, tsc_hz: Option<u64>, screen: Option<FramebufferInfo>) {
+fn say_what_the_machine_is(serial: bool, screen: Option<FramebufferInfo>) {
     log::info!("processor: {}", features::get());
-    match tsc_hz {
-        Some(hz) => log::info!("clock: time-stamp counter at {} MHz", hz / 1_000_000),
-        None => log::warn!("clock: cannot calibrate the time-stamp counter; counting ticks"),
-    }
     if !serial {
         log::warn!("serial: no port answers at COM1");
     }
@@ -282,17 +311,6 @@ fn give_memory_to_the_allocator(map: &MemoryMap) {
         counts.free as u64 * PAGE_SIZE as u64 / MIB,
         loader_bytes / 1024
     );
-}
-
-/// Replaces the early stacks of exceptions by ones with guard pages.
-fn install_guarded_stacks() {
-    for ist in Ist::ALL {
-        let stack = KernelStack::new(KernelStack::DEFAULT_SIZE);
-        let stack = stack.expect("the machine has too little memory for its stacks");
-        gdt::set_stack(ist, stack.top());
-        // In use for ever.
-        core::mem::forget(stack);
-    }
 }
 
 fn open_initramfs(range: Range<Vaddr>) {

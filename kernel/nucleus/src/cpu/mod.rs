@@ -2,15 +2,18 @@
 //!
 //! * [`CpuId`], [`num_cpus`]: which processor, of how many.
 //! * [`CpuSet`], [`AtomicCpuSet`]: sets of processors.
+//! * [`CpuLocal`]: storage of which each has its own.
 //! * [`InAtomicMode`]: what a guard proves that keeps its task on its processor.
 
 mod atomic_mode;
+mod local;
 mod set;
 #[cfg(any(test, ktest))]
 mod set_tests;
 
 pub use self::atomic_mode::{DisabledPreemptGuard, InAtomicMode, disable_preempt};
 pub(crate) use self::atomic_mode::{PreemptCount, is_atomic};
+pub use self::local::{CpuLocal, Own};
 pub use self::set::{AtomicCpuSet, CpuSet};
 use crate::arch::cpu;
 

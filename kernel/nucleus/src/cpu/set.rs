@@ -1,7 +1,6 @@
 //! Sets of processors: one bit each.
 
 use super::{CpuId, MAX_CPUS};
-use crate::planted::{Bug, is_planted};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 const _: () = assert!(MAX_CPUS <= u64::BITS as usize, "a set is one word");
@@ -64,8 +63,8 @@ impl CpuSet {
 
 /// A set of processors that several of them change at once.
 ///
-/// Both ways of touching it are read-modify-write operations of sequential
-/// consistency, because a set of processors is one half of a handshake: a
+/// All ways of touching it but [`Self::snapshot`] are read-modify-write operations of
+/// sequential consistency, because a set of processors is one half of a handshake: a
 /// processor *adds itself and then walks a table*, another *writes the table
 /// and then reads the set*. Each of the two must see what the other did first,
 /// which plain stores and loads do not give (peer 69).
@@ -90,11 +89,16 @@ impl AtomicCpuSet {
         self.0.fetch_and(!(1 << cpu.0), Ordering::SeqCst);
     }
 
+    /// Returns the set as it was at some moment, for someone whose order with those
+    /// who change it comes from another word.
+    #[inline(always)]
+    pub fn snapshot(&self) -> CpuSet {
+        // Acquire: what a processor did before it joined is seen.
+        CpuSet(self.0.load(Ordering::Acquire))
+    }
+
     /// Returns the set as of now, for someone who wrote the table before.
     pub fn load(&self) -> CpuSet {
-        if is_planted(Bug::UnorderedUsers) {
-            return CpuSet(self.0.load(Ordering::Acquire));
-        }
         // SeqCst, and a write although it changes nothing: the caller's writes
         // to the table are visible before the set is read.
         CpuSet(self.0.fetch_or(0, Ordering::SeqCst))

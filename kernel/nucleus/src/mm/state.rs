@@ -5,14 +5,14 @@
 //! Both are found through [`arch`](crate::arch).
 
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 use spin::Once;
 
 use super::frame::allocator::{BuddyAllocator, FrameAllocator, FrameCache};
 use super::kspace::{KernelPtConfig, KvirtAllocator};
 use super::page_table::PageTable;
-use super::tlb::{FlushBuffers, FlushQueue};
+use super::tlb::{FlushBuffers, FlushQueue, LocalTlb};
 use super::vm_space::{ActiveSpace, FaultHandler};
 use crate::cpu::PreemptCount;
 use crate::sync::SpinLock;
@@ -28,6 +28,8 @@ pub(crate) struct Memory {
     pub(crate) nr_managed: AtomicUsize,
     /// The number of the next list of frames.
     pub(crate) next_list_id: AtomicU32,
+    /// The number of the last user's table.
+    pub(crate) next_table: AtomicU64,
     /// The kernel's page table.
     pub(crate) kernel_page_table: Once<PageTable<KernelPtConfig>>,
     /// Nodes of it that were made since start-up, and are still there.
@@ -45,6 +47,7 @@ impl Memory {
             pool: Once::new(),
             nr_managed: AtomicUsize::new(0),
             next_list_id: AtomicU32::new(1),
+            next_table: AtomicU64::new(0),
             kernel_page_table: Once::new(),
             nr_kernel_nodes: AtomicUsize::new(0),
             kvirt: SpinLock::new(KvirtAllocator::new()),
@@ -72,6 +75,8 @@ pub(crate) struct CpuMemory {
     pub(crate) flushes: FlushQueue,
     /// Where a flusher collects what is to be flushed.
     pub(crate) flush_buffers: FlushBuffers,
+    /// What the processor knows of its TLB.
+    pub(crate) tlb: LocalTlb,
     /// The user space that is loaded.
     pub(crate) active_space: ActiveSpace,
 }
@@ -84,6 +89,7 @@ impl CpuMemory {
             rcu: RcuState::new(),
             flushes: FlushQueue::new(),
             flush_buffers: FlushBuffers::new(),
+            tlb: LocalTlb::new(),
             active_space: ActiveSpace::new(),
         }
     }

@@ -3,19 +3,25 @@
 //!
 //! A [`TlbFlusher`] collects what is to be flushed, with the frames that must not
 //! be freed before. *Dispatching* makes it happen: at once on this processor, and
-//! by an interrupt on the others that may have the translations cached.
+//! by an interrupt on the others that may use the translations.
 //! *Synchronising* waits until they have done it. Frames need nobody to wait:
 //! they are kept by `rcu` until all processors that were asked have answered.
 //!
-//! A processor answers after it has flushed. Requests are numbered, and the
-//! number up to which a processor is done says it all, so an answer to an early
-//! request cannot be taken for one to a later (peer 66). A queue that is full
-//! becomes a flush of everything.
+//! * `users`: who has to be asked, and how one who is not asked learns of it.
+//! * `identifiers`: what a processor knows of its own TLB, and lazy processors.
+//! * `queue`, `work`, `ops`: requests, and what they are for. A processor answers
+//!   after it has flushed; a queue that is full becomes a flush of everything.
+//! * `buffer`: where flushes are collected.
+//! * `mark`: how far all processors are.
 //!
-//! Whether a processor gets a request: its part is to *add itself to the set of a
-//! table's users, then load the table*; the flusher's is to *change the table,
-//! then read the set*. Either the flusher sees the processor, or the processor
-//! sees the change ([`AtomicCpuSet`]).
+//! **Waiting for answers** is allowed whatever locks are held, but for the spin
+//! lock of a queue: whoever waits for a lock or an answer serves its own queue
+//! meanwhile ([`cpu::relax`]), with interrupts off too, so it answers whoever waits
+//! for it (peers 63 and 64). Only [`TlbFlusher::sync_tlb_flush`] insists on
+//! interrupts being on, since its caller has no need of waiting with them off.
+//!
+//! **Before other processors run the kernel** nobody is asked, since nobody uses a
+//! table: their part is to flush everything when they load their first one (peer 68).
 
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -23,32 +29,50 @@ use core::marker::PhantomData;
 
 pub(crate) use self::buffer::FlushBuffers;
 use self::buffer::{Buffer, has_room, push_in_room};
+pub(crate) use self::identifiers::{Cached, Identifier, LocalTlb};
 pub(crate) use self::mark::FlushMark;
 use self::ops::Ops;
 pub use self::ops::{FLUSH_ALL_THRESHOLD, TlbFlushOp};
 pub(crate) use self::queue::FlushQueue;
+use self::users::Change;
+pub use self::users::TableUsers;
+use self::work::{TableFlush, Work};
 use super::Vaddr;
 use super::frame::{AnyFrameMeta, Frame, Segment};
-use crate::arch::{cpu, mmu};
-use crate::cpu::{AtomicCpuSet, CpuSet, InAtomicMode};
+use crate::arch::{cpu, memory};
+use crate::cpu::{CpuSet, InAtomicMode};
 use crate::irq;
 use crate::planted::{Bug, is_planted};
+use crate::sync::atomic::Ordering;
 use crate::sync::rcu;
 
 mod buffer;
+mod identifiers;
 mod mark;
 mod ops;
 mod queue;
 #[cfg(test)]
 mod queue_tests;
+mod users;
+mod work;
 
 /// Whose translations are flushed.
 #[derive(Clone, Copy, Debug)]
 enum Users<'a> {
     /// Those of a table that some processors use.
-    Some(&'a AtomicCpuSet),
+    Some(&'a TableUsers),
     /// The kernel's, which all processors use, and which may be global.
     All,
+}
+
+impl TableUsers {
+    /// Makes the users of a new table, of which there are none yet.
+    #[expect(clippy::new_without_default, reason = "each one is another")]
+    pub fn new() -> Self {
+        // Relaxed: a number is only to differ from all others.
+        let before = memory::memory().next_table.fetch_add(1, Ordering::Relaxed);
+        Self::with_id(before + 1)
+    }
 }
 
 /// What a mapping owns.
@@ -83,7 +107,7 @@ static_assertions::assert_not_impl_any!(TlbFlusher<'static>: Send, Sync);
 
 impl<'a> TlbFlusher<'a> {
     /// Makes a flusher for a table that these processors use.
-    pub fn new(users: &'a AtomicCpuSet, _guard: &'a dyn InAtomicMode) -> Self {
+    pub fn new(users: &'a TableUsers, _guard: &'a dyn InAtomicMode) -> Self {
         Self::with_users(Users::Some(users))
     }
 
@@ -109,7 +133,7 @@ impl<'a> TlbFlusher<'a> {
     pub fn issue_tlb_flush(&self, op: TlbFlushOp) {
         let pages = op.pages();
         if !self.with_buffer(|buffer| buffer.ops.push(pages)) {
-            self.flush_at_once(pages, None, None);
+            self.flush_at_once(pages, Change::Pages, None, None);
         }
     }
 
@@ -132,7 +156,26 @@ impl<'a> TlbFlusher<'a> {
             }
         });
         if keep.is_some() {
-            self.flush_at_once(pages, keep, None);
+            self.flush_at_once(pages, Change::Pages, keep, None);
+        }
+    }
+
+    /// Collects the flush of a node's range, and keeps the node with all that is
+    /// below it.
+    pub(super) fn issue_flush_of_node(&self, op: TlbFlushOp, node: Frame<dyn AnyFrameMeta>) {
+        let pages = op.pages();
+        let mut keep = Some(node);
+        self.with_buffer(|buffer| {
+            if has_room(&mut buffer.frames)
+                && let Some(node) = keep.take()
+            {
+                buffer.ops.push(pages);
+                buffer.change = Change::Nodes;
+                push_in_room(&mut buffer.frames, node);
+            }
+        });
+        if keep.is_some() {
+            self.flush_at_once(pages, Change::Nodes, keep, None);
         }
     }
 
@@ -154,7 +197,7 @@ impl<'a> TlbFlusher<'a> {
             }
         });
         if keep.is_some() {
-            self.flush_at_once(pages, None, keep);
+            self.flush_at_once(pages, Change::Pages, None, keep);
         }
     }
 
@@ -185,8 +228,15 @@ impl<'a> TlbFlusher<'a> {
         // SAFETY: This flusher has the buffer of this processor. Freeing may run
         // drop hooks; a flusher that one makes finds the buffer taken.
         let buffer = unsafe { &mut *owner.buffer.get() };
-        self.flush(&mut buffer.ops, &mut buffer.frames, &mut buffer.segments);
+        let Buffer {
+            ops,
+            change,
+            frames,
+            segments,
+        } = buffer;
+        self.flush(ops, *change, frames, segments);
         buffer.ops.clear();
+        buffer.change = Change::Pages;
         if !buffer.has_usual_room() {
             buffer.restore_usual_room();
         }
@@ -210,7 +260,11 @@ impl<'a> TlbFlusher<'a> {
             "waiting for other processors with interrupts off"
         );
         let mut asked = self.unsynced.replace(CpuSet::new_empty());
-        asked.union(self.targets().1);
+        asked.union(match self.users {
+            Users::Some(users) => users.users(Change::Nodes),
+            Users::All => CpuSet::new_full(),
+        });
+        asked.remove(cpu::current_id());
         wait_for(asked);
         rcu::poll();
     }
@@ -246,35 +300,31 @@ impl<'a> TlbFlusher<'a> {
     }
 
     /// Flushes one page, and keeps its frame until that is done. With nothing
-    /// collected and no other processor concerned, that is at once: nobody looks
-    /// at a user's frame by walking the table, so no grace period need pass.
+    /// collected and no other processor concerned, that is at once.
     #[inline(always)]
     pub(super) fn flush_page_at_once(&self, va: Vaddr, keep: Frame<dyn AnyFrameMeta>) {
-        let (is_local, others) = self.targets();
-        if self.buffer.get().is_some() || !others.is_empty() {
-            self.issue_tlb_flush_with(TlbFlushOp::Address(va), keep);
-            self.dispatch_tlb_flush();
-            return;
-        }
-        if is_local && !is_planted(Bug::SkippedFlush) {
-            mmu::flush_page(va);
-        }
-        drop(keep);
-    }
-
-    /// Returns whether this processor may translate by the table, and which
-    /// others may; called after the table was changed.
-    #[inline(always)]
-    fn targets(&self) -> (bool, CpuSet) {
-        // The flusher is in atomic mode, so this stays the processor.
         let here = cpu::current_id();
-        let mut targets = match self.users {
-            Users::Some(users) => users.load(),
-            Users::All => CpuSet::new_full(),
+        let is_alone = |set: CpuSet| {
+            let mut others = set;
+            others.remove(here);
+            others.is_empty()
         };
-        let is_local = targets.contains(here);
-        targets.remove(here);
-        (is_local, targets)
+        if let Users::Some(users) = self.users
+            && self.buffer.get().is_none()
+            && is_alone(users.users(Change::Pages))
+        {
+            let (generation, set) = users.changed(Change::Pages);
+            if is_alone(set) {
+                if set.contains(here) && !is_planted(Bug::SkippedFlush) {
+                    cpu::local().tlb.flush_page(va, generation);
+                }
+                return drop(keep);
+            }
+            // Somebody has joined since. The change is counted twice, of which one
+            // is without a request: whoever gets the other flushes everything.
+        }
+        self.issue_tlb_flush_with(TlbFlushOp::Address(va), keep);
+        self.dispatch_tlb_flush();
     }
 
     /// Flushes without collecting, for want of a place to.
@@ -282,6 +332,7 @@ impl<'a> TlbFlusher<'a> {
     fn flush_at_once(
         &self,
         pages: (Vaddr, usize),
+        change: Change,
         frame: Option<Frame<dyn AnyFrameMeta>>,
         segment: Option<Segment<dyn AnyFrameMeta>>,
     ) {
@@ -293,22 +344,22 @@ impl<'a> TlbFlusher<'a> {
         if let Some(frame) = frame {
             match frames.try_reserve_exact(1) {
                 Ok(()) => frames.push(frame),
-                Err(_) => return self.flush_and_wait(&mut ops, frame),
+                Err(_) => return self.flush_and_wait(&ops, change, frame),
             }
         }
         if let Some(segment) = segment {
             match segments.try_reserve_exact(1) {
                 Ok(()) => segments.push(segment),
-                Err(_) => return self.flush_and_wait(&mut ops, segment),
+                Err(_) => return self.flush_and_wait(&ops, change, segment),
             }
         }
-        self.flush(&mut ops, &mut frames, &mut segments);
+        self.flush(&ops, change, &mut frames, &mut segments);
     }
 
     /// Flushes, and keeps something by waiting: for want of any memory at all.
     #[cold]
-    fn flush_and_wait<T>(&self, ops: &mut Ops, keep: T) {
-        self.flush(ops, &mut Vec::new(), &mut Vec::new());
+    fn flush_and_wait<T>(&self, ops: &Ops, change: Change, keep: T) {
+        self.flush(ops, change, &mut Vec::new(), &mut Vec::new());
         wait_for(self.unsynced.get());
         drop(keep);
     }
@@ -316,34 +367,60 @@ impl<'a> TlbFlusher<'a> {
     /// Flushes here and asks the others, and has frames kept until they answer.
     fn flush(
         &self,
-        ops: &mut Ops,
+        ops: &Ops,
+        change: Change,
         frames: &mut Vec<Frame<dyn AnyFrameMeta>>,
         segments: &mut Vec<Segment<dyn AnyFrameMeta>>,
     ) {
         if ops.is_empty() {
             return;
         }
-        ops.global |= matches!(self.users, Users::All);
-        let (is_local, targets) = self.targets();
+        let (work, mut targets) = self.work_and_targets(ops, change);
+        // The flusher is in atomic mode, so this stays the processor.
+        let here = cpu::current_id();
+        let is_local = targets.contains(here);
+        targets.remove(here);
         if !targets.is_empty() && !is_planted(Bug::SkippedRequest) {
-            ask(targets, ops);
+            ask(targets, &work);
         }
         if is_local && !is_planted(Bug::SkippedFlush) {
-            ops.perform();
+            // A handler must not have the processor leave the table in between.
+            work.perform(&irq::disable_local());
         }
         let mut unsynced = self.unsynced.get();
         unsynced.union(targets);
         self.unsynced.set(unsynced);
         rcu::keep(frames, segments, targets);
     }
+
+    /// Returns what each of the table's users has to do, and who they are; called
+    /// after the table was changed.
+    fn work_and_targets(&self, ops: &Ops, change: Change) -> (Work, CpuSet) {
+        match self.users {
+            Users::All => (Work::of_kernel(ops), CpuSet::new_full()),
+            Users::Some(users) => {
+                let (generation, targets) = users.changed(change);
+                let flush = TableFlush {
+                    table: users.id(),
+                    first: generation,
+                    last: generation,
+                    changes: 1,
+                    takes_nodes: change == Change::Nodes,
+                    ops: *ops,
+                };
+                (Work::of_table(flush), targets)
+            }
+        }
+    }
 }
 
 /// Asks other processors to flush.
 #[inline(never)]
-fn ask(targets: CpuSet, ops: &Ops) {
+fn ask(targets: CpuSet, work: &Work) {
     for cpu in targets.iter() {
-        cpu::of(cpu).flushes.request(ops);
-        cpu::interrupt_to_flush(cpu);
+        if cpu::of(cpu).flushes.request(work) {
+            cpu::interrupt_to_flush(cpu);
+        }
     }
 }
 

@@ -5,9 +5,17 @@
 //! space is active, and kept until they have flushed it.
 //!
 //! **The active space** is the processor's: it keeps a reference to the space
-//! whose root it has loaded, so that a root outlives its time in the register. A
-//! processor adds itself to the space's set before it loads the root, and leaves
-//! the set of the one before after that.
+//! whose root it has loaded, so that a root outlives its time in the register
+//! (peer 70). How a processor joins and leaves the space's users, and what it
+//! flushes then, is told in `tlb::users` and `tlb::identifiers`.
+//!
+//! **A task without a user space** leaves the root of the one before loaded
+//! ([`on_switch`]): the processor is *lazy*. It is not interrupted for pages of the
+//! space any more. When a node of it is to go, whose freed memory the processor
+//! could still walk, it leaves for the kernel's own table and keeps only the
+//! reference, which no interrupt handler could drop. Since it may have missed
+//! flushes, user memory must not be accessed: no [`VmReader`] can be made, and one
+//! that was made before belongs to a task that does not run.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -23,11 +31,14 @@ use super::io::{Fallible, VmReader, VmWriter, is_user_range};
 use super::io_mem::IoMem;
 use super::kspace;
 use super::page_table::{PageTable, UserPtConfig};
-use super::tlb::TlbFlusher;
+use super::tlb::{TableUsers, TlbFlusher};
 use super::{Paddr, Vaddr};
 use crate::arch::{cpu, memory, mmu};
-use crate::cpu::{AtomicCpuSet, CpuSet, InAtomicMode, disable_preempt, is_atomic};
+#[cfg(any(test, ktest))]
+use crate::cpu::CpuSet;
+use crate::cpu::{InAtomicMode, disable_preempt, is_atomic};
 use crate::error::{Error, Result};
+use crate::irq;
 use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
 use crate::trap_decode::PageFaultCode;
@@ -35,8 +46,7 @@ use crate::trap_decode::PageFaultCode;
 /// A user address space.
 pub struct VmSpace {
     pt: PageTable<UserPtConfig>,
-    /// Processors that may have translations of the space cached.
-    cpus: AtomicCpuSet,
+    users: TableUsers,
     /// Device memory that is mapped, or was: kept as long as the space.
     iomems: SpinLock<Vec<IoMem>>,
     fault_handler: Once<FaultHandler>,
@@ -51,7 +61,7 @@ impl VmSpace {
     pub fn new() -> Result<Self> {
         Ok(Self {
             pt: kspace::kernel_page_table().create_user_page_table()?,
-            cpus: AtomicCpuSet::new(CpuSet::new_empty()),
+            users: TableUsers::new(),
             iomems: SpinLock::new(Vec::new()),
             fault_handler: Once::new(),
         })
@@ -88,7 +98,7 @@ impl VmSpace {
     ) -> Result<CursorMut<'a>> {
         Ok(CursorMut {
             pt_cursor: self.pt.cursor_mut(guard, va)?,
-            flusher: TlbFlusher::new(&self.cpus, guard),
+            flusher: TlbFlusher::new(&self.users, guard),
             iomems: &self.iomems,
         })
     }
@@ -98,40 +108,60 @@ impl VmSpace {
     /// Must not be called in an interrupt handler.
     pub fn activate(self: &Arc<Self>) {
         let _guard = disable_preempt();
-        let here = cpu::current_id();
-        let previous = {
-            let mut active = cpu::local().active_space.0.lock();
-            if active
-                .as_ref()
-                .is_some_and(|space| Arc::ptr_eq(space, self))
-            {
-                return;
-            }
-            let is_late = is_planted(Bug::LateUser);
-            if !is_late {
-                self.cpus.add(here);
-            }
-            // SAFETY: 1. its upper half is the kernel's. 2. the processor keeps
-            // a reference to the space from here on.
-            unsafe { self.pt.activate() };
-            if is_late {
-                self.cpus.add(here);
-            }
-            active.replace(Arc::clone(self))
+        drop(self.load());
+    }
+
+    /// As [`Self::activate`], for someone who stays on the processor; returns the
+    /// space that was loaded before, if it is another one.
+    fn load(self: &Arc<Self>) -> Option<Arc<Self>> {
+        let (here, local) = (cpu::current_id(), cpu::local());
+        let mut active = local.active_space.0.lock();
+        let is_ours = active
+            .as_ref()
+            .is_some_and(|space| Arc::ptr_eq(space, self));
+        if is_ours && local.tlb.is_running() {
+            return None;
+        }
+        if is_ours && local.tlb.is_lazy() {
+            local.tlb.resume(self.users.resume(here));
+            return None;
+        }
+        let is_late = is_planted(Bug::LateUser);
+        let generation = if is_late {
+            self.users.generation()
+        } else {
+            self.users.join(here)
         };
-        leave(previous);
+        // SAFETY: 1. the processor keeps a reference to the space from here on.
+        // 2. its upper half is the kernel's.
+        unsafe {
+            local
+                .tlb
+                .load(self.users.id(), self.pt.root_paddr(), generation);
+        }
+        if is_late {
+            self.users.join(here);
+        }
+        if is_ours {
+            // It had been left while the processor was lazy.
+            return None;
+        }
+        let previous = active.replace(Arc::clone(self));
+        leave(previous.as_deref());
+        previous
     }
 
     /// Leaves the active user space for the kernel's own.
     pub fn deactivate_current() {
         let _guard = disable_preempt();
+        let local = cpu::local();
         let previous = {
-            let mut active = cpu::local().active_space.0.lock();
-            // SAFETY: 1. it is the kernel's table. 2. it lives for ever.
-            unsafe { kspace::kernel_page_table().activate() };
+            let mut active = local.active_space.0.lock();
+            load_kernel_table();
+            leave(active.as_deref());
             active.take()
         };
-        leave(previous);
+        drop(previous);
     }
 
     /// Returns a reader of user memory. No mapping is checked here: absent pages
@@ -170,7 +200,8 @@ impl VmSpace {
     }
 
     fn check_access(&self, vaddr: Vaddr, len: usize) -> Result<()> {
-        if mmu::active_root() != self.pt.root_paddr() || !is_user_range(vaddr, len) {
+        let is_active = mmu::active_root() == self.pt.root_paddr() && !cpu::local().tlb.is_lazy();
+        if !is_active || !is_user_range(vaddr, len) {
             return Err(Error::AccessDenied);
         }
         Ok(())
@@ -190,10 +221,15 @@ impl VmSpace {
         Some((found.clone(), paddr - found.paddr_range().start))
     }
 
-    /// Returns the processors that may have translations of the space cached.
+    /// Returns who uses the space, to flush it without a cursor.
+    pub fn users(&self) -> &TableUsers {
+        &self.users
+    }
+
+    /// Returns the processors that have the space loaded.
     #[cfg(any(test, ktest))]
     pub(crate) fn cpus(&self) -> CpuSet {
-        self.cpus.load()
+        self.users.loaded()
     }
 
     /// Returns the page table.
@@ -203,12 +239,55 @@ impl VmSpace {
     }
 }
 
-/// Has a processor leave the space that it had active before.
-fn leave(previous: Option<Arc<VmSpace>>) {
-    if let Some(space) = previous {
-        // Its root is out of the register by now, and with it what was cached.
-        space.cpus.remove(cpu::current_id());
+/// Has this processor leave a space that it has not loaded any more.
+fn leave(space: Option<&VmSpace>) {
+    if let Some(space) = space {
+        space.users.leave(cpu::current_id());
     }
+}
+
+/// Loads the kernel's own table; with interrupts off.
+fn load_kernel_table() {
+    let root = kspace::kernel_page_table().root_paddr();
+    // SAFETY: 1. the kernel's table lives for ever. 2. it is the kernel's.
+    unsafe { cpu::local().tlb.load_kernel(root) };
+}
+
+/// Follows a switch of tasks: loads the space of the next one, or leaves it at the
+/// one that is loaded, lazily, for a task without.
+///
+/// Called by the scheduler, with interrupts off. Returns the space that was loaded
+/// before, if another one is now: to be dropped where its frames may be freed.
+#[must_use = "dropping a space may free all of it, which takes its time"]
+pub(crate) fn on_switch(next: Option<&Arc<VmSpace>>) -> Option<Arc<VmSpace>> {
+    debug_assert!(!irq::is_enabled(), "tasks are switched with interrupts off");
+    match next {
+        Some(space) => space.load(),
+        None => {
+            rest();
+            None
+        }
+    }
+}
+
+/// Has this processor be lazy, if it has a space loaded.
+fn rest() {
+    let local = cpu::local();
+    let active = local.active_space.0.lock();
+    if let Some(space) = active.as_ref()
+        && local.tlb.is_running()
+    {
+        local.tlb.rest();
+        space.users.rest(cpu::current_id());
+    }
+}
+
+/// Has a lazy processor leave the space that it has loaded, but not the reference;
+/// for the handler of flushes, with interrupts off.
+pub(super) fn leave_lazy_space() {
+    let active = cpu::local().active_space.0.lock();
+    load_kernel_table();
+    leave(active.as_deref());
 }
 
 impl fmt::Debug for VmSpace {
@@ -217,7 +296,9 @@ impl fmt::Debug for VmSpace {
     }
 }
 
-/// The space that a processor has loaded.
+/// The space that a processor has loaded, or had when it became lazy.
+///
+/// The lock is the processor's own: it keeps its handler of flushes away.
 #[derive(Debug)]
 pub(crate) struct ActiveSpace(SpinLock<Option<Arc<VmSpace>>>);
 
@@ -258,6 +339,9 @@ pub fn inject_user_page_fault_handler(handler: FaultHandler) {
 /// a lock that the task itself holds (peers 50 and 51).
 pub(crate) fn handle_user_fault(info: &PageFaultInfo) -> bool {
     if is_atomic() {
+        return false;
+    }
+    if !cpu::local().tlb.is_running() {
         return false;
     }
     let space = cpu::local().active_space.0.lock().clone();

@@ -7,8 +7,9 @@ use core::time::Duration;
 
 use spin::Once;
 
-use crate::arch::x86_64::{context, irq, local, timer};
+use crate::arch::x86_64::{context, cpu, irq, local, timer};
 use crate::console::{self, println};
+use crate::cpu::CpuId;
 use crate::error::Result;
 use crate::ktest::runner::{Ending, Message};
 use crate::mm::Vaddr;
@@ -104,9 +105,9 @@ pub(crate) fn test_stack() -> &'static KernelStack {
     CURRENT.stack.get().expect("`prepare_tests` made the stack")
 }
 
-/// Returns whether a test runs.
+/// Returns whether a test runs on this processor.
 pub(crate) fn is_testing() -> bool {
-    CURRENT.test.get().is_some()
+    cpu::current_id() == CpuId::bsp() && CURRENT.test.get().is_some()
 }
 
 /// Ends the current test with its panic; returns when no test runs.

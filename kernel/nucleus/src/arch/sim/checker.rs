@@ -5,7 +5,7 @@ extern crate std;
 use std::collections::HashMap;
 use std::vec::Vec;
 
-use super::tlb::Tlb;
+use super::tlb::{Tag, Tlb};
 use super::walker::{Decoded, decode, entry_at};
 use crate::mm::kspace::layout::KERNEL_ROOT_INDEX;
 use crate::mm::{Paddr, PagingLevel, Vaddr};
@@ -31,16 +31,16 @@ pub(super) struct Checker {
 struct Reach {
     /// The first address.
     vaddr: Vaddr,
-    /// The root, if only those who have loaded it can use the entry; none for
+    /// The root, if only those who load it can use the entry; none for
     /// the kernel's half, which everybody can.
     root: Option<Paddr>,
 }
 
 impl Checker {
-    pub(super) fn new(cpus: usize) -> Self {
+    pub(super) fn new(cpus: usize, has_identifiers: bool) -> Self {
         Self {
             nodes: HashMap::new(),
-            tlbs: (0..cpus).map(|_| Tlb::default()).collect(),
+            tlbs: (0..cpus).map(|_| Tlb::new(has_identifiers)).collect(),
             locks: None,
         }
     }
@@ -68,21 +68,15 @@ impl Checker {
         self.locks.replace(Vec::new()).unwrap_or_default()
     }
 
-    /// Follows a write of an entry. `roots` are those that processors have loaded.
-    pub(super) fn entry_written(
-        &mut self,
-        node: Paddr,
-        index: usize,
-        (old, new): (u64, u64),
-        roots: &[Paddr],
-    ) {
+    /// Follows a write of an entry.
+    pub(super) fn entry_written(&mut self, node: Paddr, index: usize, (old, new): (u64, u64)) {
         let Some(place) = self.nodes.get(&node).copied() else {
             panic!("an entry was written in {node:#x}, which is no node");
         };
         if old != 0
             && let Some(reach) = self.reach(node, index)
         {
-            self.cache_old(&reach, place.level, (old, new), roots);
+            self.cache_old(&reach, place.level, (old, new));
         }
         // Present, not a page: the form is the same in every geometry.
         if new & 0x81 == 1
@@ -119,34 +113,32 @@ impl Checker {
     }
 
     /// Puts what an entry translated before into the TLBs that could have it.
-    fn cache_old(
-        &mut self,
-        reach: &Reach,
-        level: PagingLevel,
-        (old, new): (u64, u64),
-        roots: &[Paddr],
-    ) {
-        let is_user = |cpu: usize| reach.root.is_none_or(|root| roots[cpu] == root);
-        let users: Vec<_> = (0..self.tlbs.len()).filter(|cpu| is_user(*cpu)).collect();
-        if users.is_empty() {
-            return;
-        }
-        match decode(old, level, reach.vaddr) {
-            Decoded::NotPresent => {}
-            // Accessed and dirty bits do not count as a change.
-            Decoded::Page(page) if decode(new, level, reach.vaddr) == Decoded::Page(page) => {}
-            Decoded::Page(page) => users.iter().for_each(|cpu| self.tlbs[*cpu].add(page)),
-            Decoded::Node(child) => {
-                for cpu in users {
-                    self.cache_below(cpu, child, level - 1, reach.vaddr);
+    fn cache_old(&mut self, reach: &Reach, level: PagingLevel, (old, new): (u64, u64)) {
+        for cpu in 0..self.tlbs.len() {
+            for tag in self.tlbs[cpu].tags_of(reach.root) {
+                match decode(old, level, reach.vaddr) {
+                    Decoded::NotPresent => {}
+                    // Accessed and dirty bits do not count as a change.
+                    Decoded::Page(page)
+                        if decode(new, level, reach.vaddr) == Decoded::Page(page) => {}
+                    Decoded::Page(page) => self.tlbs[cpu].add(tag, page),
+                    Decoded::Node(child) => {
+                        self.cache_below((cpu, tag), child, level - 1, reach.vaddr);
+                    }
                 }
             }
         }
     }
 
     /// Puts a node that is cut off, and all that it translates, into a TLB.
-    fn cache_below(&mut self, cpu: usize, node: Paddr, level: PagingLevel, vaddr: Vaddr) {
-        self.tlbs[cpu].add_node(node);
+    fn cache_below(
+        &mut self,
+        (cpu, tag): (usize, Tag),
+        node: Paddr,
+        level: PagingLevel,
+        vaddr: Vaddr,
+    ) {
+        self.tlbs[cpu].add_node(tag, node);
         let size = 1 << (12 + 9 * (usize::from(level) - 1));
         for index in 0..512 {
             let vaddr = vaddr + index * size;
@@ -154,23 +146,17 @@ impl Checker {
             let bits = entry_at(node, index).load(std::sync::atomic::Ordering::Acquire);
             match decode(bits, level, vaddr) {
                 Decoded::NotPresent => {}
-                Decoded::Page(page) => self.tlbs[cpu].add(page),
-                Decoded::Node(child) => self.cache_below(cpu, child, level - 1, vaddr),
+                Decoded::Page(page) => self.tlbs[cpu].add(tag, page),
+                Decoded::Node(child) => self.cache_below((cpu, tag), child, level - 1, vaddr),
             }
         }
     }
 
     /// Fails if a processor can still reach a frame that is given back.
-    pub(super) fn frame_freed(&mut self, frame: Paddr, roots: &[Paddr]) {
+    pub(super) fn frame_freed(&mut self, frame: Paddr) {
         self.nodes.remove(&frame);
-        for (cpu, tlb) in self.tlbs.iter().enumerate() {
-            if let Some(how) = tlb.reaches(frame) {
-                panic!("frame {frame:#x} was freed while processor {cpu} can reach it by {how}");
-            }
-            assert_ne!(
-                roots[cpu], frame,
-                "frame {frame:#x} was freed, the root of processor {cpu}"
-            );
+        for (cpu, tlb) in self.tlbs.iter_mut().enumerate() {
+            tlb.frame_freed(cpu, frame);
         }
     }
 }

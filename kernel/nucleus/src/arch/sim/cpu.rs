@@ -8,7 +8,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::interleave::wait;
+use super::interleave::{self, wait};
 use super::machine::{current, play_if_idle};
 use crate::cpu::CpuId;
 use crate::mm::state::CpuMemory;
@@ -70,6 +70,8 @@ pub(super) fn serve_interrupts() {
 
 /// Has a processor flush what is in its queue.
 pub(crate) fn interrupt_to_flush(cpu: CpuId) {
+    // It is on its way for a while.
+    interleave::switch();
     let machine = current().machine();
     machine.cpus[cpu.as_usize()]
         .interrupted

@@ -29,6 +29,8 @@ pub struct Config {
     /// Whether the TLBs are simulated and the doings of the memory core checked;
     /// not so for benchmarks.
     pub checked: bool,
+    /// Whether its TLBs cache under identifiers of address spaces.
+    pub identifiers: bool,
 }
 
 impl Default for Config {
@@ -37,6 +39,7 @@ impl Default for Config {
             ram: 16 << 20,
             cpus: 1,
             checked: true,
+            identifiers: true,
         }
     }
 }
@@ -87,6 +90,7 @@ pub(super) struct SimCpu {
     pub(super) ram: Vaddr,
     pub(super) slots: Vaddr,
     pub(super) is_checked: bool,
+    pub(super) has_identifiers: bool,
     pub(super) memory: CpuMemory,
     /// The root register.
     pub(super) root: AtomicUsize,
@@ -151,6 +155,7 @@ impl Machine {
             ram: ram_at,
             slots: slots_at,
             is_checked: config.checked,
+            has_identifiers: config.identifiers,
             memory: CpuMemory::new(),
             root: AtomicUsize::new(0),
             irq_guards: Cell::new(0),
@@ -165,7 +170,7 @@ impl Machine {
             cpus: (0..config.cpus).map(make_cpu).collect(),
             checker: config
                 .checked
-                .then(|| Mutex::new(Checker::new(config.cpus))),
+                .then(|| Mutex::new(Checker::new(config.cpus, config.identifiers))),
             free_at_first: AtomicUsize::new(0),
         })));
         let machine = Self { state };
@@ -227,14 +232,29 @@ impl Machine {
         self.checker().take_locks()
     }
 
-    /// Returns the translations that a processor may still believe and that are
-    /// not in the tables any more: addresses, and the physical ones.
+    /// Returns the translations that a processor may use and that are not in the
+    /// tables any more: addresses, and the physical ones.
     ///
     /// # Panics
     ///
     /// Panics on a machine that is not checked.
     pub fn stale_translations(&self, cpu: usize) -> Vec<(Vaddr, Paddr)> {
         self.checker().tlbs[cpu].stale()
+    }
+
+    /// Returns how many such translations a processor may still have that it cannot
+    /// use as it is: they are under another identifier, or it is lazy.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a machine that is not checked.
+    pub fn hidden_translations(&self, cpu: usize) -> usize {
+        self.checker().tlbs[cpu].nr_hidden()
+    }
+
+    /// Returns how often a processor was to be interrupted, to flush, so far.
+    pub fn flush_interrupts(&self, cpu: usize) -> u64 {
+        self.state().cpus[cpu].memory.flushes.interrupts()
     }
 
     /// Returns how many pages a processor has flushed one by one, and how often

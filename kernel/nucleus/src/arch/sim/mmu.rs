@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::interleave;
 use super::machine::current;
+use crate::mm::tlb::{Cached, Identifier};
 use crate::mm::{Paddr, PagingLevel, Vaddr};
 
 extern crate std;
@@ -20,17 +21,36 @@ pub(crate) fn active_root() -> Paddr {
     current().root.load(Ordering::Relaxed)
 }
 
-/// Makes `root` the active root table; flushes all but global translations.
+/// Returns whether translations are cached under identifiers.
+pub(crate) fn has_identifiers() -> bool {
+    current().has_identifiers
+}
+
+/// Makes `root` the active root table, under the kernel's identifier; flushes all
+/// but global translations under it.
 ///
 /// # Safety
 ///
-/// `root` is a root table that outlives its time in the register.
+/// As for [`switch`].
 pub(crate) unsafe fn activate(root: Paddr) {
+    // SAFETY: As the caller promises.
+    unsafe { switch(root, Identifier::KERNEL, Cached::Flush) };
+}
+
+/// Makes `root` the active root table, and has its translations cached under an
+/// identifier: the kernel's where there is no other.
+///
+/// # Safety
+///
+/// 1. `root` is a root table that outlives its time in the register.
+/// 2. What is cached under the identifier, if it is kept, are translations by this
+///    root, and none that a frame was freed of.
+pub(crate) unsafe fn switch(root: Paddr, identifier: Identifier, cached: Cached) {
     let cpu = current();
-    interleave::switch();
-    // SeqCst: other processors' changes are walked after this, or seen by it.
+    let keep = cached == Cached::Keep;
+    with_tlb(|tlb| tlb.load(root, identifier.number(), keep));
+    // SeqCst: other processors' changes are walked after this.
     cpu.root.store(root, Ordering::SeqCst);
-    flush_all_excluding_global();
 }
 
 /// Drops this processor's translation of one page, global or not.

@@ -23,7 +23,12 @@ fn translate(vaddr: Vaddr, access: Access) -> Option<*mut u8> {
     let cpu = current();
     let cached = cpu.machine().checker.as_ref().and_then(|checker| {
         let checker = checker.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = checker.tlbs[cpu.id.as_usize()].find(vaddr);
+        let tlb = &checker.tlbs[cpu.id.as_usize()];
+        assert!(
+            !(access.user && tlb.is_lazy()),
+            "user memory was accessed by a lazy processor"
+        );
+        let found = tlb.find(vaddr);
         found.filter(|entry: &Translation| entry.allows(access))
     });
     // Relaxed: the processor's own register.

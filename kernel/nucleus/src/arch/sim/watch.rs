@@ -3,29 +3,18 @@
 extern crate std;
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
-use std::vec::Vec;
 
 use super::checker::Checker;
 use super::machine::current;
 use crate::mm::frame::meta::MetaSlot;
 use crate::mm::{Paddr, PagingLevel};
 
-/// Runs with the checker and the roots that processors have loaded.
+/// Runs with the checker, which knows what processors have loaded.
 #[cold]
-fn with_checker(body: impl FnOnce(&mut Checker, &[Paddr])) {
-    let machine = current().machine();
-    let Some(checker) = &machine.checker else {
-        return;
-    };
-    let mut checker = checker.lock().unwrap_or_else(PoisonError::into_inner);
-    // SeqCst: a root that is loaded before the change was made is seen.
-    let roots: Vec<_> = machine
-        .cpus
-        .iter()
-        .map(|cpu| cpu.root.load(Ordering::SeqCst))
-        .collect();
-    body(&mut checker, &roots);
+fn with_checker(body: impl FnOnce(&mut Checker)) {
+    if let Some(checker) = &current().machine().checker {
+        body(&mut checker.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// Returns whether the machine is checked.
@@ -36,7 +25,7 @@ pub(crate) fn is_on() -> bool {
 
 /// A frame became a node.
 pub(crate) fn node_made(node: Paddr, level: PagingLevel) {
-    with_checker(|checker, _| checker.node_made(node, level));
+    with_checker(|checker| checker.node_made(node, level));
 }
 
 /// An entry of a node was written.
@@ -46,8 +35,8 @@ pub(crate) fn entry_written(node: Paddr, index: usize, old: usize, new: usize, l
         locked,
         "an entry of {node:#x} was written without the node's lock"
     );
-    with_checker(|checker, roots| {
-        checker.entry_written(node, index, (old as u64, new as u64), roots);
+    with_checker(|checker| {
+        checker.entry_written(node, index, (old as u64, new as u64));
     });
 }
 
@@ -55,7 +44,7 @@ pub(crate) fn entry_written(node: Paddr, index: usize, old: usize, new: usize, l
 #[inline(always)]
 pub(crate) fn node_read(node: Paddr) {
     if cfg!(feature = "shuttle") {
-        with_checker(|checker, _| checker.node_read(node));
+        with_checker(|checker| checker.node_read(node));
     }
 }
 
@@ -65,7 +54,7 @@ pub(crate) fn node_locked(node: &MetaSlot) {
     if !is_on() {
         return;
     }
-    with_checker(|checker, _| checker.note_lock(node.frame_paddr(), true));
+    with_checker(|checker| checker.note_lock(node.frame_paddr(), true));
 }
 
 /// A node is about to be unlocked.
@@ -74,11 +63,23 @@ pub(crate) fn node_unlocked(node: &MetaSlot) {
     if !is_on() {
         return;
     }
-    with_checker(|checker, _| checker.note_lock(node.frame_paddr(), false));
+    with_checker(|checker| checker.note_lock(node.frame_paddr(), false));
 }
 
 /// A frame was given back to the allocator.
 #[inline]
 pub(crate) fn frame_freed(frame: Paddr) {
-    with_checker(|checker, roots| checker.frame_freed(frame, roots));
+    with_checker(|checker| checker.frame_freed(frame));
+}
+
+/// The processor does not use the lower half of its table from here on.
+pub(crate) fn rested() {
+    let here = current().id.as_usize();
+    with_checker(|checker| checker.tlbs[here].rest());
+}
+
+/// It uses it again.
+pub(crate) fn resumed() {
+    let here = current().id.as_usize();
+    with_checker(|checker| checker.tlbs[here].resume());
 }

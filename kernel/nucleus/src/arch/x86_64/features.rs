@@ -9,7 +9,7 @@
 use core::fmt;
 
 use spin::Once;
-use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::Msr;
 use x86_64::registers::xcontrol::{XCr0, XCr0Flags};
 
@@ -28,6 +28,10 @@ pub(crate) struct Features {
     pub(crate) umip: bool,
     /// The page-attribute table.
     pub(crate) pat: bool,
+    /// Identifiers of address spaces.
+    pub(crate) pcid: bool,
+    /// The instruction that flushes by them.
+    pub(crate) invpcid: bool,
     /// `RDRAND`.
     pub(crate) rdrand: bool,
     /// The 256-bit registers, and the instructions that save them.
@@ -63,6 +67,27 @@ pub(crate) fn has_avx() -> bool {
 pub(crate) fn init() {
     let features = detect();
     FEATURES.call_once(|| features);
+    let has_no_execute = bit(extended_edx(), 20);
+    assert!(has_no_execute, "the processor has no no-execute pages");
+    prepare_paging(features);
+}
+
+/// Sets this processor up as the boot processor is: all control registers, and
+/// the registers that paging uses. Returns whether it has what the boot processor
+/// has; if not, nothing is changed.
+pub(super) fn adopt() -> bool {
+    let needed = get();
+    let found = detect().named();
+    let mut both = needed.named().into_iter().zip(found);
+    if both.any(|((is_needed, _), (is_there, _))| is_needed && !is_there) {
+        return false;
+    }
+    prepare_paging(needed);
+    protect();
+    true
+}
+
+fn prepare_paging(features: Features) {
     // SAFETY: The loader's tables use the bit already, or do not set it.
     unsafe { Efer::update(|efer| efer.insert(EferFlags::NO_EXECUTE_ENABLE)) };
     if features.pat {
@@ -75,6 +100,12 @@ pub(crate) fn init() {
 /// Switches the protections on, once the kernel's own tables are active.
 pub(crate) fn protect() {
     let features = get();
+    // Identifiers cannot be switched on while the root register names another one
+    // than zero, by what means something else without them (SDM vol. 3A, 4.10.1).
+    assert!(
+        !features.pcid || Cr3::read_raw().1 == 0,
+        "the root register has bits that would name an identifier"
+    );
     // SAFETY: Protected mode and paging stay on; write protection only refuses
     // what the kernel never does; the rest lets ring 3 use SSE.
     unsafe { Cr0::write(cr0()) };
@@ -110,6 +141,7 @@ fn cr4(features: Features) -> Cr4Flags {
     cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, features.smap);
     cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.umip);
     cr4.set(Cr4Flags::OSXSAVE, features.avx);
+    cr4.set(Cr4Flags::PCID, features.pcid);
     cr4
 }
 
@@ -117,7 +149,6 @@ fn cr4(features: Features) -> Cr4Flags {
 fn detect() -> Features {
     use core::arch::x86_64::{__cpuid, __cpuid_count};
     let max_basic = __cpuid(0).eax;
-    let max_extended = __cpuid(0x8000_0000).eax;
     let basic = __cpuid(1);
     let (leaf_7_ebx, leaf_7_ecx) = if max_basic >= 7 {
         let structured = __cpuid_count(7, 0);
@@ -125,15 +156,7 @@ fn detect() -> Features {
     } else {
         (0, 0)
     };
-    let extended_edx = if max_extended >= 0x8000_0001 {
-        __cpuid(0x8000_0001).edx
-    } else {
-        0
-    };
-    assert!(
-        bit(extended_edx, 20),
-        "the processor has no no-execute pages"
-    );
+    let extended_edx = extended_edx();
     Features {
         huge_1g: bit(extended_edx, 26),
         global_pages: bit(basic.edx, 13),
@@ -141,8 +164,21 @@ fn detect() -> Features {
         smap: bit(leaf_7_ebx, 20),
         umip: bit(leaf_7_ecx, 2),
         pat: bit(basic.edx, 16),
+        // Of no use without global pages, which every processor has that has them.
+        pcid: bit(basic.ecx, 17) && bit(basic.edx, 13),
+        invpcid: bit(leaf_7_ebx, 10),
         rdrand: bit(basic.ecx, 30),
         avx: bit(basic.ecx, 26) && bit(basic.ecx, 28),
+    }
+}
+
+/// Asks for the extended features, zero on a processor that has none.
+fn extended_edx() -> u32 {
+    use core::arch::x86_64::__cpuid;
+    if __cpuid(0x8000_0000).eax >= 0x8000_0001 {
+        __cpuid(0x8000_0001).edx
+    } else {
+        0
     }
 }
 
@@ -150,9 +186,10 @@ const fn bit(word: u32, index: u32) -> bool {
     word >> index & 1 == 1
 }
 
-impl fmt::Display for Features {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = [
+impl Features {
+    /// Returns the features with their names.
+    fn named(self) -> [(bool, &'static str); 9] {
+        [
             (true, "nx wp"),
             (self.smep, "smep"),
             (self.smap, "smap"),
@@ -160,11 +197,18 @@ impl fmt::Display for Features {
             (self.global_pages, "global-pages"),
             (self.huge_1g, "1g-pages"),
             (self.pat, "pat"),
+            (self.pcid, "pcid"),
+            (self.invpcid, "invpcid"),
             (self.rdrand, "rdrand"),
             (self.avx, "avx"),
-        ];
+        ]
+    }
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
-        for (_, name) in named.into_iter().filter(|(present, _)| *present) {
+        for (_, name) in self.named().into_iter().filter(|(present, _)| *present) {
             write!(f, "{}{name}", if first { "" } else { " " })?;
             first = false;
         }

@@ -14,11 +14,12 @@ use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
 use x86_64::instructions::tables::load_tss;
 use x86_64::registers::segmentation::SegmentSelector;
-use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
+use x86_64::structures::gdt::Descriptor;
 
 use super::local;
+use crate::error::Result;
 use crate::mm::Vaddr;
-use crate::sync::SpinLock;
+use crate::mm::kspace::KernelStack;
 
 /// Selector of the kernel's code segment.
 pub(crate) const KERNEL_CODE: u16 = 0x08;
@@ -62,8 +63,6 @@ struct EarlyStacks([[u8; EARLY_STACK_SIZE]; Ist::ALL.len()]);
 /// Owned by the hardware: no code reads or writes it by name.
 static mut EARLY_STACKS: EarlyStacks = EarlyStacks([[0; EARLY_STACK_SIZE]; Ist::ALL.len()]);
 
-static GDT: SpinLock<GlobalDescriptorTable> = SpinLock::new(GlobalDescriptorTable::empty());
-
 /// Loads segments and a TSS with early stacks on the boot processor.
 ///
 /// Must run once, after [`local::init_boot_cpu`].
@@ -72,17 +71,24 @@ pub(crate) fn init() {
     for (slot, ist) in Ist::ALL.into_iter().enumerate() {
         set_stack(ist, stacks + (slot + 1) * EARLY_STACK_SIZE);
     }
+    load();
+}
 
-    let mut gdt = GDT.lock();
+/// Loads this processor's segments and TSS, once, after its GS base.
+pub(super) fn load() {
+    let local = local::current();
+    // SAFETY: This processor's own, and not loaded yet, so nobody reads it.
+    let gdt = unsafe { &mut *local.gdt.get() };
     gdt.append(Descriptor::kernel_code_segment());
     gdt.append(Descriptor::kernel_data_segment());
     gdt.append(Descriptor::user_data_segment());
     gdt.append(Descriptor::user_code_segment());
-    // SAFETY: The TSS is part of a static, so it outlives the table.
-    let tss = unsafe { Descriptor::tss_segment_unchecked(local::current().tss.get()) };
+    // SAFETY: The TSS lives for ever, with the rest of the processor's state.
+    let tss = unsafe { Descriptor::tss_segment_unchecked(local.tss.get()) };
     let tss = gdt.append(tss);
 
-    // SAFETY: The table is a static that nobody changes after this function.
+    // Loading a null selector into GS, which nobody does here, would lose its base.
+    // SAFETY: The table lives for ever, and nobody changes it after this function.
     unsafe { gdt.load_unsafe() };
     // SAFETY: The selector names the code segment that was appended above.
     unsafe { CS::set_reg(SegmentSelector(KERNEL_CODE)) };
@@ -96,10 +102,45 @@ pub(crate) fn init() {
     unsafe { load_tss(tss) };
 }
 
+/// The guarded stacks of a processor's exceptions, not in use yet.
+pub(super) struct ExceptionStacks([KernelStack; Ist::ALL.len()]);
+
+impl ExceptionStacks {
+    /// Makes a stack for each.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`](crate::Error::NoMemory).
+    pub(super) fn new() -> Result<Self> {
+        let stack = || KernelStack::new(KernelStack::DEFAULT_SIZE);
+        Ok(Self([stack()?, stack()?, stack()?, stack()?]))
+    }
+
+    /// Makes this processor's exceptions use the stacks, for ever.
+    pub(super) fn install(&self) {
+        for (ist, stack) in Ist::ALL.into_iter().zip(&self.0) {
+            set_stack(ist, stack.top());
+        }
+    }
+}
+
+/// Replaces the boot processor's early stacks of exceptions by ones with guard
+/// pages.
+///
+/// # Errors
+///
+/// [`Error::NoMemory`](crate::Error::NoMemory).
+pub(crate) fn install_guarded_stacks() -> Result<()> {
+    let stacks = ExceptionStacks::new()?;
+    stacks.install();
+    core::mem::forget(stacks);
+    Ok(())
+}
+
 /// Makes an exception use the stack that ends at `top` from now on.
 ///
 /// The caller must own the memory below `top` and leave it alone for ever.
-pub(crate) fn set_stack(ist: Ist, top: Vaddr) {
+fn set_stack(ist: Ist, top: Vaddr) {
     let tss = local::current().tss.get();
     // SAFETY: The TSS is this processor's own; the hardware reads it only while
     // it delivers a trap, and none of these exceptions is due here.
@@ -108,7 +149,7 @@ pub(crate) fn set_stack(ist: Ist, top: Vaddr) {
 
 #[cfg(ktest)]
 mod tests {
-    use super::{GDT, Ist, local, set_stack};
+    use super::{Ist, local, set_stack};
     use crate::cpu::disable_preempt;
     use crate::mm::kspace::kernel_page_table;
     use crate::mm::{PAGE_SIZE, PageFlags, Vaddr};
@@ -127,7 +168,8 @@ mod tests {
     #[ktest]
     fn peer_085_what_the_processor_writes_of_its_segments_is_in_writable_memory() {
         // It marks the TSS busy in the table, and the kernel changes the stacks.
-        for written in [local::current().tss.get().addr(), (&raw const GDT).addr()] {
+        let local = local::current();
+        for written in [local.tss.get().addr(), local.gdt.get().addr()] {
             let walk = kernel_page_table().page_walk(&disable_preempt(), written);
             let (_, prop) = walk.expect("statics are mapped");
             assert!(prop.flags.contains(PageFlags::W), "at {written:#x}");

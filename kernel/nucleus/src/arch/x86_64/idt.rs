@@ -29,8 +29,18 @@ pub(crate) mod vector {
     pub(crate) const PAGE_FAULT: u8 = 14;
     /// Machine check (#MC).
     pub(crate) const MACHINE_CHECK: u8 = 18;
-    /// The first of the sixteen vectors of the 8259 pair.
-    pub(crate) const PIC_BASE: u8 = 32;
+    /// The first of the sixteen vectors of the lines of the ISA bus.
+    pub(crate) const LINE_BASE: u8 = 32;
+    /// The processor's own timer.
+    pub(crate) const TIMER: u8 = 0xec;
+    /// Another processor has something to call.
+    pub(crate) const CALL: u8 = 0xf0;
+    /// Another processor has something to flush.
+    pub(crate) const FLUSH: u8 = 0xf2;
+    /// Errors that the local APIC notes.
+    pub(crate) const ERROR: u8 = 0xfe;
+    /// What the local APIC delivers when an interrupt went away meanwhile.
+    pub(crate) const SPURIOUS: u8 = 0xff;
 }
 
 static IDT: SpinLock<[Entry<()>; 256]> = SpinLock::new([const { Entry::missing() }; 256]);
@@ -46,10 +56,15 @@ const fn stack_of(vector: u8) -> Option<Ist> {
     }
 }
 
-/// Fills the table in and loads it on this processor.
+/// Fills the table in and loads it on the boot processor.
 ///
 /// Must run after the GDT is loaded: gates name the current code segment.
 pub(crate) fn init() {
+    fill();
+    load();
+}
+
+fn fill() {
     let mut idt = IDT.lock();
     for (vector, gate) in (0..=u8::MAX).zip(idt.iter_mut()) {
         let stub = VirtAddr::new(trap_entry::stub_address(vector) as u64);
@@ -64,12 +79,16 @@ pub(crate) fn init() {
             options.set_privilege_level(PrivilegeLevel::Ring3);
         }
     }
+}
 
+/// Loads the table on this processor; all of them share it.
+pub(super) fn load() {
+    let idt = IDT.lock();
     let pointer = DescriptorTablePointer {
         limit: u16::try_from(size_of_val(&*idt) - 1).expect("the table has 4 KiB"),
         base: VirtAddr::from_ptr(&raw const *idt),
     };
-    // SAFETY: The table is a static that nobody changes after this function,
-    // and all of its gates are filled in.
+    // SAFETY: The table is a static that nobody changes any more, and all of its
+    // gates are filled in.
     unsafe { lidt(&pointer) };
 }

@@ -8,16 +8,24 @@
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::offset_of;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{GsBase, KernelGsBase};
+use x86_64::structures::gdt::GlobalDescriptorTable;
 use x86_64::structures::tss::TaskStateSegment;
 
+use super::apic::ApicId;
+use crate::cpu::{CpuId, MAX_CPUS};
 use crate::mm::state::CpuMemory;
+use crate::smp::CallQueue;
 
 /// The state of one processor. Only that processor touches it, but for the
-/// segment structures that the hardware reads.
-#[repr(C)]
+/// segment structures that the hardware reads, and for what is `Sync` of
+/// `memory` and `calls`.
+// Aligned, so that no two processors write the same line of a cache.
+#[repr(C, align(128))]
 pub(crate) struct CpuLocal {
     /// Its own address, so that `gs:0` yields a pointer.
     this: Cell<*const CpuLocal>,
@@ -27,14 +35,58 @@ pub(crate) struct CpuLocal {
     user_frame_end: Cell<u64>,
     /// The user's stack pointer, for the three instructions that need a place.
     scratch: Cell<u64>,
+    /// The processor's number.
+    id: CpuId,
+    /// Its name among the interrupt controllers.
+    apic_id: Cell<ApicId>,
     /// The task-state segment: the stacks that the hardware switches to.
     pub(super) tss: UnsafeCell<TaskStateSegment>,
+    /// The segment descriptors, of which that of the TSS is the processor's own.
+    pub(super) gdt: UnsafeCell<GlobalDescriptorTable>,
     /// Live guards that hold interrupts off.
     pub(super) irq_guards: IrqGuards,
     /// The FS base that the register holds, to save needless writes.
     pub(super) fs_base: Cell<u64>,
     /// The processor's part in the memory system.
     pub(super) memory: CpuMemory,
+    /// What others have it call.
+    pub(super) calls: CallQueue,
+}
+
+impl CpuLocal {
+    /// Returns the state of a processor that has not started.
+    pub(super) const fn new(id: CpuId) -> Self {
+        Self {
+            this: Cell::new(ptr::null()),
+            kernel_rsp: Cell::new(0),
+            user_frame_end: Cell::new(0),
+            scratch: Cell::new(0),
+            id,
+            apic_id: Cell::new(ApicId(0)),
+            tss: UnsafeCell::new(TaskStateSegment::new()),
+            gdt: UnsafeCell::new(GlobalDescriptorTable::empty()),
+            irq_guards: IrqGuards::new(),
+            fs_base: Cell::new(0),
+            memory: CpuMemory::new(),
+            calls: CallQueue::new(),
+        }
+    }
+
+    /// Returns the processor's number.
+    pub(super) fn id(&self) -> CpuId {
+        self.id
+    }
+
+    /// Notes the processor's name among the interrupt controllers, before others
+    /// know of the processor.
+    pub(super) fn set_apic_id(&self, id: ApicId) {
+        self.apic_id.set(id);
+    }
+
+    /// Returns the processor's name among the interrupt controllers.
+    pub(super) fn apic_id(&self) -> ApicId {
+        self.apic_id.get()
+    }
 }
 
 /// Offset of [`CpuLocal`]'s `kernel_rsp` from the GS base.
@@ -83,42 +135,89 @@ impl IrqGuards {
 }
 
 /// The boot processor's own.
-static BOOT_CPU: BootCpu = BootCpu(CpuLocal {
-    this: Cell::new(core::ptr::null()),
-    kernel_rsp: Cell::new(0),
-    user_frame_end: Cell::new(0),
-    scratch: Cell::new(0),
-    tss: UnsafeCell::new(TaskStateSegment::new()),
-    irq_guards: IrqGuards::new(),
-    fs_base: Cell::new(0),
-    memory: CpuMemory::new(),
-});
+static BOOT_CPU: BootCpu = BootCpu(CpuLocal::new(CpuId::bsp()));
 
 struct BootCpu(CpuLocal);
 
-// SAFETY: Only the boot processor gets at the value, through its GS base.
+// SAFETY: Only the boot processor gets at the value, through its GS base; others
+// get at its parts that are `Sync`, by `of`.
 unsafe impl Sync for BootCpu {}
+
+/// The states of all processors, by their numbers.
+static CPUS: [AtomicPtr<CpuLocal>; MAX_CPUS] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS];
+/// How many of them there are.
+static NR_CPUS: AtomicUsize = AtomicUsize::new(1);
 
 /// Points the boot processor's GS base at its [`CpuLocal`].
 ///
 /// Must run before the first lock is taken.
 pub(crate) fn init_boot_cpu() {
     let local = &BOOT_CPU.0;
+    // Relaxed: there is no other processor yet.
+    CPUS[0].store(ptr::from_ref(local).cast_mut(), Ordering::Relaxed);
+    // SAFETY: The value is a static, and this is the boot processor.
+    unsafe { install(local) };
+}
+
+/// Points this processor's GS base at its state.
+///
+/// # Safety
+///
+/// `local` is this processor's, and no other's.
+pub(super) unsafe fn install(local: &'static CpuLocal) {
     local.this.set(local);
     GsBase::write(VirtAddr::from_ptr(local));
     KernelGsBase::write(VirtAddr::zero());
 }
 
+/// Makes a processor known to the others: from here on they ask it to flush.
+///
+/// # Panics
+///
+/// Panics when it is not the next one by its number.
+pub(super) fn publish(local: &'static CpuLocal) {
+    let index = local.id.as_usize();
+    assert_eq!(index, nr_cpus(), "processors are numbered as they answer");
+    // Relaxed: published by the store below.
+    CPUS[index].store(ptr::from_ref(local).cast_mut(), Ordering::Relaxed);
+    // Release: whoever counts the processor finds its state.
+    NR_CPUS.store(index + 1, Ordering::Release);
+}
+
+/// Returns the number of processors that run the kernel.
+#[inline]
+pub(super) fn nr_cpus() -> usize {
+    // Acquire: pairs with the Release in `publish`.
+    NR_CPUS.load(Ordering::Acquire)
+}
+
+/// Returns the state of a processor, of which the caller may use what is `Sync`,
+/// and what never changes.
+///
+/// # Panics
+///
+/// Panics when the machine has no such processor.
+#[inline]
+pub(super) fn of(cpu: CpuId) -> &'static CpuLocal {
+    assert!(cpu.as_usize() < nr_cpus(), "{cpu:?} does not run");
+    // Relaxed: ordered by the count.
+    let local = CPUS[cpu.as_usize()].load(Ordering::Relaxed);
+    // SAFETY: Below the count, each is a `CpuLocal` that lives for ever.
+    unsafe { &*local }
+}
+
 /// Returns the state of the processor that asks.
 ///
-/// The caller must not keep it across a point where it could be moved to
-/// another processor; there is only one so far.
+/// The caller must not keep it across a point where its task could be moved to
+/// another processor.
+#[inline]
 pub(crate) fn current() -> &'static CpuLocal {
     let this: *const CpuLocal;
     // SAFETY: The GS base points at this processor's `CpuLocal` from
-    // `init_boot_cpu` on, and its first field is its address.
+    // `install` on, and its first field is its address.
     unsafe { asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, readonly)) };
-    // SAFETY: The value is a static, and only this processor uses it.
+    // SAFETY: The value lives for ever, and only this processor uses it.
     unsafe { &*this }
 }
 

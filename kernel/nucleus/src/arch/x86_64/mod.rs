@@ -4,24 +4,35 @@
 //! 2. [`local`], [`gdt`], [`idt`]: from here a fault is reported, not a reset.
 //! 3. [`features`]: the protections that the processor has are switched on.
 //! 4. [`mmu`]: control registers and TLB of paging.
-//! 5. [`pic`], [`timer`]: interrupts.
+//! 5. [`apic`], [`lines`], [`timer`]: interrupts, with [`ioapic`] and [`pic`] behind
+//!    the lines, and [`pit`], [`hpet`] and [`pm_timer`] to measure time by.
 //! 6. [`user_entry`]: ring 3.
+//! 7. [`smp`], [`trampoline`]: the other processors.
 
+pub(crate) mod apic;
+pub(crate) mod calibration;
 pub(crate) mod context;
 pub(crate) mod cpu;
 pub(crate) mod features;
 pub(crate) mod fpu;
 pub(crate) mod gdt;
+pub(crate) mod hpet;
 pub(crate) mod idt;
+pub(crate) mod ioapic;
 pub(crate) mod irq;
+pub(crate) mod lines;
 pub(crate) mod local;
 pub(crate) mod memory;
 pub(crate) mod mmu;
 pub(crate) mod pic;
+pub(crate) mod pit;
+pub(crate) mod pm_timer;
 pub(crate) mod power;
 pub(crate) mod random;
 pub(crate) mod serial;
+pub(crate) mod smp;
 pub(crate) mod timer;
+pub(crate) mod trampoline;
 pub(crate) mod trap;
 pub(crate) mod trap_entry;
 pub(crate) mod trap_report;

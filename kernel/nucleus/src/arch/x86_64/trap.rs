@@ -7,10 +7,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::idt::vector;
 pub(crate) use super::idt::vector::PAGE_FAULT;
-use super::{features, irq, pic, timer, trap_report, uaccess};
+use super::{apic, cpu, features, irq, lines, timer, trap_report, uaccess};
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
 use crate::trap_decode::PageFaultCode;
+use crate::{panic, smp};
 
 /// The registers of interrupted code, as the entry code and the hardware leave
 /// them on the stack, lowest address first.
@@ -112,14 +113,37 @@ const ALIGNMENT_CHECK_FLAG: u64 = 1 << 18;
 /// Returns whether the vector was one of them.
 pub(crate) fn handle_interrupt(vector: u64) -> bool {
     match u8::try_from(vector) {
+        Ok(vector::FLUSH) => {
+            apic::end_of_interrupt();
+            cpu::local().flushes.serve_if_due();
+            true
+        }
+        Ok(vector::CALL) => {
+            apic::end_of_interrupt();
+            smp::serve();
+            true
+        }
         Ok(vector::NON_MASKABLE) => {
+            panic::stop_if_reported();
             // Relaxed: a statistic that orders nothing.
             let count = NON_MASKABLE.fetch_add(1, Ordering::Relaxed) + 1;
             log::warn!("non-maskable interrupt, number {count}");
             true
         }
-        Ok(number) if let Some(line) = pic::line_of(number) => {
-            pic::handle(line, timer::tick);
+        Ok(vector::ERROR) => {
+            apic::on_error();
+            true
+        }
+        Ok(vector::SPURIOUS) => {
+            apic::on_spurious();
+            true
+        }
+        Ok(vector::TIMER) => {
+            timer::on_local_tick();
+            true
+        }
+        Ok(number) if let Some(line) = lines::of_vector(number) => {
+            lines::handle(line);
             true
         }
         _ => false,

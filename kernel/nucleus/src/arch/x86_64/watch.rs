@@ -37,3 +37,11 @@ pub(crate) fn node_unlocked(_node: &MetaSlot) {}
 /// A frame was given back to the allocator.
 #[inline]
 pub(crate) fn frame_freed(_frame: Paddr) {}
+
+/// The processor does not use the lower half of its table from here on.
+#[inline]
+pub(crate) fn rested() {}
+
+/// It uses it again.
+#[inline]
+pub(crate) fn resumed() {}

@@ -167,6 +167,20 @@ pub(crate) fn map_memory(len: usize) -> Result<Vaddr> {
     Ok(area.leak().start + PAGE_SIZE)
 }
 
+/// Puts a value into memory of its own, for ever.
+///
+/// # Errors
+///
+/// [`Error::NoMemory`].
+pub(crate) fn new_static<T: 'static>(value: T) -> Result<&'static T> {
+    const { assert!(align_of::<T>() <= PAGE_SIZE) };
+    let place = map_memory(size_of::<T>().next_multiple_of(PAGE_SIZE))? as *mut T;
+    // SAFETY: The memory was just mapped, is nobody else's and large enough.
+    unsafe { place.write(value) };
+    // SAFETY: It was just initialised, and stays for ever.
+    Ok(unsafe { &*place })
+}
+
 fn map_page(
     tree: Tree,
     vaddr: Vaddr,

@@ -25,7 +25,7 @@ mod build;
 
 pub(crate) use self::addresses::KvirtAllocator;
 #[cfg(target_os = "none")]
-pub(crate) use self::build::{BootSpace, Extras, build, map_memory};
+pub(crate) use self::build::{BootSpace, Extras, build, map_memory, new_static};
 pub use self::config::{KernelPtConfig, MappedItem, MappedItemRef};
 pub use self::kvirt::KVirtArea;
 pub use self::stack::KernelStack;

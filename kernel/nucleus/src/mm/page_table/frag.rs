@@ -50,7 +50,7 @@ impl<C: PageTableConfig> PageTableFrag<C> {
                 len,
                 num_frames,
             } => {
-                flusher.issue_tlb_flush_with(TlbFlushOp::Range(va..va + len), pt);
+                flusher.issue_flush_of_node(TlbFlushOp::Range(va..va + len), pt);
                 num_frames
             }
         }

@@ -5,6 +5,7 @@ use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 
 use super::ops::Ops;
+use super::users::Change;
 #[cfg(ktest)]
 use crate::arch::mmu;
 use crate::mm::frame::{AnyFrameMeta, Frame, Segment};
@@ -19,6 +20,7 @@ pub(crate) struct FlushBuffers {
 #[derive(Debug)]
 pub(super) struct Buffer {
     pub(super) ops: Ops,
+    pub(super) change: Change,
     pub(super) frames: Vec<Frame<dyn AnyFrameMeta>>,
     pub(super) segments: Vec<Segment<dyn AnyFrameMeta>>,
 }
@@ -32,6 +34,7 @@ impl FlushBuffers {
             is_taken: Cell::new(false),
             buffer: UnsafeCell::new(Buffer {
                 ops: Ops::new(),
+                change: Change::Pages,
                 frames: Vec::new(),
                 segments: Vec::new(),
             }),
@@ -54,6 +57,7 @@ impl FlushBuffers {
             // SAFETY: This processor's, and the task that used it never runs on.
             let buffer = unsafe { &mut *self.buffer.get() };
             buffer.ops.clear();
+            buffer.change = Change::Pages;
             mmu::flush_all_including_global();
             buffer.frames.clear();
             buffer.segments.clear();

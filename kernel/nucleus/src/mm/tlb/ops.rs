@@ -5,7 +5,12 @@ use core::ops::Range;
 use crate::arch::mmu;
 use crate::mm::{PAGE_SIZE, Vaddr, is_page_aligned};
 
-/// Pages, and operations, from which on everything is flushed instead.
+/// Pages from which on everything is flushed instead.
+///
+/// The number of the contract. Whether it is a good one is for `cargo xtask bench`
+/// to say: its rows `flush/1`, `flush/8`, `flush/32`, `flush/512` and `flush/all`
+/// are what a flush costs by itself, on the machine; what it costs to walk the
+/// tables again afterwards depends on the program.
 pub const FLUSH_ALL_THRESHOLD: usize = 32;
 
 /// What to flush.
@@ -47,8 +52,6 @@ pub(super) struct Ops {
     pages: [(Vaddr, usize); FLUSH_ALL_THRESHOLD],
     len: usize,
     total_pages: usize,
-    /// Global translations are meant as well.
-    pub(super) global: bool,
 }
 
 impl Ops {
@@ -57,7 +60,6 @@ impl Ops {
             pages: [(0, 0); FLUSH_ALL_THRESHOLD],
             len: 0,
             total_pages: 0,
-            global: false,
         }
     }
 
@@ -65,7 +67,8 @@ impl Ops {
         self.total_pages == 0
     }
 
-    fn is_all(&self) -> bool {
+    /// Returns whether everything is to be flushed.
+    pub(super) fn is_all(&self) -> bool {
         self.total_pages >= FLUSH_ALL_THRESHOLD
     }
 
@@ -74,14 +77,21 @@ impl Ops {
         if self.is_all() {
             return;
         }
+        self.total_pages = self.total_pages.saturating_add(pages);
+        // Pages after the last ones are one range with them. Pages that are huge are
+        // told by an address each, and do not follow each other.
+        if let Some((last, count)) = self.pages[..self.len].last_mut()
+            && start.checked_sub(*last) == count.checked_mul(PAGE_SIZE)
+        {
+            *count = count.saturating_add(pages);
+            return;
+        }
         // Each operation has a page at least, so the array has room.
         self.pages[self.len] = (start, pages);
         self.len += 1;
-        self.total_pages = self.total_pages.saturating_add(pages);
     }
 
     pub(super) fn append(&mut self, other: &Self) {
-        self.global |= other.global;
         if other.is_all() {
             self.total_pages = usize::MAX;
         }
@@ -91,18 +101,14 @@ impl Ops {
     }
 
     pub(super) fn clear(&mut self) {
-        (self.len, self.total_pages, self.global) = (0, 0, false);
+        (self.len, self.total_pages) = (0, 0);
     }
 
-    /// Flushes on this processor.
+    /// Flushes on this processor: single pages, global or not, or everything under
+    /// the identifier in use but what is global.
     pub(super) fn perform(&self) {
         if self.is_all() {
-            if self.global {
-                mmu::flush_all_including_global();
-            } else {
-                mmu::flush_all_excluding_global();
-            }
-            return;
+            return mmu::flush_all_excluding_global();
         }
         for (start, pages) in &self.pages[..self.len] {
             for page in 0..*pages {

@@ -1,6 +1,15 @@
 //! What others ask a processor to flush.
+//!
+//! Requests are numbered as they are queued, and all that are queued are taken out
+//! together; the answer is the number up to which all is flushed. A request that
+//! comes while earlier ones are flushed has a higher number, so their answer is none
+//! to it (peer 66).
+//!
+//! A processor is interrupted when its queue was empty: whoever finds requests in
+//! it knows that an interrupt for these is on its way, or will be in a moment, and
+//! that the handler will take the new one with them.
 
-use super::ops::Ops;
+use super::work::Work;
 use crate::irq;
 use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
@@ -9,19 +18,22 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// A processor's requests, and how far it is with them.
 #[derive(Debug)]
 pub(crate) struct FlushQueue {
-    pub(super) ops: SpinLock<Ops>,
+    pub(super) work: SpinLock<Work>,
     /// The number of the last request; changed under the lock.
     requested: AtomicU64,
     /// The number up to which all is flushed.
     done: AtomicU64,
+    /// Interrupts that its requests needed; changed under the lock.
+    interrupts: AtomicU64,
 }
 
 impl FlushQueue {
     pub(crate) const fn new() -> Self {
         Self {
-            ops: SpinLock::new(Ops::new()),
+            work: SpinLock::new(Work::new()),
             requested: AtomicU64::new(0),
             done: AtomicU64::new(0),
+            interrupts: AtomicU64::new(0),
         }
     }
 
@@ -37,38 +49,63 @@ impl FlushQueue {
         self.done.load(Ordering::Acquire)
     }
 
-    pub(super) fn request(&self, ops: &Ops) {
-        let mut queue = self.ops.lock();
-        queue.append(ops);
-        // Release: counted after it is queued. Under the lock, so not a race.
-        self.requested.fetch_add(1, Ordering::Release);
+    /// Returns how often the processor was to be interrupted so far.
+    pub(crate) fn interrupts(&self) -> u64 {
+        // Relaxed: a count.
+        self.interrupts.load(Ordering::Relaxed)
     }
 
-    /// As [`Self::serve`], if there is anything to do.
+    /// Adds a request; returns whether the processor has to be interrupted for it.
+    #[must_use = "nobody else interrupts the processor"]
+    pub(super) fn request(&self, work: &Work) -> bool {
+        let mut queue = self.work.lock();
+        let was_empty = queue.is_empty();
+        queue.append(work);
+        // Release: counted after it is queued. Under the lock, so not a race.
+        self.requested.fetch_add(1, Ordering::Release);
+        if was_empty {
+            // Relaxed: a count.
+            self.interrupts.fetch_add(1, Ordering::Relaxed);
+        }
+        was_empty
+    }
+
+    /// Does what was asked for, if there is anything; on the processor whose queue
+    /// it is, from the interrupt's handler or while it waits for others.
     pub(crate) fn serve_if_due(&self) {
         if self.done() != self.requested() {
             self.serve();
         }
     }
 
-    /// Does what was asked for; on the processor whose queue it is, from the
-    /// interrupt's handler or while it waits for others.
     fn serve(&self) {
         // Off until the answer: a handler in between would find nothing queued, and
         // answer for what is not flushed yet.
-        let _irq_off = irq::disable_local();
-        let (ops, number) = {
-            let mut queue = self.ops.lock();
-            let ops = *queue;
-            queue.clear();
-            // Relaxed: changed under the lock, which is held.
-            (ops, self.requested.load(Ordering::Relaxed))
-        };
+        let irq_off = irq::disable_local();
+        if is_planted(Bug::InterruptedServe) {
+            let (work, number) = self.take();
+            drop(irq_off);
+            let irq_off = irq::disable_local();
+            work.perform(&irq_off);
+            // Release: as below.
+            self.done.store(number, Ordering::Release);
+            return;
+        }
+        let (work, number) = self.take();
         if is_planted(Bug::EarlyAnswer) {
             self.done.store(number, Ordering::Release);
         }
-        ops.perform();
+        work.perform(&irq_off);
         // Release: the answer comes after the flush.
         self.done.store(number, Ordering::Release);
+    }
+
+    /// Takes all requests out; returns the number of the last one.
+    fn take(&self) -> (Work, u64) {
+        let mut queue = self.work.lock();
+        let work = *queue;
+        queue.clear();
+        // Relaxed: changed under the lock, which is held.
+        (work, self.requested.load(Ordering::Relaxed))
     }
 }

@@ -6,6 +6,7 @@ use crate::arch::sim::{Config, Machine};
 use crate::cpu::CpuId;
 use crate::irq;
 use crate::mm::tlb::ops::Ops;
+use crate::mm::tlb::work::Work;
 
 #[test]
 fn peer_065_handler_does_not_interrupt_the_holder_of_its_queue() {
@@ -17,9 +18,9 @@ fn peer_065_handler_does_not_interrupt_the_holder_of_its_queue() {
         let queue = &cpu::local().flushes;
         let mut ops = Ops::new();
         ops.push((0x1000, 1));
-        queue.request(&ops);
+        assert!(queue.request(&Work::of_kernel(&ops)));
         machine.on(0, || cpu::interrupt_to_flush(CpuId::new(1)));
-        let held = queue.ops.lock();
+        let held = queue.work.lock();
         assert!(!irq::is_enabled(), "else the handler would spin for ever");
         // Interrupts that are due arrive when a guard goes, but not yet.
         drop(irq::disable_local());

@@ -3,12 +3,14 @@
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod lazy;
+#[cfg(test)]
 mod order;
 
 use alloc::sync::Arc;
 
-use super::{TlbFlushOp, TlbFlusher};
-use crate::cpu::{AtomicCpuSet, CpuSet, disable_preempt};
+use super::{TableUsers, TlbFlushOp, TlbFlusher};
+use crate::cpu::disable_preempt;
 use crate::mm::{
     CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, VmSpace,
 };
@@ -21,8 +23,8 @@ fn frame() -> UFrame {
         .into()
 }
 
-fn nobody() -> AtomicCpuSet {
-    AtomicCpuSet::new(CpuSet::new_empty())
+fn nobody() -> TableUsers {
+    TableUsers::new()
 }
 
 #[ktest]

@@ -23,10 +23,13 @@ fn queue(cpu: usize) -> &'static FlushQueue {
     &crate::arch::cpu::of(crate::cpu::CpuId::new(cpu)).flushes
 }
 
-fn users(cpus: core::ops::Range<usize>) -> AtomicCpuSet {
-    let mut users = CpuSet::new_empty();
-    cpus.for_each(|cpu| users.add(crate::cpu::CpuId::new(cpu)));
-    AtomicCpuSet::new(users)
+/// Makes a space that some processors have active.
+fn space_of(machine: &Machine, cpus: core::ops::Range<usize>) -> Arc<VmSpace> {
+    let space = machine.on(0, || Arc::new(VmSpace::new().expect("enough memory")));
+    for cpu in cpus {
+        machine.on(cpu, || space.activate());
+    }
+    space
 }
 
 pub(super) fn read(space: &VmSpace) -> Result<u8> {
@@ -48,9 +51,10 @@ pub(super) fn unmap(space: &VmSpace, sync: bool) {
 #[test]
 fn claims_141_142_nothing_is_flushed_before_a_dispatch_nor_by_one_of_nothing() {
     let machine = machine(2);
+    let space = space_of(&machine, 0..2);
     machine.on(0, || {
-        let (users, guard) = (users(0..2), disable_preempt());
-        let flusher = TlbFlusher::new(&users, &guard);
+        let guard = disable_preempt();
+        let flusher = TlbFlusher::new(space.users(), &guard);
         let before = machine.flush_counts(0);
         flusher.dispatch_tlb_flush();
         flusher.issue_tlb_flush(TlbFlushOp::Address(VA));
@@ -64,16 +68,20 @@ fn claims_141_142_nothing_is_flushed_before_a_dispatch_nor_by_one_of_nothing() {
         assert_eq!((machine.flush_counts(0), queue(1).requested()), (after, 1));
     });
     machine.on(1, || ());
-    machine.on(0, crate::sync::rcu::poll);
+    machine.on(0, || {
+        crate::sync::rcu::poll();
+        drop(space);
+    });
 }
 
 #[test]
 fn claim_144_frame_is_kept_until_the_other_processor_has_flushed() {
     let machine = machine(2);
+    let space = space_of(&machine, 1..2);
     let frame = machine.on(0, frame);
     machine.on(0, || {
-        let (users, guard) = (users(1..2), disable_preempt());
-        let flusher = TlbFlusher::new(&users, &guard);
+        let guard = disable_preempt();
+        let flusher = TlbFlusher::new(space.users(), &guard);
         flusher.issue_tlb_flush_with(TlbFlushOp::Address(VA), frame.clone().into());
         flusher.dispatch_tlb_flush();
         crate::sync::rcu::poll();
@@ -83,16 +91,18 @@ fn claim_144_frame_is_kept_until_the_other_processor_has_flushed() {
         assert_eq!(frame.reference_count(), 1);
         drop((flusher, frame));
     });
+    machine.on(0, || drop(space));
 }
 
 #[test]
 fn claim_145_sync_waits_for_what_was_dispatched_to_the_tables_users_alone() {
     let machine = machine(2);
+    let (space, other) = (space_of(&machine, 1..2), space_of(&machine, 0..1));
     machine.on(0, || {
-        let (users, others, guard) = (users(1..2), users(0..1), disable_preempt());
+        let guard = disable_preempt();
         let (busy, idle) = (
-            TlbFlusher::new(&users, &guard),
-            TlbFlusher::new(&others, &guard),
+            TlbFlusher::new(space.users(), &guard),
+            TlbFlusher::new(other.users(), &guard),
         );
         busy.issue_tlb_flush(TlbFlushOp::Address(VA));
         busy.dispatch_tlb_flush();
@@ -106,11 +116,13 @@ fn claim_145_sync_waits_for_what_was_dispatched_to_the_tables_users_alone() {
         busy.sync_tlb_flush();
         assert_eq!((queue(1).requested(), queue(1).done()), (2, 2));
     });
+    machine.on(0, || drop((space, other)));
 }
 
 #[test]
 fn claim_147_from_the_threshold_on_everything_is_flushed() {
     let machine = machine(2);
+    let space = space_of(&machine, 0..2);
     let flushes = |cpu, before: (usize, usize)| {
         let (pages, all) = machine.flush_counts(cpu);
         (pages - before.0, all - before.1)
@@ -131,8 +143,8 @@ fn claim_147_from_the_threshold_on_everything_is_flushed() {
     ] {
         let before = [machine.flush_counts(0), machine.flush_counts(1)];
         machine.on(0, || {
-            let (users, guard) = (users(0..2), disable_preempt());
-            let flusher = TlbFlusher::new(&users, &guard);
+            let guard = disable_preempt();
+            let flusher = TlbFlusher::new(space.users(), &guard);
             ops.iter()
                 .for_each(|op| flusher.issue_tlb_flush(op.clone()));
             flusher.dispatch_tlb_flush();
@@ -141,6 +153,7 @@ fn claim_147_from_the_threshold_on_everything_is_flushed() {
         assert_eq!(flushes(0, before[0]), expected, "{ops:x?}");
         assert_eq!(flushes(1, before[1]), expected, "{ops:x?}");
     }
+    machine.on(0, || drop(space));
 }
 
 #[test]
@@ -251,10 +264,11 @@ fn claim_149_activation_during_an_unmap_sees_the_new_table() {
 #[test]
 fn peer_066_early_answer_is_not_taken_for_a_later_request() {
     let machine = machine(2);
+    let space = space_of(&machine, 1..2);
     machine.on(0, || {
         let one = queue(1);
-        let (users, guard) = (users(1..2), disable_preempt());
-        let flusher = TlbFlusher::new(&users, &guard);
+        let guard = disable_preempt();
+        let flusher = TlbFlusher::new(space.users(), &guard);
         flusher.issue_tlb_flush(TlbFlushOp::Address(VA));
         flusher.dispatch_tlb_flush();
         assert_eq!((one.requested(), one.done()), (1, 0));
@@ -266,6 +280,7 @@ fn peer_066_early_answer_is_not_taken_for_a_later_request() {
         flusher.sync_tlb_flush();
         assert_eq!(one.done(), 2);
     });
+    machine.on(0, || drop(space));
 }
 
 #[test]
@@ -417,7 +432,7 @@ fn claim_151_after_all_flushes_no_processor_believes_what_is_not_so() {
 #[test]
 fn room_for_an_unusual_number_of_frames_is_given_back() {
     machine(1).on(0, || {
-        let (users, guard, frame) = (users(0..1), disable_preempt(), frame());
+        let (users, guard, frame) = (nobody(), disable_preempt(), frame());
         let room = || {
             let buffers = &crate::arch::cpu::local().flush_buffers;
             // SAFETY: Nobody has the buffer while there is no flusher.

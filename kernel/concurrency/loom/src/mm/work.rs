@@ -1,9 +1,11 @@
-//! Stands for what to flush: the pages of some entries.
+//! Stands for what to flush: the page of an entry.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
+
+use crate::irq::DisabledLocalIrqGuard;
 
 /// A page, of which `loom` knows who uses it when.
 pub(crate) type Page = Arc<UnsafeCell<()>>;
@@ -21,11 +23,11 @@ pub(crate) fn cache(page: Option<Page>) {
 
 /// Flushes of that page.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ops {
+pub(crate) struct Work {
     is_asked: bool,
 }
 
-impl Ops {
+impl Work {
     pub(crate) const fn new() -> Self {
         Self { is_asked: false }
     }
@@ -33,6 +35,10 @@ impl Ops {
     /// Returns the flush of the page.
     pub(crate) const fn of_the_page() -> Self {
         Self { is_asked: true }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        !self.is_asked
     }
 
     pub(crate) fn append(&mut self, other: &Self) {
@@ -44,7 +50,7 @@ impl Ops {
     }
 
     /// Flushes. Up to now, the processor may have used the page.
-    pub(crate) fn perform(&self) {
+    pub(crate) fn perform(&self, _irq_off: &DisabledLocalIrqGuard) {
         if self.is_asked
             && let Some(page) = CACHED.take()
         {
