@@ -20,7 +20,9 @@ fn steps() -> u32 {
 
 /// Lets as many workers as there are processors work at once.
 fn run(cpus: u32, make_supply: fn() -> Supply, seed: u64) {
+    // Enough for what all of them may hold back.
     let machine = Machine::new(Config {
+        ram: 64 << 20,
         cpus: cpus as usize,
         ..Config::default()
     });
