@@ -17,7 +17,7 @@ use crate::toolchain::Toolchain;
 use crate::{interrupt, kernel_deaths};
 
 /// A guest that prints nothing for so long hangs.
-pub(crate) const SILENCE: Duration = Duration::from_secs(60);
+pub(crate) const SILENCE: Duration = Duration::from_secs(120);
 
 /// Tests that end on purpose in ways other than passing: their names, and part of
 /// what is reported of them.
