@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nucleus::arch::sim::interleave::in_parallel;
 use nucleus::arch::sim::{Config, Machine};
+use nucleus::check::switch_to_kernel_task;
 use nucleus::cpu::disable_preempt;
 use nucleus::irq;
 use nucleus::mm::{CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, VmSpace};
@@ -224,4 +225,137 @@ pub(crate) fn dropped_while_active() {
             }),
         ],
     );
+}
+
+/// One leaves its space for a kernel task and comes back, while the other takes a
+/// page away, for which nobody asks it to flush.
+pub(crate) fn lazy_exit() {
+    lazy(|space, gone| {
+        unmap(space, 0, 1, true);
+        gone.set(1);
+    });
+}
+
+/// The same, with the page's table.
+pub(crate) fn lazy_exit_without_nodes() {
+    lazy(|space, gone| {
+        let guard = disable_preempt();
+        let range = BASE..BASE + (4 << 20);
+        let mut cursor = space.cursor_mut(&guard, &range).expect("a legal range");
+        assert_eq!(cursor.unmap(2 << 20), Ok(1));
+        cursor.flusher().sync_tlb_flush();
+        gone.set(1);
+    });
+}
+
+fn lazy(evict: impl Fn(&VmSpace, &Gone) + Send + Sync) {
+    let machine = machine(2);
+    let (space, gone) = (machine.on(0, || space(1)), Gone::default());
+    let visit = || {
+        space.activate();
+        gone.check(&space, 0);
+        switch_to_kernel_task();
+        space.activate();
+        gone.check(&space, 0);
+        switch_to_kernel_task();
+        VmSpace::deactivate_current();
+    };
+    in_parallel(
+        &machine,
+        vec![Box::new(|| evict(&space, &gone)), Box::new(visit)],
+    );
+    end(&machine, space);
+}
+
+/// One goes back and forth between two spaces, while the other takes a page of one
+/// of them away.
+pub(crate) fn back_and_forth() {
+    let machine = machine(2);
+    let (space, other) = machine.on(0, || (space(1), self::space(1)));
+    let gone = Gone::default();
+    let evict = || {
+        unmap(&space, 0, 1, true);
+        gone.set(1);
+    };
+    let visit = || {
+        space.activate();
+        gone.check(&space, 0);
+        other.activate();
+        assert!(is_readable(&other, 0));
+        space.activate();
+        gone.check(&space, 0);
+        VmSpace::deactivate_current();
+    };
+    in_parallel(&machine, vec![Box::new(evict), Box::new(visit)]);
+    machine.on(0, || drop((space, other)));
+}
+
+/// Two go back and forth between two spaces, in opposite order, while a third takes
+/// a page of each away.
+pub(crate) fn crosswise() {
+    let machine = machine(3);
+    let spaces = machine.on(0, || [space(1), space(1)]);
+    let gone = [Gone::default(), Gone::default()];
+    let visit = |first: usize| {
+        for number in [first, 1 - first, first] {
+            spaces[number].activate();
+            gone[number].check(&spaces[number], 0);
+            if thread_rng().gen_range(0..2) == 0 {
+                switch_to_kernel_task();
+            }
+        }
+        VmSpace::deactivate_current();
+    };
+    let evict = || {
+        for number in 0..2 {
+            unmap(&spaces[number], 0, 1, true);
+            gone[number].set(1);
+        }
+    };
+    in_parallel(
+        &machine,
+        vec![
+            Box::new(evict),
+            Box::new(|| visit(0)),
+            Box::new(|| visit(1)),
+        ],
+    );
+    machine.on(0, || drop(spaces));
+}
+
+/// One has interrupts off and waits for nodes that the other has, who waits for it.
+pub(crate) fn deaf_waiter() {
+    let machine = machine(2);
+    let (space, gone) = (machine.on(0, || space(1)), Gone::default());
+    let evict = || {
+        unmap(&space, 0, 1, true);
+        gone.set(1);
+    };
+    let visit = || {
+        space.activate();
+        {
+            let irq_off = irq::disable_local();
+            let range = BASE..BASE + PAGE_SIZE;
+            let cursor = space.cursor(&irq_off, &range).expect("a legal range");
+            let is_mapped = cursor.query().expect("in the range").1.is_some();
+            assert!(!is_mapped || gone.get() == 0, "its cursor was first");
+        }
+        gone.check(&space, 0);
+        VmSpace::deactivate_current();
+    };
+    in_parallel(&machine, vec![Box::new(evict), Box::new(visit)]);
+    end(&machine, space);
+}
+
+/// More spaces than a processor has identifiers, one after the other.
+pub(crate) fn many_spaces() {
+    let machine = machine(1);
+    machine.on(0, || {
+        for _ in 0..12 {
+            let space = space(1);
+            space.activate();
+            assert!(is_readable(&space, 0));
+            VmSpace::deactivate_current();
+        }
+    });
 }

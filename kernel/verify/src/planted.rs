@@ -38,11 +38,11 @@ fn random_handles() -> Result<(), String> {
 }
 
 fn three_processors() -> Result<(), String> {
-    spaces::search(Scripts {
+    let scripts = Scripts {
         cases: 10_000,
         seed: 4,
-    })
-    .map(drop)
+    };
+    spaces::search(scripts, true).map(drop)
 }
 
 fn random_accesses() -> Result<(), String> {
@@ -135,6 +135,18 @@ const PLANTED: &[(&str, Bug, &str, Search)] = &[
     (
         "finds: a frame freed before all have flushed",
         Bug::EarlyFree,
+        "random scripts, 3 processors",
+        three_processors,
+    ),
+    (
+        "finds: a space loaded again as if it had not changed",
+        Bug::UncheckedLoad,
+        "random scripts, 3 processors",
+        three_processors,
+    ),
+    (
+        "finds: a processor that was lazy and does not look",
+        Bug::UncheckedReturn,
         "random scripts, 3 processors",
         three_processors,
     ),

@@ -1,7 +1,8 @@
 //! Address spaces and TLBs beside their specification, on several processors.
 //!
 //! Random scripts map, replace, unmap and protect pages of two spaces, load them
-//! on three processors, hold interrupts off for a while, and access pages. The
+//! on three processors, leave them for tasks without a space, hold interrupts off for
+//! a while, and access pages; with identifiers of address spaces and without. The
 //! simulated TLBs keep every translation as long as they may, and a translation
 //! that is kept is used. So an access has to give what the table says, or what it
 //! said before while the specification allows the processor to believe that; and
@@ -16,6 +17,7 @@ use model::cursor::{self, Cursor};
 use model::tlb::Tlb;
 use model::{Geometry, Intent, Leaf, Table};
 use nucleus::arch::sim::{Config, Machine};
+use nucleus::check::switch_to_kernel_task;
 use nucleus::cpu::disable_preempt;
 use nucleus::irq::{self, DisabledLocalIrqGuard};
 use nucleus::mm::frame::AnyFrameMeta;
@@ -43,6 +45,8 @@ const FIRST: usize = (2 << 20) - 2 * PAGE_SIZE;
 enum Op {
     Activate(usize, usize),
     Deactivate(usize),
+    /// A task without a space runs.
+    Rest(usize),
     HoldInterrupts(usize),
     TakeInterrupts(usize),
     Map(usize, usize, usize, bool),
@@ -59,6 +63,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (cpu(), space()).prop_map(|(cpu, space)| Op::Activate(cpu, space)),
         1 => cpu().prop_map(Op::Deactivate),
+        2 => cpu().prop_map(Op::Rest),
         1 => cpu().prop_map(Op::HoldInterrupts),
         2 => cpu().prop_map(Op::TakeInterrupts),
         5 => (cpu(), space(), 0..PAGES, any::<bool>())
@@ -76,6 +81,8 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Default)]
 struct Cpu {
     active: Option<usize>,
+    /// The space that it left for a task without one.
+    rested: Option<usize>,
     tlb: Tlb,
     /// Holds its interrupts off, while there is one.
     irq_off: Option<DisabledLocalIrqGuard>,
@@ -167,15 +174,28 @@ impl<'a> World<'a> {
             Op::Activate(cpu, space) => {
                 self.runs(cpu);
                 self.machine.on(cpu, || self.spaces[space].activate());
+                self.cpus[cpu].rested = None;
                 if self.cpus[cpu].active.replace(space) != Some(space) {
+                    // What was unmapped meanwhile is known; what was kept under the
+                    // space's identifier is good.
                     self.cpus[cpu].tlb = self.cpus[cpu].tlb.after_flush_of_all();
                 }
             }
             Op::Deactivate(cpu) => {
                 self.runs(cpu);
                 self.machine.on(cpu, VmSpace::deactivate_current);
-                self.cpus[cpu].active = None;
+                (self.cpus[cpu].active, self.cpus[cpu].rested) = (None, None);
                 self.cpus[cpu].tlb = self.cpus[cpu].tlb.after_flush_of_all();
+            }
+            Op::Rest(cpu) => {
+                self.runs(cpu);
+                self.machine.on(cpu, switch_to_kernel_task);
+                if let Some(space) = self.cpus[cpu].active.take() {
+                    self.cpus[cpu].rested = Some(space);
+                }
+                // It uses nothing that it may still have.
+                self.cpus[cpu].tlb = self.cpus[cpu].tlb.after_flush_of_all();
+                self.refuses_access(cpu)?;
             }
             Op::HoldInterrupts(cpu) => {
                 self.runs(cpu);
@@ -196,6 +216,18 @@ impl<'a> World<'a> {
             Op::Store(cpu, page) => self.store(cpu, page)?,
         }
         self.compare()
+    }
+
+    /// A processor whose task has no space must not access that of the one before.
+    fn refuses_access(&self, cpu: usize) -> Result<(), String> {
+        let Some(space) = self.cpus[cpu].rested else {
+            return Ok(());
+        };
+        let reader = |space: &VmSpace| space.reader(address(0), PAGE_SIZE).is_ok();
+        match self.machine.on(cpu, || reader(&self.spaces[space])) {
+            true => Err("a lazy processor may read user memory".into()),
+            false => Ok(()),
+        }
     }
 
     /// Opens a cursor of the specification.
@@ -408,12 +440,12 @@ impl<'a> World<'a> {
 /// # Errors
 ///
 /// The shortest script found on which the two disagree, and how.
-pub fn search(scripts: Scripts) -> Result<u64, String> {
+pub fn search(scripts: Scripts, has_identifiers: bool) -> Result<u64, String> {
     let bench = Bench::of(Config {
         ram: 4 << 20,
         cpus: CPUS,
         checked: true,
-        identifiers: true,
+        identifiers: has_identifiers,
     });
     let strategy = proptest::collection::vec(op(), 1..60);
     let print = |ops: &Vec<Op>| format!("{ops:?}");
@@ -438,11 +470,18 @@ pub fn run(effort: Effort) -> Vec<Row> {
         Effort::Deep => 1_000_000,
     };
     let scripts = Scripts { cases, seed: 4 };
-    let found = search(scripts);
-    vec![scripts.row(
-        "no processor uses a translation that it was told to flush",
-        "random scripts, 3 processors",
-        "operations",
-        found,
-    )]
+    [
+        (true, "random scripts, 3 processors"),
+        (false, "random scripts, 3 processors without identifiers"),
+    ]
+    .map(|(has_identifiers, checker)| {
+        let found = search(scripts, has_identifiers);
+        scripts.row(
+            "no processor uses a translation that it was told to flush",
+            checker,
+            "operations",
+            found,
+        )
+    })
+    .into()
 }

@@ -3,6 +3,10 @@
 /// Stands for the guard.
 pub(crate) struct DisabledLocalIrqGuard;
 
+impl Drop for DisabledLocalIrqGuard {
+    fn drop(&mut self) {}
+}
+
 /// Does nothing.
 pub(crate) fn disable_local() -> DisabledLocalIrqGuard {
     DisabledLocalIrqGuard

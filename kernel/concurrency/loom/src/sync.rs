@@ -30,4 +30,9 @@ impl<T: Copy> SpinLock<T> {
         let mutex = self.inner.get_or_init(|| Mutex::new(self.initial));
         mutex.lock().expect("nobody panics with the lock held")
     }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let mutex = self.inner.get_or_init(|| Mutex::new(self.initial));
+        mutex.try_lock().ok()
+    }
 }

@@ -3,17 +3,29 @@
 //! Checkers are safe code outside of this crate; what they check is not safe to
 //! call on tables that processors use. [`Subject`] is a page table of a tiny
 //! geometry, which no processor can load, so that everything may be done to it.
-//! It runs on the simulated machine. Built with the feature `planted` alone.
+//! It runs on the simulated machine. And [`switch_to_kernel_task`] stands for the
+//! scheduler, which is the bare machine's. Built with the feature `planted` alone.
 
-use alloc::vec;
-use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::cpu::{CpuSet, DisabledPreemptGuard};
+use crate::cpu::DisabledPreemptGuard;
+use crate::irq;
 use crate::mm::page_table::tiny::{TinyItem, TinyPtConfig};
 use crate::mm::page_table::{Cursor, CursorMut, PageTable, PageTableError, PageTableFrag};
+use crate::mm::tlb::KeptNodes;
+use crate::mm::vm_space;
 use crate::mm::{Paddr, PageProperty, PagingLevel, Vaddr};
 use crate::sync::rcu;
+
+/// Does what the scheduler does when the next task has no user space: the processor
+/// is lazy from here on, until a space is activated or left.
+pub fn switch_to_kernel_task() {
+    let previous = {
+        let _irq_off = irq::disable_local();
+        vm_space::on_switch(None)
+    };
+    drop(previous);
+}
 
 /// A page table of three levels, with so many entries a node.
 #[derive(Debug)]
@@ -171,10 +183,13 @@ fn taken<const ENTRIES: usize>(frag: PageTableFrag<TinyPtConfig<ENTRIES>>) -> Ta
             va,
             len,
             num_frames,
+            num_pages,
             pt,
         } => {
             // Other processors may be on their way to the node.
-            rcu::keep(&mut vec![pt], &mut Vec::new(), CpuSet::new_empty());
+            let mut nodes = KeptNodes::new();
+            nodes.push(pt, num_pages);
+            rcu::keep(&mut nodes);
             Taken::Stray(va, len, num_frames)
         }
     }

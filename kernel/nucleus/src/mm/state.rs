@@ -12,6 +12,7 @@ use spin::Once;
 use super::frame::allocator::{BuddyAllocator, FrameAllocator, FrameCache};
 use super::kspace::{KernelPtConfig, KvirtAllocator};
 use super::page_table::PageTable;
+use super::tlb::held::{HeldBytes, HeldFrames};
 use super::tlb::{FlushBuffers, FlushQueue, LocalTlb};
 use super::vm_space::{ActiveSpace, FaultHandler};
 use crate::cpu::PreemptState;
@@ -30,6 +31,8 @@ pub(crate) struct Memory {
     pub(crate) next_list_id: AtomicU32,
     /// The number of the last user's table.
     pub(crate) next_table: AtomicU64,
+    /// Memory that waits for processors to forget it.
+    pub(crate) held: HeldBytes,
     /// The kernel's page table.
     pub(crate) kernel_page_table: Once<PageTable<KernelPtConfig>>,
     /// Nodes of it that were made since start-up, and are still there.
@@ -48,6 +51,7 @@ impl Memory {
             nr_managed: AtomicUsize::new(0),
             next_list_id: AtomicU32::new(1),
             next_table: AtomicU64::new(0),
+            held: HeldBytes::new(),
             kernel_page_table: Once::new(),
             nr_kernel_nodes: AtomicUsize::new(0),
             kvirt: SpinLock::new(KvirtAllocator::new()),
@@ -75,6 +79,8 @@ pub(crate) struct CpuMemory {
     pub(crate) flushes: FlushQueue,
     /// Where a flusher collects what is to be flushed.
     pub(crate) flush_buffers: FlushBuffers,
+    /// Frames that wait for others to flush.
+    pub(crate) held: HeldFrames,
     /// What the processor knows of its TLB.
     pub(crate) tlb: LocalTlb,
     /// The user space that is loaded.
@@ -89,6 +95,7 @@ impl CpuMemory {
             rcu: RcuState::new(),
             flushes: FlushQueue::new(),
             flush_buffers: FlushBuffers::new(),
+            held: HeldFrames::new(),
             tlb: LocalTlb::new(),
             active_space: ActiveSpace::new(),
         }

@@ -5,14 +5,15 @@
 //! be freed before. *Dispatching* makes it happen: at once on this processor, and
 //! by an interrupt on the others that may use the translations.
 //! *Synchronising* waits until they have done it. Frames need nobody to wait:
-//! they are kept by `rcu` until all processors that were asked have answered.
+//! they are kept until all processors that were asked have answered.
 //!
 //! * `users`: who has to be asked, and how one who is not asked learns of it.
 //! * `identifiers`: what a processor knows of its own TLB, and lazy processors.
 //! * `queue`, `work`, `ops`: requests, and what they are for. A processor answers
 //!   after it has flushed; a queue that is full becomes a flush of everything.
 //! * `buffer`: where flushes are collected.
-//! * `mark`: how far all processors are.
+//! * `held`: frames that wait for answers; `nodes`: nodes, which wait in
+//!   [`rcu`] for those and a grace period. `mark`: how far all processors are.
 //!
 //! **Waiting for answers** is allowed whatever locks are held, but for the spin
 //! lock of a queue: whoever waits for a lock or an answer serves its own queue
@@ -29,8 +30,10 @@ use core::marker::PhantomData;
 
 pub(crate) use self::buffer::FlushBuffers;
 use self::buffer::{Buffer, has_room, push_in_room};
+pub use self::held::held_back;
 pub(crate) use self::identifiers::{Cached, Identifier, LocalTlb};
 pub(crate) use self::mark::FlushMark;
+pub(crate) use self::nodes::KeptNodes;
 use self::ops::Ops;
 pub use self::ops::{FLUSH_ALL_THRESHOLD, TlbFlushOp};
 pub(crate) use self::queue::FlushQueue;
@@ -47,8 +50,10 @@ use crate::sync::atomic::Ordering;
 use crate::sync::rcu;
 
 mod buffer;
+pub(crate) mod held;
 mod identifiers;
 mod mark;
+mod nodes;
 mod ops;
 mod queue;
 #[cfg(test)]
@@ -133,7 +138,7 @@ impl<'a> TlbFlusher<'a> {
     pub fn issue_tlb_flush(&self, op: TlbFlushOp) {
         let pages = op.pages();
         if !self.with_buffer(|buffer| buffer.ops.push(pages)) {
-            self.flush_at_once(pages, Change::Pages, None, None);
+            self.flush_at_once(pages, |_| true);
         }
     }
 
@@ -156,26 +161,34 @@ impl<'a> TlbFlusher<'a> {
             }
         });
         if keep.is_some() {
-            self.flush_at_once(pages, Change::Pages, keep, None);
+            self.flush_at_once(pages, |buffer| {
+                move_into(&mut keep, &mut buffer.frames);
+                keep.is_none()
+            });
         }
     }
 
     /// Collects the flush of a node's range, and keeps the node with all that is
-    /// below it.
-    pub(super) fn issue_flush_of_node(&self, op: TlbFlushOp, node: Frame<dyn AnyFrameMeta>) {
+    /// below it: so many pages of memory.
+    pub(super) fn issue_flush_of_node(
+        &self,
+        op: TlbFlushOp,
+        node: Frame<dyn AnyFrameMeta>,
+        num_pages: usize,
+    ) {
         let pages = op.pages();
         let mut keep = Some(node);
         self.with_buffer(|buffer| {
-            if has_room(&mut buffer.frames)
-                && let Some(node) = keep.take()
-            {
+            if let Some(node) = keep.take() {
                 buffer.ops.push(pages);
-                buffer.change = Change::Nodes;
-                push_in_room(&mut buffer.frames, node);
+                buffer.nodes.push(node, num_pages);
             }
         });
-        if keep.is_some() {
-            self.flush_at_once(pages, Change::Nodes, keep, None);
+        if let Some(node) = keep {
+            self.flush_at_once(pages, |buffer| {
+                buffer.nodes.push(node, num_pages);
+                true
+            });
         }
     }
 
@@ -197,7 +210,10 @@ impl<'a> TlbFlusher<'a> {
             }
         });
         if keep.is_some() {
-            self.flush_at_once(pages, Change::Pages, None, keep);
+            self.flush_at_once(pages, |buffer| {
+                move_into(&mut keep, &mut buffer.segments);
+                keep.is_none()
+            });
         }
     }
 
@@ -228,15 +244,8 @@ impl<'a> TlbFlusher<'a> {
         // SAFETY: This flusher has the buffer of this processor. Freeing may run
         // drop hooks; a flusher that one makes finds the buffer taken.
         let buffer = unsafe { &mut *owner.buffer.get() };
-        let Buffer {
-            ops,
-            change,
-            frames,
-            segments,
-        } = buffer;
-        self.flush(ops, *change, frames, segments);
+        self.flush(buffer);
         buffer.ops.clear();
-        buffer.change = Change::Pages;
         if !buffer.has_usual_room() {
             buffer.restore_usual_room();
         }
@@ -327,55 +336,26 @@ impl<'a> TlbFlusher<'a> {
         self.dispatch_tlb_flush();
     }
 
-    /// Flushes without collecting, for want of a place to.
+    /// Flushes without collecting, for want of a place to. `fill` moves what is to be
+    /// kept, and returns whether there was room for it; where there was none, this
+    /// waits for all processors, after which it need not be kept.
     #[cold]
-    fn flush_at_once(
-        &self,
-        pages: (Vaddr, usize),
-        change: Change,
-        frame: Option<Frame<dyn AnyFrameMeta>>,
-        segment: Option<Segment<dyn AnyFrameMeta>>,
-    ) {
-        let mut ops = Ops::new();
-        ops.push(pages);
-        let (mut frames, mut segments) = (Vec::new(), Vec::new());
-        // A single element, or none: keeping it may fail only where there is
-        // nobody to wait for.
-        if let Some(frame) = frame {
-            match frames.try_reserve_exact(1) {
-                Ok(()) => frames.push(frame),
-                Err(_) => return self.flush_and_wait(&ops, change, frame),
-            }
+    fn flush_at_once(&self, pages: (Vaddr, usize), fill: impl FnOnce(&mut Buffer) -> bool) {
+        let mut buffer = Buffer::new();
+        buffer.ops.push(pages);
+        let is_kept = fill(&mut buffer);
+        self.flush(&mut buffer);
+        if !is_kept {
+            wait_for(self.unsynced.get());
         }
-        if let Some(segment) = segment {
-            match segments.try_reserve_exact(1) {
-                Ok(()) => segments.push(segment),
-                Err(_) => return self.flush_and_wait(&ops, change, segment),
-            }
-        }
-        self.flush(&ops, change, &mut frames, &mut segments);
-    }
-
-    /// Flushes, and keeps something by waiting: for want of any memory at all.
-    #[cold]
-    fn flush_and_wait<T>(&self, ops: &Ops, change: Change, keep: T) {
-        self.flush(ops, change, &mut Vec::new(), &mut Vec::new());
-        wait_for(self.unsynced.get());
-        drop(keep);
     }
 
     /// Flushes here and asks the others, and has frames kept until they answer.
-    fn flush(
-        &self,
-        ops: &Ops,
-        change: Change,
-        frames: &mut Vec<Frame<dyn AnyFrameMeta>>,
-        segments: &mut Vec<Segment<dyn AnyFrameMeta>>,
-    ) {
-        if ops.is_empty() {
+    fn flush(&self, buffer: &mut Buffer) {
+        if buffer.ops.is_empty() {
             return;
         }
-        let (work, mut targets) = self.work_and_targets(ops, change);
+        let (work, mut targets) = self.work_and_targets(&buffer.ops, buffer.change());
         // The flusher is in atomic mode, so this stays the processor.
         let here = cpu::current_id();
         let is_local = targets.contains(here);
@@ -390,7 +370,14 @@ impl<'a> TlbFlusher<'a> {
         let mut unsynced = self.unsynced.get();
         unsynced.union(targets);
         self.unsynced.set(unsynced);
-        rcu::keep(frames, segments, targets);
+        if targets.is_empty() || is_planted(Bug::EarlyFree) {
+            held::free_now(&mut buffer.frames, &mut buffer.segments);
+        } else {
+            held::keep(&mut buffer.frames, &mut buffer.segments);
+        }
+        if !buffer.nodes.is_empty() {
+            rcu::keep(&mut buffer.nodes);
+        }
     }
 
     /// Returns what each of the table's users has to do, and who they are; called
@@ -431,19 +418,38 @@ impl Drop for TlbFlusher<'_> {
     }
 }
 
-/// Waits until every processor, this one included, has flushed what it was asked
-/// to so far.
-///
-/// With interrupts on, and no locks held.
-pub(crate) fn wait_for_all() {
-    let guard = crate::cpu::disable_preempt();
-    let flusher = TlbFlusher::for_kernel(&guard);
-    flusher.unsynced.set(CpuSet::new_full());
-    flusher.sync_tlb_flush();
+/// Moves something into a vector, if that has room or can make it.
+fn move_into<T>(from: &mut Option<T>, to: &mut Vec<T>) {
+    if has_room(to)
+        && let Some(element) = from.take()
+    {
+        push_in_room(to, element);
+    }
 }
+
+/// Waits until all processors have flushed what they were asked to so far: with
+/// interrupts off, too, and whatever locks are held.
+pub(crate) fn wait_for_requests() {
+    wait_for(CpuSet::new_full());
+}
+
+/// Looks after which a processor that has not answered is reported: minutes, if each
+/// takes some dozens of cycles.
+const PATIENCE: u64 = 1 << 32;
 
 /// Waits until processors have flushed what they were asked to so far.
 fn wait_for(cpus: CpuSet) {
+    wait_patiently(cpus, PATIENCE, |silent| {
+        log::error!("no answer to a request to flush from processors {silent:?}");
+    });
+}
+
+/// As [`wait_for`]. After so many looks at processors that have not answered,
+/// `report`s them once, and waits on: freeing what they may use is no way out. So a
+/// lost interrupt is a line in the log, and not a silent end (peer 67).
+fn wait_patiently(cpus: CpuSet, patience: u64, report: impl FnOnce(CpuSet)) {
+    let (mut report, mut looks) = (Some(report), 0);
+    let mut silent = cpus;
     for cpu in cpus.iter() {
         let flushes = &cpu::of(cpu).flushes;
         // Read once: what others ask for meanwhile is not waited for.
@@ -451,7 +457,14 @@ fn wait_for(cpus: CpuSet) {
         while flushes.done() < wanted {
             // Serves this processor's own queue as well.
             cpu::relax();
+            looks += 1;
+            if looks >= patience
+                && let Some(report) = report.take()
+            {
+                report(silent);
+            }
         }
+        silent.remove(cpu);
     }
 }
 

@@ -15,13 +15,32 @@ pub use self::interleaved::{
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
-/// Waits until a lock is free, and takes it.
+/// Waits until a lock is free, and takes it. Meanwhile, the processor flushes what
+/// others ask for: whoever holds the lock may wait for that (peer 63).
 #[inline(always)]
 pub(super) fn lock<T: ?Sized>(mutex: &spin::Mutex<T>) -> spin::MutexGuard<'_, T> {
     #[cfg(feature = "shuttle")]
     return interleaved::lock(mutex);
     #[cfg(not(feature = "shuttle"))]
-    mutex.lock()
+    match mutex.try_lock() {
+        Some(guard) => guard,
+        None => wait_and_lock(mutex),
+    }
+}
+
+#[cfg(not(feature = "shuttle"))]
+#[cold]
+fn wait_and_lock<T: ?Sized>(mutex: &spin::Mutex<T>) -> spin::MutexGuard<'_, T> {
+    loop {
+        // Looks first, without writing to it.
+        if !mutex.is_locked()
+            && let Some(guard) = mutex.try_lock()
+        {
+            return guard;
+        }
+        crate::arch::cpu::local().flushes.try_serve();
+        core::hint::spin_loop();
+    }
 }
 
 #[cfg(feature = "shuttle")]
@@ -44,6 +63,7 @@ mod interleaved {
             if let Some(guard) = mutex.try_lock() {
                 return guard;
             }
+            crate::arch::cpu::local().flushes.try_serve();
             wait();
         }
     }

@@ -1,6 +1,6 @@
 //! Grace periods: when nobody can look at what was taken away.
 //!
-//! Page tables are walked without locks, within *read sections*. What is taken
+//! Page tables are walked without locks, within *read sections*. A node that is taken
 //! out of a table may be freed when every section is over that was open at that
 //! moment, and when every processor that was asked to flush has done so. Until
 //! then it is kept here, by the processor that took it out.
@@ -10,21 +10,31 @@
 //! its own: it holds no look at what it takes out. With a single processor, there
 //! is never anything to wait for.
 //!
-//! Whatever waits is looked at again when a cursor of the processor ends, when
-//! its flusher hands over more that has to wait, and when it synchronises; so a
-//! processor that does none of these keeps what it has. **Context**: task context
-//! only, since frames are freed here; sections may be opened anywhere.
+//! Nodes wait in two lists: the older one for what was noted when it began to wait,
+//! the younger one, which collects meanwhile, for the older one to be gone. They are
+//! looked at again when a cursor of the processor ends, when its flusher hands over
+//! more that has to wait, and when it synchronises; so a processor that does none of
+//! these keeps what it has.
+//!
+//! **What is held back is bounded**: a processor that opens a cursor while nodes of
+//! more than [`MAX_HELD`] wait, with what is below them, waits for them first. It
+//! holds no node's lock then and has interrupts on, so whoever reads, or has to
+//! flush, can finish. One more than that is not bounded: what a single cursor takes
+//! out, and cursors of handlers of interrupts, which have to do with few nodes.
+//!
+//! **Context**: task context only, since frames are freed here; sections may be
+//! opened anywhere.
 
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::marker::PhantomData;
 
 use super::section::Section;
-use crate::arch::cpu;
-use crate::cpu::{CpuId, CpuSet, InAtomicMode};
-use crate::mm::frame::{AnyFrameMeta, Frame, Segment};
+use crate::arch::{cpu, memory};
+use crate::cpu::{CpuId, CpuSet, InAtomicMode, MAX_CPUS};
+use crate::irq;
+use crate::mm::tlb::held::MAX_HELD;
+use crate::mm::tlb::{KeptNodes, held};
 use crate::planted::{Bug, is_planted};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,42 +42,67 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct RcuState {
     /// The processor's read sections, which others observe.
     section: Section,
-    /// What waits, oldest first.
-    waiting: UnsafeCell<VecDeque<Batch>>,
-    /// How many batches wait, to ask cheaply.
-    nr_waiting: AtomicUsize,
-    /// Frames and segments that could not be kept for want of memory, and are
-    /// never freed.
-    nr_lost: AtomicUsize,
+    waiting: UnsafeCell<Waiting>,
+    /// How many bytes wait, with nodes and below them; to ask cheaply.
+    bytes: AtomicUsize,
+    /// Cursors of the processor that are open.
+    nr_cursors: Cell<u32>,
 }
 
-/// What waits together.
-struct Batch {
-    frames: Vec<Frame<dyn AnyFrameMeta>>,
-    segments: Vec<Segment<dyn AnyFrameMeta>>,
-    until: Vec<Condition>,
+/// What waits.
+struct Waiting {
+    /// Free when the conditions are met.
+    older: KeptNodes,
+    /// One for each processor; met for those that there are not.
+    until: [Condition; MAX_CPUS],
+    younger: KeptNodes,
 }
 
 /// What has to happen on another processor.
 #[derive(Clone, Copy)]
 struct Condition {
-    cpu: CpuId,
     /// The section that has to be over, if there was one.
     section: Option<u64>,
-    /// The flush that has to be done, if one was asked for.
-    flush: Option<u64>,
+    /// The flush that has to be done.
+    flush: u64,
 }
 
 impl Condition {
-    fn is_met(&self) -> bool {
-        let other = cpu::of(self.cpu);
-        let flushed = self
-            .flush
-            .is_none_or(|wanted| other.flushes.done() >= wanted);
-        flushed
-            && self
-                .section
-                .is_none_or(|observed| other.rcu.section.is_over(observed))
+    const MET: Self = Self {
+        section: None,
+        flush: 0,
+    };
+
+    /// Notes what a processor is about, for someone who took something out before.
+    fn of(cpu: CpuId) -> Self {
+        let other = cpu::of(cpu);
+        Self {
+            section: other.rcu.section.observe(),
+            flush: other.flushes.requested(),
+        }
+    }
+
+    fn is_met(&self, cpu: CpuId) -> bool {
+        let other = cpu::of(cpu);
+        let is_over = |observed| other.rcu.section.is_over(observed);
+        other.flushes.done() >= self.flush && self.section.is_none_or(is_over)
+    }
+}
+
+impl Waiting {
+    /// Takes nodes out that nobody can look at any more.
+    fn next_free(&mut self) -> Option<KeptNodes> {
+        let here = cpu::current_id();
+        let others = || CpuSet::new_full().iter().filter(|cpu| *cpu != here);
+        if self.older.is_empty() {
+            if self.younger.is_empty() {
+                return None;
+            }
+            self.older.append(&mut self.younger);
+            others().for_each(|cpu| self.until[cpu.as_usize()] = Condition::of(cpu));
+        }
+        let is_over = others().all(|cpu| self.until[cpu.as_usize()].is_met(cpu));
+        is_over.then(|| core::mem::replace(&mut self.older, KeptNodes::new()))
     }
 }
 
@@ -75,9 +110,13 @@ impl RcuState {
     pub(crate) const fn new() -> Self {
         Self {
             section: Section::new(),
-            waiting: UnsafeCell::new(VecDeque::new()),
-            nr_waiting: AtomicUsize::new(0),
-            nr_lost: AtomicUsize::new(0),
+            waiting: UnsafeCell::new(Waiting {
+                older: KeptNodes::new(),
+                until: [Condition::MET; MAX_CPUS],
+                younger: KeptNodes::new(),
+            }),
+            bytes: AtomicUsize::new(0),
+            nr_cursors: Cell::new(0),
         }
     }
 
@@ -86,27 +125,31 @@ impl RcuState {
         self.section.is_open()
     }
 
-    /// Returns how many batches wait.
-    pub(crate) fn nr_waiting(&self) -> usize {
+    /// Returns how many bytes wait.
+    #[inline]
+    pub(crate) fn bytes_waiting(&self) -> usize {
         // Relaxed: written by this processor; others only wonder.
-        self.nr_waiting.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Forgets the sections of a task that was abandoned.
+    /// Forgets the sections and cursors of a task that was abandoned.
     #[cfg(ktest)]
     pub(crate) fn abandon(&self) {
+        self.nr_cursors.set(0);
         if self.is_reading() {
             self.section.end();
         }
     }
 
-    fn with_waiting<R>(&self, body: impl FnOnce(&mut VecDeque<Batch>) -> R) -> R {
-        // SAFETY: Only this processor uses the queue, the kernel is not
-        // preempted, and `body`, which is this module's, does not call back.
+    fn with_waiting<R>(&self, body: impl FnOnce(&mut Waiting) -> R) -> R {
+        let _irq_off = irq::disable_local();
+        // SAFETY: Only this processor uses the lists, interrupts are off, and `body`,
+        // which is this module's, frees nothing and does not call back.
         let waiting = unsafe { &mut *self.waiting.get() };
         let result = body(waiting);
+        let bytes = waiting.older.bytes() + waiting.younger.bytes();
         // Relaxed: read by this processor; others only wonder.
-        self.nr_waiting.store(waiting.len(), Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
         result
     }
 }
@@ -114,8 +157,7 @@ impl RcuState {
 impl fmt::Debug for RcuState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RcuState")
-            .field("waiting", &self.nr_waiting())
-            .field("lost", &self.nr_lost)
+            .field("bytes_waiting", &self.bytes_waiting())
             .finish_non_exhaustive()
     }
 }
@@ -150,74 +192,53 @@ impl Drop for ReadSection<'_> {
     }
 }
 
-/// Frees frames when nobody can look at them any more: when all sections of
-/// other processors are over, and `flushing` have done what they were last asked
-/// to flush.
-pub(crate) fn keep(
-    frames: &mut Vec<Frame<dyn AnyFrameMeta>>,
-    segments: &mut Vec<Segment<dyn AnyFrameMeta>>,
-    flushing: CpuSet,
-) {
+/// Frees nodes when nobody can look at them any more: when all sections of other
+/// processors are over, and all have done what they were asked to flush so far.
+pub(crate) fn keep(nodes: &mut KeptNodes) {
+    let nodes = core::mem::replace(nodes, KeptNodes::new());
     if crate::cpu::num_cpus() == 1 || is_planted(Bug::EarlyFree) {
-        return free_now(frames, segments);
+        return nodes.free();
     }
-    let here = cpu::current_id();
-    let condition_of = |cpu: CpuId| {
-        let other = cpu::of(cpu);
-        let condition = Condition {
-            cpu,
-            section: other.rcu.section.observe(),
-            flush: flushing.contains(cpu).then(|| other.flushes.requested()),
-        };
-        (condition.section.is_some() || condition.flush.is_some()).then_some(condition)
-    };
-    let others = || CpuSet::new_full().iter().filter(|cpu| *cpu != here);
-    let nr_conditions = others().filter_map(condition_of).count();
-    if nr_conditions == 0 {
-        return free_now(frames, segments);
-    }
+    memory::memory().held.add(nodes.bytes());
+    let mut nodes = nodes;
     let state = &cpu::local().rcu;
-    let mut until = Vec::new();
-    let has_room = until.try_reserve(crate::cpu::MAX_CPUS).is_ok()
-        && state.with_waiting(|waiting| waiting.try_reserve(1).is_ok());
-    let (frames, segments) = (core::mem::take(frames), core::mem::take(segments));
-    if !has_room {
-        // Relaxed: a count.
-        state
-            .nr_lost
-            .fetch_add(frames.len() + segments.len(), Ordering::Relaxed);
-        core::mem::forget((frames, segments));
-        log::error!("no memory to wait for other processors: frames are lost");
-        return;
-    }
-    until.extend(others().filter_map(condition_of));
-    let batch = Batch {
-        frames,
-        segments,
-        until,
-    };
-    state.with_waiting(|waiting| waiting.push_back(batch));
+    state.with_waiting(|waiting| waiting.younger.append(&mut nodes));
     poll();
 }
 
-/// Frees what nobody can look at.
-fn free_now(
-    frames: &mut Vec<Frame<dyn AnyFrameMeta>>,
-    segments: &mut Vec<Segment<dyn AnyFrameMeta>>,
-) {
-    while let Some(frame) = frames.pop() {
-        frame.release();
+/// Notes that a cursor is opened. Where too much waits, waits for its end first, if
+/// the processor holds no other cursor.
+#[inline(always)]
+pub(crate) fn begin_cursor() {
+    let state = &cpu::local().rcu;
+    if state.bytes_waiting() > MAX_HELD {
+        wait_for_less(state);
     }
-    if !segments.is_empty() {
-        segments.clear();
+    // As many as there are cannot be counted too far.
+    let count = state.nr_cursors.get().wrapping_add(1);
+    state.nr_cursors.set(count);
+}
+
+/// Notes that a cursor has ended, and looks at what waits, if anything does.
+#[inline(always)]
+pub(crate) fn end_cursor() {
+    let state = &cpu::local().rcu;
+    let count = state.nr_cursors.get().wrapping_sub(1);
+    state.nr_cursors.set(count);
+    if state.bytes_waiting() != 0 {
+        poll_late();
     }
 }
 
-/// Looks at what waits, if anything does.
-#[inline]
-pub(crate) fn poll_if_due() {
-    if cpu::local().rcu.nr_waiting() != 0 {
-        poll_late();
+#[cold]
+fn wait_for_less(state: &RcuState) {
+    if state.nr_cursors.get() > 0 || state.is_reading() || !irq::is_enabled() {
+        return;
+    }
+    poll();
+    while state.bytes_waiting() > MAX_HELD {
+        cpu::relax();
+        poll();
     }
 }
 
@@ -228,13 +249,14 @@ fn poll_late() {
 
 /// Frees what need not wait any longer.
 pub(crate) fn poll() {
+    held::poll();
     let state = &cpu::local().rcu;
-    while let Some(batch) = state.with_waiting(|waiting| {
-        let first = waiting.front()?;
-        let is_over = first.until.iter().all(Condition::is_met);
-        if is_over { waiting.pop_front() } else { None }
-    }) {
-        drop((batch.frames, batch.segments));
+    if state.bytes_waiting() == 0 {
+        return;
+    }
+    while let Some(nodes) = state.with_waiting(Waiting::next_free) {
+        memory::memory().held.remove(nodes.bytes());
+        nodes.free();
     }
 }
 

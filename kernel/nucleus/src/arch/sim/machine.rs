@@ -321,7 +321,8 @@ impl Machine {
                 crate::sync::rcu::poll();
                 allocator::drain_local_cache();
             });
-            assert_eq!(cpu.memory.rcu.nr_waiting(), 0, "frames wait for ever");
+            let waiting = (cpu.memory.held.bytes(), cpu.memory.rcu.bytes_waiting());
+            assert_eq!(waiting, (0, 0), "frames and nodes wait for ever");
         }
         // Large, and the same for each of many machines.
         if !cfg!(feature = "shuttle") {

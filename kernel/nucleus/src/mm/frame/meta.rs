@@ -187,6 +187,12 @@ impl MetaSlot {
         self.data()
     }
 
+    /// Returns the second word of the data, which small data leaves alone.
+    pub(in crate::mm) fn spare_word<T>(&self) -> *mut T {
+        const { assert!(size_of::<T>() <= size_of::<u64>()) };
+        self.data::<u64>().wrapping_add(1).cast()
+    }
+
     /// Returns the number of references; zero for a frame that is not shared.
     pub(crate) fn reference_count(&self) -> u32 {
         // Relaxed: a snapshot.

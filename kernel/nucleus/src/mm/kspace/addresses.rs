@@ -6,15 +6,15 @@
 //! gives some back has a look.
 //!
 //! The tables have a fixed size, since addresses are given back where there may
-//! be no memory. What finds no place is lost, and counted: of 32 TiB of addresses
-//! some may be.
+//! be no memory. When the quarantine is full, whoever gives addresses back waits for
+//! the other processors, with interrupts off too. A free range that finds no place is
+//! lost, and counted: of 32 TiB of addresses some may be.
 
 use core::ops::Range;
 
 use super::layout::KVIRT_RANGE;
 use crate::arch::memory;
 use crate::error::{Error, Result};
-use crate::irq;
 use crate::mm::Vaddr;
 use crate::mm::tlb::{self, FlushMark};
 
@@ -24,7 +24,7 @@ const MAX_FREE: usize = 256;
 pub(super) const MAX_WAITING: usize = 64;
 
 /// Takes addresses: `size` bytes, whole pages. When there are none but in
-/// quarantine, waits for its end if interrupts are on.
+/// quarantine, waits for its end.
 ///
 /// # Errors
 ///
@@ -35,8 +35,8 @@ pub(super) fn take(size: usize) -> Result<Range<Vaddr>> {
         let mut addresses = addresses.lock();
         (addresses.alloc(size), addresses.quarantine.len)
     };
-    if taken.is_none() && nr_waiting > 0 && irq::is_enabled() {
-        tlb::wait_for_all();
+    if taken.is_none() && nr_waiting > 0 {
+        tlb::wait_for_requests();
         return addresses.lock().alloc(size).ok_or(Error::NoMemory);
     }
     taken.ok_or(Error::NoMemory)
@@ -45,8 +45,7 @@ pub(super) fn take(size: usize) -> Result<Range<Vaddr>> {
 /// Gives addresses back at which nothing is mapped any more, and which all
 /// processors were asked to flush; `is_flushed` if they have.
 ///
-/// Waits for other processors only when the quarantine is full and interrupts are
-/// on.
+/// Waits for other processors only when the quarantine is full.
 pub(super) fn give_back(range: Range<Vaddr>, is_flushed: bool) {
     let addresses = &memory::memory().kvirt;
     let is_noted = {
@@ -59,16 +58,11 @@ pub(super) fn give_back(range: Range<Vaddr>, is_flushed: bool) {
             addresses.quarantine.add(range.clone())
         }
     };
-    if is_noted {
-        return;
-    }
-    if irq::is_enabled() {
-        tlb::wait_for_all();
+    if !is_noted {
+        tlb::wait_for_requests();
         let mut addresses = addresses.lock();
         addresses.end_quarantine();
         addresses.free(range);
-    } else {
-        addresses.lock().lost += range.len();
     }
 }
 

@@ -59,7 +59,9 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
         intent: Intent,
     ) -> Result<Self, PageTableError> {
         super::check_range::<C>(range)?;
-        let (covering, level) = range_lock::lock(guard, table.root_paddr(), range, intent)?;
+        rcu::begin_cursor();
+        let locked = range_lock::lock(guard, table.root_paddr(), range, intent);
+        let (covering, level) = locked.inspect_err(|_| rcu::end_cursor())?;
         let top = Place::new(covering, level, range.start);
         Ok(Self {
             here: Cell::new(top),
@@ -346,7 +348,7 @@ impl<C: PageTableConfig> Drop for Cursor<'_, C> {
     fn drop(&mut self) {
         let range = self.barrier.clone();
         range_lock::unlock(self.top.node(), self.top.level(), &range);
-        rcu::poll_if_due();
+        rcu::end_cursor();
     }
 }
 

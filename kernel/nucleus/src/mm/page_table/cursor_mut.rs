@@ -384,12 +384,13 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     /// Makes a fragment of a child whose entry was just taken out.
     #[inline(never)]
     fn cut_off(&mut self, child: Node<C>, va: Vaddr) -> PageTableFrag<C> {
-        let num_frames = range_lock::cut_off(child, self.0.level() - 1);
+        let cut = range_lock::cut_off(child, self.0.level() - 1);
         PageTableFrag::StrayPageTable {
             pt: child.into_owned().into(),
             va,
             len: self.0.slot_size(),
-            num_frames,
+            num_frames: cut.leaves,
+            num_pages: cut.pages,
         }
     }
 

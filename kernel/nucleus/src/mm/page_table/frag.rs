@@ -29,6 +29,8 @@ pub enum PageTableFrag<C: PageTableConfig> {
         len: usize,
         /// Mappings in it, huge ones counting once.
         num_frames: usize,
+        /// Pages of memory that it is: nodes, and what is mapped.
+        num_pages: usize,
     },
 }
 
@@ -49,8 +51,9 @@ impl<C: PageTableConfig> PageTableFrag<C> {
                 va,
                 len,
                 num_frames,
+                num_pages,
             } => {
-                flusher.issue_flush_of_node(TlbFlushOp::Range(va..va + len), pt);
+                flusher.issue_flush_of_node(TlbFlushOp::Range(va..va + len), pt, num_pages);
                 num_frames
             }
         }

@@ -55,6 +55,11 @@ pub(crate) struct PageTablePageMeta<C: PageTableConfig> {
     _config: PhantomData<C>,
 }
 
+const _: () = assert!(
+    size_of::<PageTablePageMeta<crate::mm::page_table::UserPtConfig>>() <= 8,
+    "a node that waits to be freed has its link in the other half"
+);
+
 /// The reference of a node's parent, or a root's owner.
 pub(crate) type PageTableNode<C> = Frame<PageTablePageMeta<C>>;
 

@@ -33,7 +33,7 @@ use super::config::{PageTableConfig, PageTableEntryTrait};
 use super::node::{Child, Node};
 use crate::arch::memory;
 use crate::cpu::InAtomicMode;
-use crate::mm::paging::{PagingConstsTrait, page_shift, pte_index};
+use crate::mm::paging::{PagingConstsTrait, page_shift, page_size, pte_index};
 use crate::mm::{Paddr, PagingLevel, Vaddr};
 use crate::planted::{Bug, is_planted};
 use crate::sync::rcu;
@@ -105,25 +105,49 @@ fn unlock_below<C: PageTableConfig>(node: Node<C>, level: PagingLevel, range: &R
     }
 }
 
-/// Marks a node and all below it stray, and unlocks them; returns the number of
-/// leaves among their entries. All of them are locked by the caller.
-pub(super) fn cut_off<C: PageTableConfig>(node: Node<C>, level: PagingLevel) -> usize {
+/// What was cut off with a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// Leaves, huge ones counting once.
+    pub(super) leaves: usize,
+    /// Pages of memory: of nodes, and of leaves.
+    pub(super) pages: usize,
+}
+
+/// Marks a node and all below it stray, and unlocks them; returns what it was. All of
+/// them are locked by the caller.
+pub(super) fn cut_off<C: PageTableConfig>(node: Node<C>, level: PagingLevel) -> Cut {
     if !is_planted(Bug::UnmarkedStray) {
         node.mark_stray();
     }
-    let mut leaves = usize::from(node.nr_children());
+    let leaves = usize::from(node.nr_children());
+    let mut cut = Cut {
+        leaves,
+        pages: 1 + leaves,
+    };
     // Nodes of level 1 have nothing but leaves.
     if level > 1 && leaves > 0 {
-        leaves = (0..C::C::NR_ENTRIES)
-            .map(|index| match node.child(index) {
-                Child::Absent => 0,
-                Child::Leaf(_) => 1,
-                Child::Table(child) => cut_off(child, level - 1),
-            })
-            .sum();
+        cut = Cut {
+            leaves: 0,
+            pages: 1,
+        };
+        for index in 0..C::C::NR_ENTRIES {
+            match node.child(index) {
+                Child::Absent => {}
+                Child::Leaf(_) => {
+                    cut.leaves += 1;
+                    cut.pages += page_size::<C::C>(level) / C::C::BASE_PAGE_SIZE;
+                }
+                Child::Table(child) => {
+                    let below = cut_off(child, level - 1);
+                    cut.leaves += below.leaves;
+                    cut.pages += below.pages;
+                }
+            }
+        }
     }
     node.unlock();
-    leaves
+    cut
 }
 
 /// Returns the level of the covering node of a range.

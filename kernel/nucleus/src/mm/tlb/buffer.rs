@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 
+use super::nodes::KeptNodes;
 use super::ops::Ops;
 use super::users::Change;
 #[cfg(ktest)]
@@ -20,7 +21,7 @@ pub(crate) struct FlushBuffers {
 #[derive(Debug)]
 pub(super) struct Buffer {
     pub(super) ops: Ops,
-    pub(super) change: Change,
+    pub(super) nodes: KeptNodes,
     pub(super) frames: Vec<Frame<dyn AnyFrameMeta>>,
     pub(super) segments: Vec<Segment<dyn AnyFrameMeta>>,
 }
@@ -32,12 +33,7 @@ impl FlushBuffers {
     pub(crate) const fn new() -> Self {
         Self {
             is_taken: Cell::new(false),
-            buffer: UnsafeCell::new(Buffer {
-                ops: Ops::new(),
-                change: Change::Pages,
-                frames: Vec::new(),
-                segments: Vec::new(),
-            }),
+            buffer: UnsafeCell::new(Buffer::new()),
         }
     }
 
@@ -57,15 +53,33 @@ impl FlushBuffers {
             // SAFETY: This processor's, and the task that used it never runs on.
             let buffer = unsafe { &mut *self.buffer.get() };
             buffer.ops.clear();
-            buffer.change = Change::Pages;
             mmu::flush_all_including_global();
             buffer.frames.clear();
             buffer.segments.clear();
+            core::mem::replace(&mut buffer.nodes, KeptNodes::new()).free();
         }
     }
 }
 
 impl Buffer {
+    pub(super) const fn new() -> Self {
+        Self {
+            ops: Ops::new(),
+            nodes: KeptNodes::new(),
+            frames: Vec::new(),
+            segments: Vec::new(),
+        }
+    }
+
+    /// Returns what changes are in it.
+    pub(super) fn change(&self) -> Change {
+        if self.nodes.is_empty() {
+            Change::Pages
+        } else {
+            Change::Nodes
+        }
+    }
+
     /// Returns whether there is room for the usual number of frames, and no more.
     pub(super) fn has_usual_room(&self) -> bool {
         self.frames.capacity() == BUFFERED_FRAMES && self.segments.capacity() == 0

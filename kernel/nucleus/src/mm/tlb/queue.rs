@@ -9,8 +9,10 @@
 //! it knows that an interrupt for these is on its way, or will be in a moment, and
 //! that the handler will take the new one with them.
 
+use core::ops::DerefMut;
+
 use super::work::Work;
-use crate::irq;
+use crate::irq::{self, DisabledLocalIrqGuard};
 use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -78,31 +80,42 @@ impl FlushQueue {
         }
     }
 
+    /// As [`Self::serve_if_due`], for someone who waits for a lock: if that is the
+    /// queue's own, there will be another try.
+    pub(crate) fn try_serve(&self) {
+        if self.done() == self.requested() {
+            return;
+        }
+        let irq_off = irq::disable_local();
+        let taken = self.work.try_lock().map(|queue| self.take(queue));
+        if let Some(taken) = taken {
+            self.answer(taken, &irq_off);
+        }
+    }
+
     fn serve(&self) {
         // Off until the answer: a handler in between would find nothing queued, and
         // answer for what is not flushed yet.
         let irq_off = irq::disable_local();
+        let taken = self.take(self.work.lock());
         if is_planted(Bug::InterruptedServe) {
-            let (work, number) = self.take();
             drop(irq_off);
-            let irq_off = irq::disable_local();
-            work.perform(&irq_off);
-            // Release: as below.
-            self.done.store(number, Ordering::Release);
-            return;
+            return self.answer(taken, &irq::disable_local());
         }
-        let (work, number) = self.take();
+        self.answer(taken, &irq_off);
+    }
+
+    fn answer(&self, (work, number): (Work, u64), irq_off: &DisabledLocalIrqGuard) {
         if is_planted(Bug::EarlyAnswer) {
             self.done.store(number, Ordering::Release);
         }
-        work.perform(&irq_off);
+        work.perform(irq_off);
         // Release: the answer comes after the flush.
         self.done.store(number, Ordering::Release);
     }
 
     /// Takes all requests out; returns the number of the last one.
-    fn take(&self) -> (Work, u64) {
-        let mut queue = self.work.lock();
+    fn take(&self, mut queue: impl DerefMut<Target = Work>) -> (Work, u64) {
         let work = *queue;
         queue.clear();
         // Relaxed: changed under the lock, which is held.

@@ -1,6 +1,8 @@
 //! Does a flusher flush what it was told, when it was told?
 
 #[cfg(test)]
+mod held;
+#[cfg(test)]
 mod host;
 #[cfg(test)]
 mod lazy;

@@ -2,14 +2,13 @@
 
 extern crate std;
 
-use std::vec::Vec;
-
 use super::{keep, read};
 use crate::arch::cpu;
 use crate::arch::sim::{Config, Machine};
-use crate::cpu::{CpuSet, disable_preempt};
-use crate::mm::FrameAllocOptions;
+use crate::cpu::disable_preempt;
 use crate::mm::kspace::kernel_page_table;
+use crate::mm::tlb::KeptNodes;
+use crate::mm::{FrameAllocOptions, PAGE_SIZE};
 
 fn machine() -> Machine {
     Machine::new(Config {
@@ -21,8 +20,9 @@ fn machine() -> Machine {
 /// Keeps a frame on this processor until the sections of the other are over.
 fn keep_a_frame() {
     let frame = FrameAllocOptions::new().alloc_frame();
-    let mut frames = Vec::from([frame.expect("enough memory").into()]);
-    keep(&mut frames, &mut Vec::new(), CpuSet::new_empty());
+    let mut nodes = KeptNodes::new();
+    nodes.push(frame.expect("enough memory").into(), 1);
+    keep(&mut nodes);
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn section_within_another_one_ends_with_the_outer_one() {
     let is_kept = || {
         machine.on(0, || {
             super::poll();
-            cpu::local().rcu.nr_waiting() > 0
+            cpu::local().rcu.bytes_waiting() > 0
         })
     };
     machine.on(1, || {
@@ -60,13 +60,13 @@ fn cursor_that_ends_frees_what_need_not_wait_any_longer() {
         drop(section);
     });
     machine.on(0, || {
-        let waiting = || cpu::local().rcu.nr_waiting();
-        assert_eq!(waiting(), 1);
+        let waiting = || cpu::local().rcu.bytes_waiting();
+        assert_eq!(waiting(), PAGE_SIZE);
         let guard = disable_preempt();
         let first =
             *crate::mm::page_table::vaddr_range::<crate::mm::kspace::KernelPtConfig>().start();
         let cursor = kernel_page_table().cursor(&guard, &(first..first + crate::mm::PAGE_SIZE));
-        assert_eq!(waiting(), 1);
+        assert_eq!(waiting(), PAGE_SIZE);
         drop(cursor.expect("a legal range"));
         assert_eq!(waiting(), 0);
     });

@@ -90,15 +90,16 @@ fn full_quarantine_is_waited_for() {
 }
 
 #[test]
-fn full_quarantine_with_interrupts_off_loses_addresses_and_no_frames() {
+fn full_quarantine_is_waited_for_with_interrupts_off_and_nothing_is_lost() {
     let machine = machine(2);
     machine.on(0, || {
         let areas: Vec<_> = (0..MAX_WAITING + 3).map(|_| page_area()).collect();
         let irq_off = irq::disable_local();
         drop(areas);
         drop(irq_off);
-        let expected = (3 * PAGE_SIZE, MAX_WAITING * PAGE_SIZE);
-        assert_eq!(lost_and_waiting(), expected);
+        let (lost, waiting) = lost_and_waiting();
+        assert_eq!(lost, 0);
+        assert!(waiting < MAX_WAITING * PAGE_SIZE);
     });
     // The machine counts its frames when it ends.
 }

@@ -323,6 +323,7 @@ fn worked_example_of_a_table_taken_out() {
         len,
         num_frames,
         pt,
+        ..
     }) = taken
     else {
         panic!("a table is there");
@@ -349,6 +350,7 @@ fn claim_110_table_taken_out_takes_all_its_mappings_at_once() {
         len,
         num_frames,
         pt,
+        ..
     }) = taken
     else {
         panic!("a table is there");

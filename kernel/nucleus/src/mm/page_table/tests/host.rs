@@ -109,12 +109,10 @@ fn claims_128_130_136_parallel_work_ends_as_if_done_in_turn() {
                             }
                             drop(cursor);
                             // Others may still wait for its lock: the grace period.
-                            let mut kept = std::vec::Vec::new();
-                            if let Some(PageTableFrag::StrayPageTable { pt, .. }) = taken {
-                                kept.push(pt);
+                            if let Some(PageTableFrag::StrayPageTable { pt, num_pages, .. }) = taken
+                            {
+                                keep(pt, num_pages);
                             }
-                            let none = crate::cpu::CpuSet::new_empty();
-                            crate::sync::rcu::keep(&mut kept, &mut std::vec::Vec::new(), none);
                         } else {
                             let va = BASE + number % 4096 * PAGE_SIZE;
                             let mut cursor = open(table, &guard, va..va + PAGE_SIZE);
@@ -139,6 +137,13 @@ fn claims_128_130_136_parallel_work_ends_as_if_done_in_turn() {
     });
 }
 
+/// Has a node freed after a grace period.
+fn keep(node: Frame<dyn AnyFrameMeta>, pages: usize) {
+    let mut nodes = crate::mm::tlb::KeptNodes::new();
+    nodes.push(node, pages);
+    crate::sync::rcu::keep(&mut nodes);
+}
+
 #[test]
 fn claim_137_node_waits_for_readers_on_other_processors() {
     let machine = machine(2);
@@ -154,12 +159,12 @@ fn claim_137_node_waits_for_readers_on_other_processors() {
             let guard = disable_preempt();
             let mut cursor = open(&table, &guard, BASE..BASE + 2 * M2);
             let taken = take(&mut cursor, M2).expect("nothing to split");
-            let Some(PageTableFrag::StrayPageTable { pt, .. }) = taken else {
+            let Some(PageTableFrag::StrayPageTable { pt, num_pages, .. }) = taken else {
                 panic!("a table is there");
             };
             let free = crate::mm::frame::frame_counts().free;
-            let none = crate::cpu::CpuSet::new_empty();
-            crate::sync::rcu::keep(&mut std::vec![pt], &mut std::vec::Vec::new(), none);
+            assert_eq!(num_pages, 2, "the node and what is mapped");
+            keep(pt, num_pages);
             assert_eq!(crate::mm::frame::frame_counts().free, free, "it is kept");
             free
         });

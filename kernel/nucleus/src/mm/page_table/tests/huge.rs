@@ -229,6 +229,7 @@ fn choice_l1_huge_page_over_a_table_returns_the_table() {
             va,
             len,
             num_frames,
+            ..
         }) = replaced
         else {
             panic!("a table was there");
