@@ -3,7 +3,7 @@
 use nucleus::planted::Bug;
 
 use crate::search::Search;
-use crate::{cursors, frames, spaces};
+use crate::{cursors, frames, sleepers, spaces};
 
 /// A check.
 #[derive(Debug)]
@@ -182,6 +182,30 @@ pub(crate) const CHECKS: &[Check] = &[
         Exhaustive(1),
         spaces::many_spaces,
     ),
+    check(
+        "mutex",
+        "a lock that sleeps lets one in at a time, and nobody waits for ever",
+        Exhaustive(3),
+        sleepers::mutex,
+    ),
+    check(
+        "mutex-3",
+        "so it is with three takers",
+        Random,
+        sleepers::mutex_of_three,
+    ),
+    check(
+        "wake-up",
+        "whoever waits is woken, whenever that happens",
+        Exhaustive(3),
+        sleepers::wake_up,
+    ),
+    check(
+        "wake-up-3",
+        "each of two that wait for a piece gets one",
+        Random,
+        sleepers::pieces,
+    ),
     finds(
         "found-unmarked-stray",
         "finds: a node cut off is not marked stray",
@@ -293,5 +317,19 @@ pub(crate) const CHECKS: &[Check] = &[
         Exhaustive(1),
         spaces::many_spaces,
         Bug::InheritedIdentifier,
+    ),
+    finds(
+        "found-lost-wake-up",
+        "finds: who waits does not look again before it sleeps",
+        Exhaustive(2),
+        sleepers::wake_up,
+        Bug::LostWakeUp,
+    ),
+    finds(
+        "found-forgotten-waiter",
+        "finds: a lock is released without a look at who waits",
+        Exhaustive(2),
+        sleepers::mutex,
+        Bug::ForgottenWaiter,
     ),
 ];

@@ -7,6 +7,7 @@
 //!   they could have said one after the other.
 //! * `frames`: reference counts, and the allocator.
 //! * `spaces`: flushes, activation, and grace periods.
+//! * `sleepers`: locks whose takers sleep, and wake-ups.
 //! * `checks`: the list of all checks, and of the bugs that they have to find.
 //!
 //! All operations are in one order here, as if each were `SeqCst`; what weaker
@@ -22,6 +23,7 @@ mod exhaustive;
 mod frames;
 mod search;
 mod serial;
+mod sleepers;
 mod spaces;
 
 use std::process::{Command, ExitCode, Stdio};

@@ -9,6 +9,7 @@
 use core::arch::{asm, naked_asm};
 
 use super::features;
+use crate::cpu::brief;
 use crate::mm::io::Half;
 use crate::mm::kspace::layout::is_kernel_address;
 use crate::mm::{PAGE_SIZE, Vaddr};
@@ -201,8 +202,10 @@ pub(crate) unsafe fn compare_exchange_u32(
 #[inline]
 pub(crate) unsafe fn zero_page(page: *mut u8) {
     if features::has_avx() {
+        // A task that left the processor half-way would leave a register of another
+        // one's program changed.
         // SAFETY: As the caller promises; start-up switched the registers on.
-        unsafe { zero_page_by_wide_stores(page) };
+        brief(|| unsafe { zero_page_by_wide_stores(page) });
     } else {
         // SAFETY: As the caller promises.
         unsafe { core::ptr::write_bytes(page, 0, PAGE_SIZE) };
