@@ -15,6 +15,7 @@ fn machine(cpus: usize) -> Machine {
         ram: 3 << 20,
         cpus,
         checked: false,
+        ..Config::default()
     })
 }
 

@@ -71,6 +71,7 @@ fn measure(cpus: usize, place: Place, work: Work) -> Duration {
         ram: 64 << 20,
         cpus,
         checked: false,
+        ..Config::default()
     });
     let shared = machine.on(0, new_space);
     let barrier = Barrier::new(cpus);

@@ -8,10 +8,13 @@ use core::time::Duration;
 use super::KtestItem;
 use super::runner::{Ending, Isolation, Resources, Selection, run_all};
 use crate::arch::{cpu, memory};
+use crate::cpu::{CpuSet, disable_preempt};
 use crate::mm::frame::frame_counts;
-use crate::mm::heap;
+use crate::mm::{heap, tlb};
 use crate::power::{self, ExitCode};
-use crate::{boot, console, planted, task};
+use crate::sync::rcu;
+use crate::task::{self, Task};
+use crate::{boot, console, planted};
 
 unsafe extern "C" {
     /// First byte of the section of tests.
@@ -73,11 +76,33 @@ struct Tasks {
     timeout: Duration,
 }
 
+/// Waits until nothing of a test is left that others have only to let go of.
+fn settle() {
+    /// Rounds after which what is left counts as lost.
+    const MAX_ROUNDS: usize = 1000;
+    task::settle();
+    for _ in 0..MAX_ROUNDS {
+        {
+            let _stays = disable_preempt();
+            tlb::wait_for_requests();
+            rcu::poll();
+        }
+        if tlb::held_back().0 == 0 {
+            return;
+        }
+        // A processor that has nothing to do looks at what it keeps when it wakes.
+        CpuSet::new_full()
+            .iter()
+            .for_each(cpu::interrupt_to_reschedule);
+        Task::yield_now();
+    }
+}
+
 impl Isolation for Tasks {
     fn run(&mut self, test: fn()) -> Ending {
         let ending = task::run_test(test, self.timeout);
         planted::weed();
-        task::settle();
+        settle();
         ending
     }
 

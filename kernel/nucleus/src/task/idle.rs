@@ -9,6 +9,7 @@ use super::{Task, scheduler};
 use crate::arch::cpu;
 use crate::arch::x86_64::{idle, irq};
 use crate::cpu::CpuSet;
+use crate::sync::rcu;
 
 /// Makes what runs this processor's own task, and runs the others.
 ///
@@ -19,6 +20,9 @@ pub fn run_idle() -> ! {
     loop {
         irq::disable();
         scheduler::switch_from_idle();
+        // What the processor keeps for others is looked at here, since it may take
+        // nothing out any more: at each tick while there is something.
+        rcu::poll();
         sleep(is_watching);
     }
 }

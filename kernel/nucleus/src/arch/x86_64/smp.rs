@@ -196,7 +196,7 @@ fn wait(limit: Duration, mut is_so: impl FnMut() -> bool) {
 extern "C" fn enter(record: &'static Record) -> ! {
     // SAFETY: 1. It is the kernel's root node, which lives for ever. 2. It maps the
     // kernel and the stack, which is an area of the kernel's.
-    unsafe { mmu::activate(kspace::kernel_page_table().root_paddr()) };
+    unsafe { kspace::kernel_page_table().activate() };
     // SAFETY: The record was claimed, by this processor alone.
     unsafe { local::install(record.local) };
     gdt::load();

@@ -13,14 +13,24 @@ use super::{KVirtArea, KernelStack, MappedItem, kernel_page_table};
 use crate::arch::{memory, uaccess};
 use crate::cpu::disable_preempt;
 use crate::mm::frame::{Frame, frame_counts};
-use crate::mm::{CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, VmIo};
+use crate::mm::{
+    CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, VmIo, tlb,
+};
 use crate::prelude::*;
+use crate::sync::rcu;
 
 fn frame() -> UFrame {
     FrameAllocOptions::new()
         .alloc_frame()
         .expect("enough memory")
         .into()
+}
+
+/// Waits until nothing that was unmapped waits any more.
+fn settle() {
+    let _stays = disable_preempt();
+    tlb::wait_for_requests();
+    rcu::poll();
 }
 
 fn prop() -> PageProperty {
@@ -103,6 +113,7 @@ fn claim_179_dropping_an_area_gives_its_frames_back() {
     assert_eq!(frame.reference_count(), before + 2);
     let range = area.range();
     drop(area);
+    settle();
     assert_eq!(frame.reference_count(), before);
     assert!(range.step_by(PAGE_SIZE).all(|va| !is_mapped(va)));
 }
@@ -154,6 +165,7 @@ fn choice_l14_freed_addresses_are_used_again_and_show_the_new_frames() {
     let range = area.range();
     assert_eq!(uaccess::read_kernel_word(range.start), Some(1));
     drop(area);
+    settle();
     let area = area_of(&[new], PAGE_SIZE, 0);
     assert_eq!(area.range(), range, "the first that fits");
     assert_eq!(uaccess::read_kernel_word(range.start), Some(2));
@@ -186,6 +198,7 @@ fn peer_072_kernel_ranges_of_31_32_and_33_pages_are_flushed() {
             assert_eq!(uaccess::read_kernel_word(va), Some(0));
         }
         drop((area, frames));
+        settle();
         assert_eq!(frame.reference_count(), 1);
         for va in range.step_by(PAGE_SIZE) {
             assert_eq!(uaccess::read_kernel_word(va), None);
