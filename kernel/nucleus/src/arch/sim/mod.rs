@@ -32,10 +32,10 @@
 //! memory and past tables and TLBs (but for the tests' `read_kernel_word`); caches
 //! and their policies; the order in which other processors see stores (the host's
 //! own order is what threads get); segmentation; instruction fetches, so that the
-//! right to execute is not checked; protection keys. Interrupts arrive at yield points alone, of which there are few. Whoever
-//! waits with interrupts off serves nothing, where the bare machine's
-//! `cpu::relax` serves the queue of flushes. Nothing runs between two instructions
-//! of an operation but what other threads do, by chance.
+//! right to execute is not checked; protection keys. Interrupts arrive at yield points
+//! alone, of which there are few. Whoever waits with interrupts off by other means than
+//! `cpu::relax` and locks serves no flushes. Nothing runs between two instructions of
+//! an operation but what other threads do, by chance.
 
 mod checker;
 pub(crate) mod cpu;
