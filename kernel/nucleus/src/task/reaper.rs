@@ -10,10 +10,10 @@ use spin::Once;
 
 use super::list::{RUN_LINK, TaskList};
 use super::{Task, TaskOptions, scheduler};
-use crate::sync::SpinLock;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Rank, SpinLock};
 
-static DEAD: SpinLock<TaskList<RUN_LINK>> = SpinLock::new(TaskList::new());
+static DEAD: SpinLock<TaskList<RUN_LINK>> = SpinLock::ranked(TaskList::new(), Rank::Dead);
 static REAPER: Once<Arc<Task>> = Once::new();
 /// Tasks that are over and not buried yet.
 static NR_DEAD: AtomicUsize = AtomicUsize::new(0);
