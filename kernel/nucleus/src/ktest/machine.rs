@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::KtestItem;
 use super::runner::{Ending, Isolation, Resources, Selection, run_all};
+use crate::arch::x86_64::timer;
 use crate::arch::{cpu, memory};
 use crate::cpu::{CpuSet, disable_preempt};
 use crate::mm::frame::frame_counts;
@@ -78,23 +79,19 @@ struct Tasks {
 
 /// Waits until nothing of a test is left that others have only to let go of.
 fn settle() {
-    /// Rounds after which what is left counts as lost.
-    const MAX_ROUNDS: usize = 1000;
+    /// Ticks after which what is left counts as lost.
+    const MAX_TICKS: u64 = 500;
     task::settle();
-    for _ in 0..MAX_ROUNDS {
-        {
-            let _stays = disable_preempt();
-            tlb::wait_for_requests();
-            rcu::poll();
-        }
-        if tlb::held_back().0 == 0 {
-            return;
-        }
+    let end = timer::ticks() + MAX_TICKS;
+    while tlb::held_back().0 > 0 && timer::ticks() < end {
         // A processor that has nothing to do looks at what it keeps when it wakes.
         CpuSet::new_full()
             .iter()
             .for_each(cpu::interrupt_to_reschedule);
         Task::yield_now();
+        let _stays = disable_preempt();
+        tlb::wait_for_requests();
+        rcu::poll();
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) struct CpuMemory {
     /// What keeps the processor's task from leaving it.
     pub(crate) preempt: PreemptState,
     /// The locks that the processor holds, where their order is checked.
-    pub(crate) held: HeldRanks,
+    pub(crate) locks: HeldRanks,
     /// Free frames.
     pub(crate) frames: FrameCache,
     /// Read sections, which others look at, and what waits for those of others.
@@ -93,7 +93,7 @@ impl CpuMemory {
     pub(crate) const fn new() -> Self {
         Self {
             preempt: PreemptState::new(),
-            held: HeldRanks::new(),
+            locks: HeldRanks::new(),
             frames: FrameCache::new(),
             rcu: RcuState::new(),
             flushes: FlushQueue::new(),
@@ -102,6 +102,15 @@ impl CpuMemory {
             tlb: LocalTlb::new(),
             active_space: ActiveSpace::new(),
         }
+    }
+}
+
+impl CpuMemory {
+    /// Makes room for what the processor will collect; on the processor itself, when
+    /// there is a heap.
+    pub(crate) fn init(&self) {
+        self.flush_buffers.init();
+        self.held.init();
     }
 }
 

@@ -427,6 +427,11 @@ fn move_into<T>(from: &mut Option<T>, to: &mut Vec<T>) {
     }
 }
 
+/// Returns how many interrupts were sent so far to have processors flush.
+pub fn nr_flush_interrupts() -> u64 {
+    cpu::all().map(|local| local.flushes.interrupts()).sum()
+}
+
 /// Waits until all processors have flushed what they were asked to so far: with
 /// interrupts off, too, and whatever locks are held.
 pub(crate) fn wait_for_requests() {

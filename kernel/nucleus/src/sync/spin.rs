@@ -66,7 +66,7 @@ impl<T: ?Sized> SpinLock<T> {
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
         let irq_off = irq::disable_local();
         if let Some(rank) = self.rank() {
-            cpu::local().held.check(rank);
+            cpu::local().locks.check(rank);
         }
         SpinLockGuard {
             value: atomic::lock(&self.inner),
@@ -105,7 +105,7 @@ impl<T: ?Sized> SpinLock<T> {
     ///
     /// Whoever holds the lock never runs again.
     pub(crate) unsafe fn force_unlock(&self) {
-        cpu::local().held.abandon();
+        cpu::local().locks.abandon();
         if self.is_locked() {
             // SAFETY: As the caller promises, nobody uses the guard any more.
             unsafe { self.inner.force_unlock() };
@@ -124,7 +124,7 @@ impl Held {
     #[inline(always)]
     fn new(rank: Option<Rank>) -> Self {
         if let Some(rank) = rank {
-            cpu::local().held.add(rank);
+            cpu::local().locks.add(rank);
         }
         Self {
             #[cfg(debug_assertions)]
@@ -137,7 +137,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(rank) = self.rank {
-            cpu::local().held.remove(rank);
+            cpu::local().locks.remove(rank);
         }
     }
 }

@@ -186,7 +186,7 @@ impl Machine {
         machine.on(0, || start(state));
         for cpu in 1..config.cpus {
             machine.on(cpu, || {
-                state.cpus[cpu].memory.flush_buffers.init();
+                state.cpus[cpu].memory.init();
                 activate_kernel(state);
             });
         }
@@ -417,7 +417,7 @@ fn start(state: &'static State) {
         // SAFETY: It is memory, reserved so far, that nobody uses.
         unsafe { allocator::add_memory(range.clone()) };
     }
-    state.cpus[0].memory.flush_buffers.init();
+    state.cpus[0].memory.init();
     let table = PageTable::new_kernel().expect("there is enough memory");
     state.memory.kernel_page_table.call_once(|| table);
     activate_kernel(state);

@@ -209,7 +209,7 @@ extern "C" fn enter(record: &'static Record) -> ! {
     user_entry::init();
     apic::init_local();
     record.local.set_apic_id(apic::id());
-    cpu::local().flush_buffers.init();
+    cpu::local().init();
     record.set_stage(stage::READY);
     while record.stage() != stage::GO {
         core::hint::spin_loop();

@@ -27,7 +27,7 @@ pub(super) struct Buffer {
 }
 
 /// Frames that a buffer has room for from the start, and keeps it.
-const BUFFERED_FRAMES: usize = 1024;
+pub(super) const USUAL_FRAMES: usize = 1024;
 
 impl FlushBuffers {
     pub(crate) const fn new() -> Self {
@@ -82,17 +82,17 @@ impl Buffer {
 
     /// Returns whether there is room for the usual number of frames, and no more.
     pub(super) fn has_usual_room(&self) -> bool {
-        self.frames.capacity() == BUFFERED_FRAMES && self.segments.capacity() == 0
+        self.frames.capacity() == USUAL_FRAMES && self.segments.capacity() == 0
     }
 
     /// Gives room back that an unusual number of frames took, and makes that for the
     /// usual number if it can. A vector that is not empty stays as it is.
     #[cold]
     pub(super) fn restore_usual_room(&mut self) {
-        if self.frames.capacity() != BUFFERED_FRAMES && self.frames.is_empty() {
+        if self.frames.capacity() != USUAL_FRAMES && self.frames.is_empty() {
             self.frames = Vec::new();
             // Without memory, the next frame tries again.
-            let _ = self.frames.try_reserve_exact(BUFFERED_FRAMES);
+            let _ = self.frames.try_reserve_exact(USUAL_FRAMES);
         }
         if self.segments.capacity() != 0 && self.segments.is_empty() {
             self.segments = Vec::new();

@@ -22,6 +22,7 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::buffer::USUAL_FRAMES;
 use super::mark::FlushMark;
 use crate::arch::{cpu, memory};
 use crate::irq;
@@ -105,12 +106,19 @@ impl Batch {
         true
     }
 
-    /// Frees all, and keeps the room.
+    /// Makes the usual room, if there is memory for it.
+    fn make_room(&mut self) {
+        // Without it, the batch takes what room there is when it is used.
+        let _ = self.frames.try_reserve_exact(USUAL_FRAMES);
+    }
+
+    /// Frees all, and keeps the usual room.
     fn free(&mut self) {
         while let Some(frame) = self.frames.pop() {
             frame.release();
         }
-        self.segments.clear();
+        self.frames.shrink_to(USUAL_FRAMES);
+        self.segments = Vec::new();
         self.bytes = 0;
     }
 }
@@ -156,6 +164,14 @@ impl HeldFrames {
             }),
             bytes: AtomicUsize::new(0),
         }
+    }
+
+    /// Makes the usual room for what will wait.
+    pub(crate) fn init(&self) {
+        self.with(|held| {
+            held.older.make_room();
+            held.younger.make_room();
+        });
     }
 
     /// Returns how many bytes wait.
