@@ -3,7 +3,8 @@
 //!
 //! Counts repeat, so a budget is a number and not a range. Those of the host have
 //! budgets of their own; those of the kernel are compared with a third of what
-//! OSTD takes, memory really freed included.
+//! OSTD takes, memory really freed included. Figures that are no instructions, such as
+//! interrupts, bytes and ratios, are shown beside and have no budgets.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,6 +33,22 @@ impl Count {
     fn per_operation(&self) -> f64 {
         self.instructions as f64 / self.operations as f64
     }
+}
+
+/// What was counted or compared, and is no number of instructions.
+#[derive(Clone, Debug, PartialEq)]
+struct Figure {
+    name: String,
+    /// A number, as it was printed.
+    value: String,
+    unit: String,
+}
+
+/// What one of the two machines said.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Results {
+    counts: Vec<Count>,
+    figures: Vec<Figure>,
 }
 
 /// The most that an operation may take on the host.
@@ -79,14 +96,14 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     let mut report = BTreeMap::new();
     let mut missed = 0;
     if both || options.host {
-        let counts = count_on_host(options)?;
-        missed += show("host, callgrind", &counts, &HOST_BUDGETS);
-        report.insert("host", counts);
+        let results = count_on_host(options)?;
+        missed += show("host, callgrind", &results, &HOST_BUDGETS);
+        report.insert("host", results);
     }
     if both || options.kernel {
-        let counts = count_in_kernel(options)?;
-        missed += show("kernel, -icount", &counts, &KERNEL_BUDGETS);
-        report.insert("kernel", counts);
+        let results = count_in_kernel(options)?;
+        missed += show("kernel, -icount", &results, &KERNEL_BUDGETS);
+        report.insert("kernel", results);
     }
     if let Some(path) = &options.json {
         fs::write(path, json(&report))
@@ -96,11 +113,11 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     Ok(u8::from(missed > 0))
 }
 
-/// Prints a table; returns how many budgets were missed.
-fn show(title: &str, counts: &[Count], budgets: &[(&str, f64)]) -> usize {
+/// Prints tables; returns how many budgets were missed.
+fn show(title: &str, results: &Results, budgets: &[(&str, f64)]) -> usize {
     println!("\n{title}: instructions an operation");
     let mut missed = 0;
-    for count in counts {
+    for count in &results.counts {
         let each = count.per_operation();
         let budget = budgets.iter().find(|(name, _)| *name == count.name);
         let verdict = match budget {
@@ -113,10 +130,16 @@ fn show(title: &str, counts: &[Count], budgets: &[(&str, f64)]) -> usize {
         };
         println!("{:<38} {each:>10.1}   {verdict}", count.name);
     }
+    if !results.figures.is_empty() {
+        println!("\n{title}: other figures");
+    }
+    for Figure { name, value, unit } in &results.figures {
+        println!("{name:<48} {value:>10} {unit}");
+    }
     missed
 }
 
-fn count_on_host(options: &BenchOptions) -> Result<Vec<Count>> {
+fn count_on_host(options: &BenchOptions) -> Result<Results> {
     toolchain::need_valgrind()?;
     let program = build_host_benchmarks()?;
     let listed = shell::capture("listing the benchmarks", &mut Command::new(&program))?;
@@ -137,7 +160,15 @@ fn count_on_host(options: &BenchOptions) -> Result<Vec<Count>> {
             instructions,
         });
     }
-    Ok(counts)
+    let mut other = Command::new(&program);
+    other.arg("--figures");
+    let printed = shell::capture("measuring how two processors scale", &mut other)?;
+    let figures = printed.lines().filter_map(read_figure);
+    let figures = figures.filter(|figure| options.selects(&figure.name));
+    Ok(Results {
+        counts,
+        figures: figures.collect(),
+    })
 }
 
 /// Builds the benchmarks; returns the program.
@@ -184,22 +215,17 @@ fn callgrind(program: &PathBuf, name: &str) -> Result<u64> {
     }
 }
 
-fn count_in_kernel(options: &BenchOptions) -> Result<Vec<Count>> {
+fn count_in_kernel(options: &BenchOptions) -> Result<Results> {
     let toolchain = Toolchain::find_or_install()?;
     let kernel = artifacts::kernel(&toolchain, KernelKind::Bench)?;
     let filter = options.filter.as_deref().unwrap_or("");
-    let machine = MachineOptions {
-        uefi: false,
-        smp: 1,
-        memory: "512M".to_owned(),
-        emulator: EmulatorKind::Qemu,
-    };
+    let machine = MachineOptions::new(EmulatorKind::Qemu, 1, "512M");
     let bench = artifacts::quote(&format!("bench={filter}"))?;
     let image = artifacts::image(
         &toolchain,
         &ImageSpec {
             kernel: &kernel,
-            cmdline: format!("{} {bench}", emulator::kernel_options(machine.emulator)),
+            cmdline: format!("{} {bench}", emulator::kernel_options(machine.emulator())),
             files: Vec::new(),
             rootfs: None,
             uefi: false,
@@ -211,11 +237,12 @@ fn count_in_kernel(options: &BenchOptions) -> Result<Vec<Count>> {
     };
     let emulator = emulator::prepare(&machine, &boot)?;
     let progress = Progress::start("counting in the kernel");
-    let (mut counts, mut is_done) = (Vec::new(), false);
+    let (mut results, mut is_done) = (Results::default(), false);
     let mut handle = |event: Event| {
         if let Event::Line(line) = event {
             is_done |= line == "bench done";
-            counts.extend(read_line(&line));
+            results.counts.extend(read_line(&line));
+            results.figures.extend(read_figure(&line));
         }
     };
     let limits = Limits {
@@ -232,7 +259,7 @@ fn count_in_kernel(options: &BenchOptions) -> Result<Vec<Count>> {
             why.unwrap_or_default()
         );
     }
-    Ok(counts)
+    Ok(results)
 }
 
 /// Reads `bench NAME OPERATIONS INSTRUCTIONS`.
@@ -245,18 +272,28 @@ fn read_line(line: &str) -> Option<Count> {
     })
 }
 
-/// Writes the counts as JSON: names need no escapes.
-fn json(report: &BTreeMap<&str, Vec<Count>>) -> String {
-    let ring = |(ring, counts): (&&str, &Vec<Count>)| {
-        let rows: Vec<_> = counts
-            .iter()
-            .map(|count| {
-                format!(
-                    "    {{\"name\": \"{}\", \"operations\": {}, \"instructions\": {}}}",
-                    count.name, count.operations, count.instructions
-                )
-            })
-            .collect();
+/// Reads `figure NAME VALUE UNIT`, whose unit may have spaces.
+fn read_figure(line: &str) -> Option<Figure> {
+    let mut words = line.strip_prefix("figure ")?.splitn(3, ' ');
+    let (name, value, unit) = (words.next()?, words.next()?, words.next()?);
+    value.parse::<f64>().ok()?;
+    let [name, value, unit] = [name, value, unit].map(str::to_owned);
+    Some(Figure { name, value, unit })
+}
+
+/// Writes the results as JSON: names and units need no escapes.
+fn json(report: &BTreeMap<&str, Results>) -> String {
+    let ring = |(ring, results): (&&str, &Results)| {
+        let counts = results.counts.iter().map(|count| {
+            format!(
+                "    {{\"name\": \"{}\", \"operations\": {}, \"instructions\": {}}}",
+                count.name, count.operations, count.instructions
+            )
+        });
+        let figures = results.figures.iter().map(|Figure { name, value, unit }| {
+            format!("    {{\"name\": \"{name}\", \"value\": {value}, \"unit\": \"{unit}\"}}")
+        });
+        let rows: Vec<_> = counts.chain(figures).collect();
         format!("  \"{ring}\": [\n{}\n  ]", rows.join(",\n"))
     };
     let rings: Vec<_> = report.iter().map(ring).collect();
@@ -265,7 +302,7 @@ fn json(report: &BTreeMap<&str, Vec<Count>>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, json, read_line};
+    use super::{Count, Figure, Results, json, read_figure, read_line};
 
     fn count() -> Count {
         Count {
@@ -282,9 +319,32 @@ mod tests {
         assert!((count().per_operation() - 40.0).abs() < 1e-9);
     }
 
+    fn figure() -> Figure {
+        Figure {
+            name: "ipis/2-cpus".to_owned(),
+            value: "1.5".to_owned(),
+            unit: "an unmap".to_owned(),
+        }
+    }
+
+    #[test]
+    fn figures_are_read_with_their_units() {
+        assert_eq!(
+            read_figure("figure ipis/2-cpus 1.5 an unmap"),
+            Some(figure())
+        );
+        assert_eq!(read_figure("figure ipis/2-cpus many an unmap"), None);
+        assert_eq!(read_figure("bench map/512 512 20480"), None);
+    }
+
     #[test]
     fn report_is_json() {
-        let text = json(&[("host", vec![count(), count()])].into());
+        let results = Results {
+            counts: vec![count(), count()],
+            figures: vec![figure()],
+        };
+        let text = json(&[("host", results)].into());
+        assert!(text.contains("\"value\": 1.5, \"unit\": \"an unmap\""));
         assert_eq!(text.matches("\"instructions\": 20480").count(), 2);
         assert!(text.starts_with("{\n  \"host\": [\n") && text.ends_with("  ]\n}\n"));
     }

@@ -58,19 +58,31 @@ pub(crate) fn kernel_options(kind: EmulatorKind) -> &'static str {
     }
 }
 
+/// Makes sure that the emulator of a machine is there.
+///
+/// # Errors
+///
+/// Says how to install it, where this program cannot.
+pub(crate) fn need(machine: &MachineOptions) -> Result<()> {
+    match machine.emulator() {
+        EmulatorKind::Qemu => toolchain::need_qemu(machine.uefi),
+        EmulatorKind::Bochs => toolchain::need_bochs(),
+    }
+}
+
 /// Prepares an emulator, and installs it if it can.
 pub(crate) fn prepare(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
-    match machine.emulator {
+    need(machine)?;
+    match machine.emulator() {
         EmulatorKind::Qemu => qemu(machine, boot),
         EmulatorKind::Bochs => bochs(machine, boot),
     }
 }
 
 fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
-    toolchain::need_qemu(machine.uefi)?;
     let mut command = dying_with_us("qemu-system-x86_64");
     command.args(["-cpu", "max", "-no-reboot", "-net", "none"]);
-    command.args(["-m", &machine.memory, "-smp", &machine.smp.to_string()]);
+    command.args(["-m", &machine.memory, "-smp", &machine.smp().to_string()]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     command.args(if boot.icount {
         ["-accel", "tcg,thread=single", "-icount", "shift=0"]
@@ -104,7 +116,6 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
 fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     const SECTOR: u64 = 512;
     const CYLINDER: u64 = 16 * 63 * SECTOR;
-    toolchain::need_bochs()?;
     anyhow::ensure!(
         !machine.uefi,
         "Bochs has no UEFI firmware: leave --uefi out"
@@ -144,7 +155,7 @@ fn bochs_config(machine: &MachineOptions, disk: &Path, serial: &Path, cylinders:
     let memory = machine.memory.trim_end_matches('M');
     let log = serial.with_file_name("bochs.log");
     let log = log.display();
-    let (disk, serial, smp) = (disk.display(), serial.display(), machine.smp);
+    let (disk, serial, smp) = (disk.display(), serial.display(), machine.smp());
     // A triple fault stops the machine, as it does in QEMU by `-no-reboot`.
     // The guest's time passes about as fast as ours.
     format!(

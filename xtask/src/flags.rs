@@ -49,15 +49,57 @@ pub(crate) struct MachineOptions {
     /// Boot by UEFI instead of BIOS
     #[arg(long)]
     pub(crate) uefi: bool,
-    /// Number of processors
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) smp: u32,
+    /// Number of processors, 1 unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    smp: Option<u32>,
     /// Size of memory, for example 512M or 4G
     #[arg(long, default_value = "512M", value_parser = parse_memory)]
     pub(crate) memory: String,
-    /// Which emulator
-    #[arg(long, value_enum, default_value = "qemu")]
-    pub(crate) emulator: EmulatorKind,
+    /// Which emulator, qemu unless given
+    #[arg(long, value_enum)]
+    emulator: Option<EmulatorKind>,
+}
+
+impl MachineOptions {
+    /// Returns a machine of this emulator that boots by BIOS.
+    pub(crate) fn new(emulator: EmulatorKind, smp: u32, memory: &str) -> Self {
+        Self {
+            uefi: false,
+            smp: Some(smp),
+            memory: memory.to_owned(),
+            emulator: Some(emulator),
+        }
+    }
+
+    /// Returns which emulator.
+    pub(crate) fn emulator(&self) -> EmulatorKind {
+        self.emulator.unwrap_or(EmulatorKind::Qemu)
+    }
+
+    /// Returns the number of processors.
+    pub(crate) fn smp(&self) -> u32 {
+        self.smp.unwrap_or(1)
+    }
+
+    /// Returns whether the user wants this machine and no other.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.uefi || self.smp.is_some() || self.emulator.is_some()
+    }
+
+    /// Returns what the machine is called in reports, such as `bochs, 2 cpus`.
+    pub(crate) fn label(&self) -> String {
+        let mut label = match self.emulator() {
+            EmulatorKind::Qemu => "qemu".to_owned(),
+            EmulatorKind::Bochs => "bochs".to_owned(),
+        };
+        if self.uefi {
+            label.push_str(", uefi");
+        }
+        if self.smp() > 1 {
+            label.push_str(&format!(", {} cpus", self.smp()));
+        }
+        label
+    }
 }
 
 #[derive(Args, Debug)]
@@ -86,7 +128,7 @@ pub(crate) struct RunOptions {
 
 #[derive(Args, Debug)]
 pub(crate) struct TestOptions {
-    /// Run only tests whose names contain this
+    /// Run only tests whose names contain this, or one of several: A|B
     pub(crate) filter: Option<String>,
     /// Only the tests of the host
     #[arg(long)]
@@ -100,6 +142,10 @@ pub(crate) struct TestOptions {
     /// Only the checkers, for some tens of seconds each
     #[arg(long)]
     pub(crate) checkers: bool,
+    /// Only the stress tests in the kernel, on each machine, this many operations each
+    #[arg(long, value_name = "OPERATIONS", num_args = 0..=1, require_equals = true, default_missing_value = "1000000")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["host", "programs", "checkers"])]
+    pub(crate) stress: Option<u32>,
     #[command(flatten)]
     pub(crate) machine: MachineOptions,
     /// Write a JUnit report
@@ -107,9 +153,10 @@ pub(crate) struct TestOptions {
     pub(crate) junit: Option<PathBuf>,
 }
 
-/// Returns whether a filter, if there is one, lets a name through.
+/// Returns whether a filter, if there is one, lets a name through: one of its
+/// alternatives, between which `|` stands, has to be a part of the name.
 pub(crate) fn selects(filter: Option<&str>, name: &str) -> bool {
-    filter.is_none_or(|filter| name.contains(filter))
+    filter.is_none_or(|filter| filter.split('|').any(|part| name.contains(part)))
 }
 
 #[derive(Args, Debug)]
@@ -146,9 +193,7 @@ pub(crate) struct VerifyOptions {
 impl VerifyOptions {
     /// Returns whether a checker of this name is to be shown.
     pub(crate) fn selects(&self, name: &str) -> bool {
-        self.filter
-            .as_ref()
-            .is_none_or(|filter| name.contains(filter))
+        selects(self.filter.as_deref(), name)
     }
 }
 
@@ -199,11 +244,24 @@ fn parse_memory(text: &str) -> Result<String, String> {
 mod tests {
     use clap::CommandFactory;
 
-    use super::{Flags, parse_memory};
+    use super::{EmulatorKind, Flags, MachineOptions, parse_memory, selects};
 
     #[test]
     fn command_line_is_consistent() {
         Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn filter_has_alternatives() {
+        assert!(selects(None, "a") && selects(Some(""), "a"));
+        assert!(selects(Some("x|b"), "abc") && !selects(Some("x|y"), "abc"));
+    }
+
+    #[test]
+    fn machine_is_named_by_what_is_special_about_it() {
+        let label = |emulator, smp| MachineOptions::new(emulator, smp, "64M").label();
+        assert_eq!(label(EmulatorKind::Qemu, 1), "qemu");
+        assert_eq!(label(EmulatorKind::Bochs, 2), "bochs, 2 cpus");
     }
 
     #[test]

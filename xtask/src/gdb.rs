@@ -18,7 +18,7 @@ use crate::{interrupt, shell};
 
 pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
     anyhow::ensure!(
-        options.machine.emulator == EmulatorKind::Qemu,
+        options.machine.emulator() == EmulatorKind::Qemu,
         "gdb attaches to QEMU only"
     );
     toolchain::need_gdb()?;

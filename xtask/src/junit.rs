@@ -22,7 +22,7 @@ pub(crate) fn report(outcomes: &[Outcome]) -> String {
         "<testsuite name=\"vostok\" tests=\"{tests}\" failures=\"{failures}\" skipped=\"{skipped}\">"
     );
     for outcome in outcomes {
-        let (ring, name) = (escape(outcome.ring), escape(&outcome.name));
+        let (ring, name) = (escape(&outcome.place()), escape(&outcome.name));
         let body = match &outcome.verdict {
             Verdict::Passed => String::new(),
             Verdict::Failed(reason) => format!("<failure>{}</failure>", escape(reason)),

@@ -1,4 +1,4 @@
-//! The ring of tests inside the kernel, and of its deliberate deaths.
+//! The ring of tests inside the kernel, on each of its machines, and of its deaths.
 
 use std::time::Duration;
 
@@ -8,39 +8,16 @@ use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
 use crate::flags::{MachineOptions, TestOptions};
 use crate::guest::{self, Limits};
-use crate::interrupt;
 use crate::ktap::{Next, Report};
+use crate::machines::{self, Station};
 use crate::shell::Progress;
 use crate::stream::{Event, Facts, Stream};
 use crate::test::{Outcome, Verdict};
 use crate::toolchain::Toolchain;
+use crate::{interrupt, kernel_deaths};
 
 /// A guest that prints nothing for so long hangs.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// Deaths on purpose: the option, and what the report has to contain.
-const DEATHS: [(&str, &[&str]); 4] = [
-    (
-        "null",
-        &[
-            "page fault",
-            "kernel read of a page that is not mapped",
-            "boot::crash::read_null",
-        ],
-    ),
-    (
-        "panic",
-        &["the command line asked for it", "boot::crash::die"],
-    ),
-    (
-        "stack-overflow",
-        &["kernel stack overflow", "boot::crash::recurse_for_ever"],
-    ),
-    (
-        "double-fault",
-        &["double fault", "boot::crash::fault_without_a_stack"],
-    ),
-];
+pub(crate) const SILENCE: Duration = Duration::from_secs(120);
 
 /// Tests that end on purpose in ways other than passing: their names, and part of
 /// what is reported of them.
@@ -65,32 +42,84 @@ const GOOD_ENDS: [&str; 3] = ["passes", "panics_as_it_should", "skips"];
 pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
     let toolchain = Toolchain::find_or_install()?;
     let kernel = artifacts::kernel(&toolchain, KernelKind::Tests)?;
-    let filter = options.filter.as_deref().unwrap_or("");
-    let selection = artifacts::quote(&format!("ktest={filter}"))?;
-    let mut outcomes = run_ktests(&toolchain, &kernel, &options.machine, &selection, SILENCE)?;
-    if options.selects("runner") {
-        outcomes.push(run_bad_ends(&toolchain, &kernel, &options.machine)?);
+    let stations = machines::stations(options);
+    let mut outcomes = Vec::new();
+    for station in &stations {
+        if interrupt::is_requested() {
+            return Ok(outcomes);
+        }
+        let label = station.label();
+        let of_station = match emulator::need(&station.machine) {
+            Err(error) if station.is_optional(options) => {
+                let reason = format!("{error:#}");
+                vec![Outcome::new("kernel", "boot", Verdict::Skipped(reason))]
+            }
+            needed => {
+                needed?;
+                run_ktests(&toolchain, &kernel, &Selection::new(options, station)?)?
+            }
+        };
+        outcomes.extend(of_station.into_iter().map(|outcome| outcome.on(&label)));
     }
-    outcomes.extend(run_deaths(&toolchain, options)?);
+    // What follows runs on one machine.
+    if let Some(first) = stations.first().filter(|_| options.stress.is_none()) {
+        let label = first.label();
+        if options.selects("runner") {
+            let outcome = run_bad_ends(&toolchain, &kernel, &first.machine)?;
+            outcomes.push(outcome.on(&label));
+        }
+        outcomes.extend(kernel_deaths::run(&toolchain, options)?);
+    }
     Ok(outcomes)
+}
+
+/// Which tests run, on which machine, and how long they may take.
+struct Selection<'a> {
+    machine: &'a MachineOptions,
+    /// The options of the kernel's command line.
+    words: String,
+    silence: Duration,
+}
+
+impl<'a> Selection<'a> {
+    fn new(options: &TestOptions, station: &'a Station) -> Result<Self> {
+        let filter = options.filter.as_deref().unwrap_or("");
+        let mut words = vec![artifacts::quote(&format!("ktest={filter}"))?];
+        words.extend((!station.options.is_empty()).then(|| station.options.to_owned()));
+        words.push(format!("ktest.among={}", station.among));
+        let mut silence = SILENCE;
+        if let Some(operations) = options.stress {
+            // Some thousand operations a second, at the very least.
+            let seconds = 60 + operations / 500;
+            words.push(format!("ktest.stress={operations} ktest.timeout={seconds}"));
+            silence += Duration::from_secs(seconds.into());
+        }
+        Ok(Self {
+            machine: &station.machine,
+            words: words.join(" "),
+            silence,
+        })
+    }
 }
 
 fn run_ktests(
     toolchain: &Toolchain,
     kernel: &Kernel,
-    machine: &MachineOptions,
-    selection: &str,
-    silence: Duration,
+    selection: &Selection<'_>,
 ) -> Result<Vec<Outcome>> {
+    let Selection {
+        machine, silence, ..
+    } = *selection;
+    let label = machine.label();
     let mut report = Report::default();
     let mut from = 1;
     loop {
-        let cmdline = format!("{selection} ktest.from={from}");
-        let progress = Progress::start("running the tests in the kernel");
+        let cmdline = format!("{} ktest.from={from}", selection.words);
+        let progress = Progress::start(&format!("running the tests in the kernel ({label})"));
         let mut handle = |event: Event| match event {
             Event::Line(line) => {
                 if let Some(name) = line.strip_prefix("# run ") {
-                    progress.update(name);
+                    progress.update(&format!("{label}: {name}"));
                 }
                 report.line(&line);
             }
@@ -101,18 +130,20 @@ fn run_ktests(
                 }
             }
         };
-        let (complaint, _) = boot(toolchain, kernel, (machine, silence), &cmdline, &mut handle)?;
+        let spec = BootSpec {
+            machine,
+            cmdline: &cmdline,
+            silence,
+        };
+        let (complaint, _) = boot(toolchain, kernel, &spec, &mut handle)?;
         progress.finish();
         match report.end_boot(complaint.as_deref()) {
             Next::BootFrom(next) if !interrupt::is_requested() => from = next,
             Next::Finished | Next::BootFrom(_) => return Ok(report.outcomes),
             Next::NothingRan => {
                 let reason = complaint.unwrap_or_else(|| "no test was reached".to_owned());
-                return Ok(vec![Outcome::new(
-                    "kernel",
-                    "boot",
-                    Verdict::Failed(reason),
-                )]);
+                let verdict = Verdict::Failed(reason);
+                return Ok(vec![Outcome::new("kernel", "boot", verdict)]);
             }
         }
     }
@@ -126,8 +157,12 @@ fn run_bad_ends(
     machine: &MachineOptions,
 ) -> Result<Outcome> {
     const QUIET: Duration = Duration::from_secs(15);
-    let selection = "ktest=deliberate:: ktest.timeout=2";
-    let outcomes = run_ktests(toolchain, kernel, machine, selection, QUIET)?;
+    let selection = Selection {
+        machine,
+        words: "ktest=deliberate:: ktest.timeout=2".to_owned(),
+        silence: QUIET,
+    };
+    let outcomes = run_ktests(toolchain, kernel, &selection)?;
     let problems: Vec<_> = outcomes.iter().filter_map(bad_end_problem).collect();
     let expected = BAD_ENDS.len() + GOOD_ENDS.len();
     let verdict = if outcomes.len() == expected && problems.is_empty() {
@@ -164,53 +199,29 @@ fn bad_end_problem(outcome: &Outcome) -> Option<String> {
     (!is_right).then(|| format!("{name}: {:?}", outcome.verdict))
 }
 
-fn run_deaths(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcome>> {
-    let kernel = artifacts::kernel(toolchain, KernelKind::Release)?;
-    let mut outcomes = Vec::new();
-    for (way, expected) in DEATHS {
-        let name = format!("crash={way}");
-        if !options.selects(&name) || interrupt::is_requested() {
-            continue;
-        }
-        let progress = Progress::start(&format!("a deliberate death: {name}"));
-        let mut text = String::new();
-        let mut handle = |event: Event| {
-            if let Event::Bytes(bytes) = event {
-                text.push_str(&String::from_utf8_lossy(&bytes));
-            }
-        };
-        let (_, facts) = boot(
-            toolchain,
-            &kernel,
-            (&options.machine, SILENCE),
-            &name,
-            &mut handle,
-        )?;
-        progress.finish();
-        let missing = expected.iter().find(|part| !text.contains(**part));
-        let verdict = match missing {
-            None if facts.panicked => Verdict::Passed,
-            None => Verdict::Failed(format!("no panic was reported:\n{text}")),
-            Some(part) => Verdict::Failed(format!("the report lacks `{part}`:\n{text}")),
-        };
-        outcomes.push(Outcome::new("kernel", &name, verdict));
-    }
-    Ok(outcomes)
+/// A boot, as far as the kernel does not decide about it.
+pub(crate) struct BootSpec<'a> {
+    pub(crate) machine: &'a MachineOptions,
+    /// The options of the kernel's command line that the emulator does not decide.
+    pub(crate) cmdline: &'a str,
+    /// How long the guest may print nothing.
+    pub(crate) silence: Duration,
 }
 
-/// Boots a kernel with these options; returns what is wrong with its ending.
-fn boot(
+/// Boots a kernel with no program; returns what is wrong with its ending.
+pub(crate) fn boot(
     toolchain: &Toolchain,
     kernel: &Kernel,
-    (machine, silence): (&MachineOptions, Duration),
-    cmdline: &str,
+    spec: &BootSpec<'_>,
     handle: &mut dyn FnMut(Event),
 ) -> Result<(Option<String>, Facts)> {
+    let machine = spec.machine;
+    let options = emulator::kernel_options(machine.emulator());
     let image = artifacts::image(
         toolchain,
         &ImageSpec {
             kernel,
-            cmdline: format!("{} {cmdline}", emulator::kernel_options(machine.emulator)),
+            cmdline: format!("{options} {}", spec.cmdline),
             files: Vec::new(),
             rootfs: None,
             uefi: machine.uefi,
@@ -219,7 +230,7 @@ fn boot(
     let emulator = emulator::prepare(machine, &Boot::unattended(image))?;
     let limits = Limits {
         total: None,
-        silence: Some(silence),
+        silence: Some(spec.silence),
     };
     let mut stream = Stream::new(kernel.symbols.clone(), false);
     let ending = guest::run(emulator, limits, &mut stream, handle)?;

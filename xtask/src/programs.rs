@@ -1,7 +1,7 @@
 //! The ring of programs: each case runs on the host's Linux and on Vostok, and
 //! output and status have to be the same.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
-use crate::flags::TestOptions;
+use crate::flags::{EmulatorKind, MachineOptions, TestOptions};
 use crate::guest::{self, Limits};
 use crate::interrupt;
 use crate::shell::Progress;
@@ -51,6 +51,16 @@ const CASES: &[&[&str]] = &[
 /// Time for a case, the boot included.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
+/// The most processors that the kernel takes.
+const MOST_CPUS: u32 = 64;
+
+/// A kernel, and the machine to boot it on.
+struct Target<'a> {
+    toolchain: &'a Toolchain,
+    kernel: &'a Kernel,
+    machine: &'a MachineOptions,
+}
+
 /// What came of a case on one of the two systems.
 #[derive(Debug, PartialEq, Eq)]
 struct Observed {
@@ -62,6 +72,11 @@ pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
     let toolchain = Toolchain::find_or_install()?;
     let kernel = artifacts::kernel(&toolchain, KernelKind::Release)?;
     let programs = artifacts::programs()?;
+    let target = Target {
+        toolchain: &toolchain,
+        kernel: &kernel,
+        machine: &options.machine,
+    };
     let mut outcomes = Vec::new();
     for case in CASES {
         let name = case.join(" ");
@@ -74,7 +89,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
             .with_context(|| format!("there is no program {} in user/", case[0]))?;
         let progress = Progress::start(&format!("running `{name}` on Linux and on Vostok"));
         let expected = on_host(path, &case[1..])?;
-        let actual = on_vostok(&toolchain, &kernel, options, path, case);
+        let actual = on_vostok(&target, path, case);
         progress.finish();
         let verdict = match actual? {
             Ok(actual) if actual == expected => Verdict::Passed,
@@ -83,7 +98,40 @@ pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
         };
         outcomes.push(Outcome::new("programs", &name, verdict));
     }
+    let is_wanted = options.selects("hello") && !options.machine.is_chosen();
+    if is_wanted && !interrupt::is_requested() {
+        let machine = &MachineOptions::new(EmulatorKind::Qemu, MOST_CPUS, &options.machine.memory);
+        let verdict = run_with_all_cpus(&Target { machine, ..target }, &programs)?;
+        outcomes.push(Outcome::new("programs", "hello", verdict).on(&machine.label()));
+    }
     Ok(outcomes)
+}
+
+/// Runs a program on as many processors as the kernel takes, which have to start.
+fn run_with_all_cpus(target: &Target<'_>, programs: &[(String, PathBuf)]) -> Result<Verdict> {
+    let hello = programs.iter().find(|(name, _)| name == "hello");
+    let (_, path) = hello.context("there is no program hello in user/")?;
+    let progress = Progress::start(&format!("running `hello` on {MOST_CPUS} processors"));
+    let ended = boot(target, "info", path, &["hello"])?;
+    progress.finish();
+    let (lines, status) = match ended {
+        Ok(ended) => ended,
+        Err(complaint) => return Ok(Verdict::Failed(complaint)),
+    };
+    let said = lines.iter().find_map(|line| started_cpus(line));
+    Ok(match said {
+        _ if status != 0 => Verdict::Failed(format!("status {status}\n{}", lines.join("\n"))),
+        Some((MOST_CPUS, MOST_CPUS)) => Verdict::Passed,
+        Some((started, found)) => Verdict::Failed(format!("{started} of {found} were started")),
+        None => Verdict::Skipped("the kernel says nothing of processors".to_owned()),
+    })
+}
+
+/// Reads how many processors of how many were started, from a line that says so.
+fn started_cpus(line: &str) -> Option<(u32, u32)> {
+    let (_, text) = line.split_once("processors: ")?;
+    let (started, found) = text.split_once(" of ")?;
+    Some((started.parse().ok()?, found.trim().parse().ok()?))
 }
 
 fn on_host(path: &Path, arguments: &[&str]) -> Result<Observed> {
@@ -107,20 +155,28 @@ fn on_host(path: &Path, arguments: &[&str]) -> Result<Observed> {
 }
 
 /// Runs a case as the only process; the error is what is wrong with the guest.
-fn on_vostok(
-    toolchain: &Toolchain,
-    kernel: &Kernel,
-    options: &TestOptions,
+fn on_vostok(target: &Target<'_>, path: &Path, case: &[&str]) -> Result<Result<Observed, String>> {
+    let ended = boot(target, "off", path, case)?;
+    Ok(ended.map(|(lines, status)| Observed {
+        output: without_thread_ids(&program_output(&lines)),
+        status,
+    }))
+}
+
+/// Boots with a program; returns all that was printed, and the status.
+fn boot(
+    target: &Target<'_>,
+    log: &str,
     path: &Path,
     case: &[&str],
-) -> Result<Result<Observed, String>> {
-    let machine = &options.machine;
-    let mut words = vec![
-        emulator::kernel_options(machine.emulator).to_owned(),
-        "log=off".into(),
-    ];
-    words.push("--".to_owned());
-    words.push(format!("/bin/{}", case[0]));
+) -> Result<Result<(Vec<String>, u8), String>> {
+    let Target {
+        toolchain,
+        kernel,
+        machine,
+    } = *target;
+    let options = emulator::kernel_options(machine.emulator());
+    let mut words = vec![format!("{options} log={log} -- /bin/{}", case[0])];
     for argument in &case[1..] {
         words.push(artifacts::quote(argument)?);
     }
@@ -151,10 +207,7 @@ fn on_vostok(
         return Ok(Err(complaint));
     }
     let status = stream.facts.exit_status.unwrap_or(0);
-    Ok(Ok(Observed {
-        output: without_thread_ids(&program_output(&lines)),
-        status,
-    }))
+    Ok(Ok((lines, status)))
 }
 
 /// Returns what the program printed, from between the kernel's marks.
@@ -213,7 +266,7 @@ fn differences(expected: &Observed, actual: &Observed) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::program_output;
+    use super::{program_output, started_cpus};
 
     fn output(lines: &[&str]) -> String {
         program_output(
@@ -222,6 +275,12 @@ mod tests {
                 .map(|line| (*line).to_owned())
                 .collect::<Vec<_>>(),
         )
+    }
+
+    #[test]
+    fn number_of_processors_is_read() {
+        assert_eq!(started_cpus("info: processors: 63 of 64"), Some((63, 64)));
+        assert_eq!(started_cpus("processors: 1"), None);
     }
 
     #[test]

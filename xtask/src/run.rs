@@ -36,7 +36,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
 
     let boot = Boot {
         window: wants_window(options),
-        interactive: options.machine.emulator == EmulatorKind::Qemu,
+        interactive: options.machine.emulator() == EmulatorKind::Qemu,
         icount: options.icount,
         ..Boot::unattended(image)
     };
@@ -65,7 +65,7 @@ fn command_line(options: &RunOptions) -> Result<String> {
     } else {
         ""
     };
-    let machine = emulator::kernel_options(options.machine.emulator);
+    let machine = emulator::kernel_options(options.machine.emulator());
     let mut words: Vec<String> = [machine, quiet, &options.append].map(str::to_owned).into();
     words.retain(|word| !word.is_empty());
     if has_program {
@@ -81,7 +81,7 @@ fn wants_window(options: &RunOptions) -> bool {
     let has_display = ["DISPLAY", "WAYLAND_DISPLAY"]
         .iter()
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    if !options.headless && !has_display && options.machine.emulator == EmulatorKind::Qemu {
+    if !options.headless && !has_display && options.machine.emulator() == EmulatorKind::Qemu {
         eprintln!("note: there is no display, so there is no window (--headless says so)");
     }
     !options.headless && has_display

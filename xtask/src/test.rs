@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the rings of tests, and one summary.
 
-use std::fs;
 use std::process::Command;
+use std::{fmt, fs};
 
 use anyhow::{Context, Result};
 
@@ -24,6 +24,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) ring: &'static str,
+    /// What it ran on, if the ring has several machines.
+    pub(crate) machine: Option<String>,
     pub(crate) name: String,
     pub(crate) verdict: Verdict,
 }
@@ -33,9 +35,35 @@ impl Outcome {
         let name = name.to_owned();
         Self {
             ring,
+            machine: None,
             name,
             verdict,
         }
+    }
+
+    /// Says on which machine it came to this.
+    pub(crate) fn on(self, machine: &str) -> Self {
+        let machine = Some(machine.to_owned());
+        Self { machine, ..self }
+    }
+
+    /// Returns the ring, with the machine if it has several.
+    pub(crate) fn place(&self) -> String {
+        match &self.machine {
+            Some(machine) => format!("{}[{machine}]", self.ring),
+            None => self.ring.to_owned(),
+        }
+    }
+
+    /// Returns the places where a test that was skipped here did run.
+    pub(crate) fn elsewhere(&self, outcomes: &[Self]) -> Vec<String> {
+        let ran = |other: &&Self| {
+            let is_same = (other.ring, &other.name) == (self.ring, &self.name);
+            is_same && !matches!(other.verdict, Verdict::Skipped(_))
+        };
+        let is_skipped = matches!(self.verdict, Verdict::Skipped(_));
+        let others = outcomes.iter().filter(|_| is_skipped).filter(ran);
+        others.map(Self::place).collect()
     }
 }
 
@@ -47,13 +75,14 @@ impl TestOptions {
 }
 
 pub(crate) fn run(options: &TestOptions) -> Result<u8> {
+    let is_long = options.stress.is_some();
     let one = options.host || options.kernel || options.programs || options.checkers;
-    let all = !one;
+    let all = !one && !is_long;
     let mut outcomes = Vec::new();
     if all || options.host {
         outcomes.extend(show(run_host(options)?));
     }
-    if all || options.kernel {
+    if all || options.kernel || is_long {
         outcomes.extend(show(kernel_tests::run(options)?));
     }
     if all || options.programs {
@@ -72,11 +101,14 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
 /// Shows what failed and what was skipped in a ring.
 fn show(outcomes: Vec<Outcome>) -> Vec<Outcome> {
     for outcome in &outcomes {
-        let name = format!("{}: {}", outcome.ring, outcome.name);
+        let name = format!("{}: {}", outcome.place(), outcome.name);
         match &outcome.verdict {
             Verdict::Passed if shell::is_verbose() => println!("ok      {name}"),
             Verdict::Passed => {}
-            Verdict::Skipped(reason) => println!("skipped {name} ({reason})"),
+            Verdict::Skipped(reason) => match outcome.elsewhere(&outcomes).as_slice() {
+                [] => println!("skipped {name} ({reason})"),
+                places => println!("skipped {name} ({reason}; ran in {})", places.join(" and ")),
+            },
             Verdict::Failed(reason) => {
                 println!("FAILED  {name}");
                 reason.lines().for_each(|line| println!("    {line}"));
@@ -86,44 +118,64 @@ fn show(outcomes: Vec<Outcome>) -> Vec<Outcome> {
     outcomes
 }
 
-/// Prints the counts, ring by ring and then of all, and returns the status.
+/// Prints the counts, place by place and then of all, and returns the status.
 fn summarise(outcomes: &[Outcome]) -> u8 {
-    for ring in ["host", "kernel", "programs", "checkers"] {
-        let of_ring: Vec<_> = outcomes
-            .iter()
-            .filter(|outcome| outcome.ring == ring)
-            .collect();
-        if !of_ring.is_empty() {
-            println!("{ring}: {}", counts(&of_ring));
+    let mut places: Vec<_> = outcomes.iter().map(Outcome::place).collect();
+    places.dedup();
+    for place in places {
+        let there = outcomes.iter().filter(|outcome| outcome.place() == place);
+        let counts = Counts::of(there, outcomes);
+        match counts.elsewhere {
+            0 => println!("{place}: {counts}"),
+            elsewhere => println!("{place}: {counts} ({elsewhere} more skipped here only)"),
         }
     }
-    let all: Vec<_> = outcomes.iter().collect();
-    println!("{}", counts(&all));
-    let failed = all
+    println!("{}", Counts::of(outcomes.iter(), outcomes));
+    let failed = outcomes
         .iter()
         .any(|outcome| matches!(outcome.verdict, Verdict::Failed(_)));
     if interrupt::is_requested() {
         return 130;
     }
-    u8::from(failed || all.is_empty())
+    u8::from(failed || outcomes.is_empty())
 }
 
-fn counts(outcomes: &[&Outcome]) -> String {
-    let count = |wanted: fn(&Verdict) -> bool| {
-        outcomes
-            .iter()
-            .filter(|outcome| wanted(&outcome.verdict))
-            .count()
-    };
-    let passed = count(|verdict| matches!(verdict, Verdict::Passed));
-    let failed = count(|verdict| matches!(verdict, Verdict::Failed(_)));
-    let skipped = count(|verdict| matches!(verdict, Verdict::Skipped(_)));
-    let rest = if skipped > 0 {
-        format!(", {skipped} skipped")
-    } else {
-        String::new()
-    };
-    format!("{passed} passed, {failed} failed{rest}")
+/// What came of some tests.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    /// Skipped wherever they were to run.
+    skipped: usize,
+    /// Skipped here, and run elsewhere.
+    elsewhere: usize,
+}
+
+impl Counts {
+    /// Counts some outcomes, among all.
+    fn of<'a>(outcomes: impl Iterator<Item = &'a Outcome>, all: &[Outcome]) -> Self {
+        let mut counts = Self::default();
+        for outcome in outcomes {
+            let count = match &outcome.verdict {
+                Verdict::Passed => &mut counts.passed,
+                Verdict::Failed(_) => &mut counts.failed,
+                Verdict::Skipped(_) if outcome.elsewhere(all).is_empty() => &mut counts.skipped,
+                Verdict::Skipped(_) => &mut counts.elsewhere,
+            };
+            *count += 1;
+        }
+        counts
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        match self.skipped {
+            0 => Ok(()),
+            skipped => write!(f, ", {skipped} skipped"),
+        }
+    }
 }
 
 /// Runs the tests of the crates that build for the host.
@@ -155,7 +207,8 @@ fn run_host(options: &TestOptions) -> Result<Vec<Outcome>> {
 fn cargo_test(what: &str, mut cargo: Command, options: &TestOptions) -> Result<Vec<Outcome>> {
     cargo.arg("--no-fail-fast");
     if let Some(filter) = &options.filter {
-        cargo.args(["--", filter]);
+        // Cargo's runner takes alternatives as words.
+        cargo.arg("--").args(filter.split('|'));
     }
     shell::show(&cargo);
     let progress = Progress::start(what);
@@ -193,7 +246,7 @@ fn verdict(line: &str) -> Option<Outcome> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Verdict, counts, verdict};
+    use super::{Counts, Outcome, Verdict, verdict};
 
     #[test]
     fn verdicts_of_cargo_are_read() {
@@ -214,10 +267,24 @@ mod tests {
     fn summary_names_skipped_tests_only_if_there_are_any() {
         let passed = Outcome::new("host", "a", Verdict::Passed);
         let skipped = Outcome::new("host", "b", Verdict::Skipped("why".to_owned()));
-        assert_eq!(counts(&[&passed]), "1 passed, 0 failed");
-        assert_eq!(
-            counts(&[&passed, &skipped]),
-            "1 passed, 0 failed, 1 skipped"
-        );
+        let all = [passed, skipped];
+        let counts = |all: &[Outcome]| Counts::of(all.iter(), all).to_string();
+        assert_eq!(counts(&all[..1]), "1 passed, 0 failed");
+        assert_eq!(counts(&all), "1 passed, 0 failed, 1 skipped");
+    }
+
+    #[test]
+    fn test_that_ran_on_another_machine_is_not_skipped_altogether() {
+        let skipped = Verdict::Skipped("no PCID".to_owned());
+        let here = Outcome::new("kernel", "a", skipped.clone()).on("qemu");
+        let there = Outcome::new("kernel", "a", Verdict::Passed).on("bochs, 2 cpus");
+        let nowhere = Outcome::new("kernel", "b", skipped).on("qemu");
+        let all = [here, there, nowhere];
+        assert_eq!(all[0].elsewhere(&all), ["kernel[bochs, 2 cpus]"]);
+        assert_eq!(all[1].elsewhere(&all).len(), 0);
+        assert_eq!(all[2].elsewhere(&all).len(), 0);
+        let counts = Counts::of(all.iter(), &all);
+        assert_eq!(counts.to_string(), "1 passed, 0 failed, 1 skipped");
+        assert_eq!(counts.elsewhere, 1);
     }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::flags::VerifyOptions;
 use crate::shell::{self, Progress};
 use crate::test::{Outcome, Verdict};
-use crate::{artifacts, interrupt};
+use crate::{artifacts, flags, interrupt};
 
 /// The packages that are checkers, in the order in which they run.
 const PACKAGES: [&str; 4] = ["verify", "fuzz", "concurrency-loom", "concurrency"];
@@ -63,7 +63,7 @@ pub(crate) fn outcomes(filter: Option<&str>) -> Result<Vec<Outcome>> {
                 true => Verdict::Passed,
                 false => Verdict::Failed(row.result),
             };
-            if filter.is_none_or(|filter| name.contains(filter)) {
+            if flags::selects(filter, &name) {
                 outcomes.push(Outcome::new("checkers", &name, verdict));
             }
         }

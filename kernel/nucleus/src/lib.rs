@@ -38,6 +38,8 @@ pub mod log;
 pub mod mm;
 pub mod planted;
 pub mod prelude;
+#[cfg(any(test, ktest))]
+mod stress;
 pub mod sync;
 pub mod task;
 pub mod time;

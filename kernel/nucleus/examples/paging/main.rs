@@ -2,12 +2,14 @@
 //! crates' page tables.
 //!
 //! Called by `cargo xtask bench` under callgrind, with the name of one benchmark:
-//! what runs in [`measured`] is counted. Without a name, lists them.
+//! what runs in [`measured`] is counted. Without a name, lists them. With `--figures`,
+//! prints those figures that are no counts of instructions.
 
 use nucleus::arch::sim::{Config, Machine};
 use nucleus::bench::{Meter, NoMeter, ROWS};
 
 mod peers;
+mod scaling;
 
 /// The function that callgrind counts in. The black box keeps the compiler from
 /// making it one with the meter that warms up, which does the same.
@@ -24,12 +26,20 @@ impl Meter for Callgrind {
     }
 }
 
+/// Prints what is counted or compared: `figure NAME VALUE UNIT`.
+fn figures() {
+    scaling::run();
+}
+
 fn main() {
     let rows = || ROWS.iter().chain(peers::ROWS);
     let Some(name) = std::env::args().nth(1).filter(|name| name != "--bench") else {
         rows().for_each(|row| println!("{} {}", row.name, row.operations));
         return;
     };
+    if name == "--figures" {
+        return figures();
+    }
     let Some(row) = rows().find(|row| row.name == name) else {
         eprintln!("there is no benchmark `{name}`");
         std::process::exit(2);

@@ -8,9 +8,11 @@
 //! | `log=off\|error\|warn\|info\|debug\|trace` | how much is logged; `info` unless given |
 //! | `debug-exit` | end QEMU through its debug-exit device at port 0xf4 |
 //! | `no-acpi` | do not read ACPI's tables |
-//! | `ktest`, `ktest=FILTER` | run the in-kernel tests whose names contain FILTER |
+//! | `ktest`, `ktest=FILTER` | run the in-kernel tests whose names contain FILTER, or one of several: `A\|B` |
+//! | `ktest.among=FILTER` | only those whose names pass this filter, too |
 //! | `ktest.from=N` | start with the N-th of them, counted from 1 |
 //! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
+//! | `ktest.stress=OPERATIONS` | length of each stress test; each has its own unless given |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
 //! | `crash=null\|panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
@@ -45,10 +47,14 @@ pub struct CommandLine<'a> {
     pub no_acpi: bool,
     /// The filter of the tests to run, if tests are to run.
     pub ktest: Option<&'a str>,
+    /// A second filter, which names have to pass as well.
+    pub ktest_among: &'a str,
     /// The first of the selected tests to run, counted from 1.
     pub ktest_from: usize,
     /// Seconds that a test may take.
     pub ktest_timeout_s: u32,
+    /// Operations of a stress test, if not as many as it has by itself.
+    pub ktest_stress: Option<u32>,
     /// The filter of the benchmarks to run, if any are to run.
     pub bench: Option<&'a str>,
     /// A way to die after start-up.
@@ -64,8 +70,10 @@ impl<'a> CommandLine<'a> {
             debug_exit: false,
             no_acpi: false,
             ktest: None,
+            ktest_among: "",
             ktest_from: 1,
             ktest_timeout_s: 20,
+            ktest_stress: None,
             bench: None,
             crash: None,
         };
@@ -101,6 +109,7 @@ impl<'a> CommandLine<'a> {
             ("debug-exit", None) => set(&mut self.debug_exit, Some(true)),
             ("no-acpi", None) => set(&mut self.no_acpi, Some(true)),
             ("ktest", filter) => set(&mut self.ktest, Some(Some(filter.unwrap_or("")))),
+            ("ktest.among", Some(filter)) => set(&mut self.ktest_among, Some(filter)),
             ("ktest.from", Some(value)) => {
                 let number = value.parse().ok().filter(|number| *number > 0);
                 set(&mut self.ktest_from, number)
@@ -108,6 +117,10 @@ impl<'a> CommandLine<'a> {
             ("ktest.timeout", Some(value)) => {
                 let seconds = value.parse().ok().filter(|seconds| *seconds > 0);
                 set(&mut self.ktest_timeout_s, seconds)
+            }
+            ("ktest.stress", Some(value)) => {
+                let operations = value.parse().ok().filter(|number| *number > 0);
+                set(&mut self.ktest_stress, operations.map(Some))
             }
             ("bench", filter) => set(&mut self.bench, Some(Some(filter.unwrap_or("")))),
             ("crash", Some(value)) => {
@@ -180,8 +193,16 @@ mod tests {
     }
 
     #[ktest]
+    fn tests_have_filters_and_a_length() {
+        let line = CommandLine::parse("ktest=a|b ktest.among=c|d ktest.stress=1000000");
+        assert_eq!((line.ktest, line.ktest_among), (Some("a|b"), "c|d"));
+        assert_eq!(line.ktest_stress, Some(1_000_000));
+        assert_eq!(line.unknown().count(), 0);
+    }
+
+    #[ktest]
     fn bad_values_are_named_and_change_nothing() {
-        let text = "log=loud ktest.from=0 ktest.timeout=soon crash=gently colour debug-exit=1";
+        let text = "log=loud ktest.from=0 ktest.timeout=soon ktest.stress=0 crash=gently colour debug-exit=1";
         let line = CommandLine::parse(text);
         assert!(line.unknown().eq(text.split(' ')));
         assert_eq!(

@@ -36,6 +36,7 @@ pub(super) fn run_if_requested() {
     };
     let selection = Selection {
         filter,
+        among: command_line.ktest_among,
         from: command_line.ktest_from,
     };
     let mut isolation = Tasks {

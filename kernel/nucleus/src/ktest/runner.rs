@@ -102,10 +102,16 @@ pub trait Isolation {
 const DELIBERATE: &str = "::deliberate::";
 
 /// Which tests to run.
+///
+/// The two filters are lists of alternatives, separated by `|`; a name passes a
+/// filter that has a part of it among its alternatives, of which the empty one is
+/// part of every name.
 #[derive(Clone, Copy, Debug)]
 pub struct Selection<'a> {
-    /// Part of the names of those that are selected.
+    /// What the user wants to see run.
     pub filter: &'a str,
+    /// What this machine is for: names have to pass this, too.
+    pub among: &'a str,
     /// The first to run, counted from 1 among those that are selected.
     pub from: usize,
 }
@@ -115,8 +121,13 @@ impl Selection<'_> {
     /// run when the filter names them.
     fn selects(&self, name: &str) -> bool {
         let is_wanted = !name.contains(DELIBERATE) || self.filter.contains("deliberate");
-        is_wanted && name.contains(self.filter)
+        is_wanted && passes(name, self.filter) && passes(name, self.among)
     }
+}
+
+/// Returns whether one of a filter's alternatives is part of a name.
+fn passes(name: &str, filter: &str) -> bool {
+    filter.split('|').any(|part| name.contains(part))
 }
 
 /// What came of a run.

@@ -4,6 +4,7 @@ extern crate alloc;
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Write;
 
 use super::{Ending, Isolation, Message, Resources, Selection, Summary, run_all};
@@ -55,6 +56,7 @@ static TESTS: [KtestItem; 3] = [
 
 const ALL: Selection<'static> = Selection {
     filter: "",
+    among: "",
     from: 1,
 };
 
@@ -121,11 +123,46 @@ fn skipped_test_is_neither_passed_nor_failed() {
     let mut script = script([Ending::Skipped("no SMAP")]);
     let one = Selection {
         filter: "one",
-        from: 1,
+        ..ALL
     };
     let (report, summary) = run(&mut script, one);
     assert!(report.contains("1..1\n# run a::one\nok 1 a::one # SKIP no SMAP\n"));
     assert_eq!((summary.passed, summary.failed, summary.skipped), (0, 0, 1));
+}
+
+#[ktest]
+fn filter_has_alternatives() {
+    let selected = |filter, among| {
+        let selection = Selection {
+            filter,
+            among,
+            from: 1,
+        };
+        let names = TESTS.iter().map(|test| test.name);
+        names
+            .filter(|name| selection.selects(name))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(selected("one|three", ""), ["a::one", "b::three"]);
+    assert_eq!(selected("one|three", "b::|c::"), ["b::three"]);
+    assert_eq!(selected("one", "two").len(), 0);
+    assert_eq!(selected("", "").len(), 3);
+    assert_eq!(selected("nowhere|", "").len(), 3);
+}
+
+#[ktest]
+fn tests_that_end_badly_run_only_when_they_are_named() {
+    let name = "nucleus::ktest::deliberate::panics";
+    let selects = |filter, among| {
+        Selection {
+            filter,
+            among,
+            from: 1,
+        }
+        .selects(name)
+    };
+    assert!(!selects("", "") && !selects("panics", "") && !selects("", "deliberate"));
+    assert!(selects("one|deliberate", ""));
 }
 
 #[ktest]
@@ -134,7 +171,7 @@ fn leak_fails_a_test_that_returned() {
     script.frames_lost_by_each = 2;
     let one = Selection {
         filter: "one",
-        from: 1,
+        ..ALL
     };
     let (report, summary) = run(&mut script, one);
     assert_eq!(summary.failed, 1);
@@ -149,13 +186,7 @@ fn stuck_lock_ends_the_run_and_later_tests_keep_their_numbers() {
     assert!(summary.needs_reboot && report.ends_with("# reboot needed after 1\n"));
 
     let mut rest = script([panicked("boom"), panicked("")]);
-    let (report, _) = run(
-        &mut rest,
-        Selection {
-            filter: "",
-            from: 2,
-        },
-    );
+    let (report, _) = run(&mut rest, Selection { from: 2, ..ALL });
     assert!(report.contains("1..3\n# run a::two\nok 2 a::two\n# run b::three\nok 3"));
 }
 
