@@ -272,7 +272,7 @@ pub(crate) const CHECKS: &[Check] = &[
     finds(
         "found-late-generation",
         "finds: a change is counted after the users were read",
-        Exhaustive(2),
+        Random,
         spaces::back_and_forth,
         Bug::LateGeneration,
     ),

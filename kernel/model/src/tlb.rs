@@ -3,7 +3,10 @@
 //! A processor may keep any translation that it could have found since it loaded
 //! a table, until it flushes it or loads another table. So the set of what it may
 //! believe grows with every change of a table that it uses, and shrinks with
-//! flushes. A frame may be freed when no processor may believe in a translation
+//! flushes. That a processor keeps translations of tables that it does not use, under
+//! identifiers, makes no difference here: when it loads a table, it believes nothing
+//! of it but what the table says. Nor does a lazy one, which believes nothing until
+//! it uses its table again. A frame may be freed when no processor may believe in a translation
 //! that leads to it.
 
 use alloc::collections::BTreeSet;

@@ -10,10 +10,12 @@ use core::hint::black_box;
 use core::ops::Range;
 
 use super::{Meter, Row};
+use crate::arch::{cpu, mmu};
 use crate::cpu::disable_preempt;
+use crate::irq;
 use crate::mm::page_table::{MappedItem, MappedItemRef, PageTableError};
 use crate::mm::tlb::TlbFlushOp;
-use crate::mm::vm_space::Cursor;
+use crate::mm::vm_space::{self, Cursor};
 use crate::mm::{
     CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, Segment, UFrame, Vaddr,
     VmSpace,
@@ -75,6 +77,14 @@ pub const ROWS: &[Row] = &[
         open(m, &(BASE..BASE + G1), 512)
     }),
     row("vm-space/new+drop", 1, space_new_drop),
+    row("flush/1", 1, |m| flush(m, Some(1))),
+    row("flush/8", 1, |m| flush(m, Some(8))),
+    row("flush/32", 1, |m| flush(m, Some(32))),
+    row("flush/512", 1, |m| flush(m, Some(512))),
+    row("flush/all", 1, |m| flush(m, None)),
+    row("switch/2-spaces/identifiers", 2, |m| switch(m, true)),
+    row("switch/2-spaces/flushing", 2, |m| switch(m, false)),
+    row("switch/lazy-and-back", 1, switch_lazily),
     row("frame/alloc+free", FRAMES, |m| frame_alloc_free(m, false)),
     row("frame/alloc+free/zeroed", FRAMES, |m| {
         frame_alloc_free(m, true)
@@ -382,4 +392,45 @@ fn frame_alloc_free(meter: &mut dyn Meter, is_zeroed: bool) {
             drop(black_box(options.alloc_frame().expect(ENOUGH)));
         }
     });
+}
+
+/// Flushes so many pages one by one, whatever the threshold is, or everything.
+fn flush(meter: &mut dyn Meter, pages: Option<usize>) {
+    let space = space();
+    space.activate();
+    meter.measure(&mut || match pages {
+        Some(pages) => (0..pages).for_each(|page| mmu::flush_page(BASE + page * PAGE_SIZE)),
+        None => mmu::flush_all_excluding_global(),
+    });
+    VmSpace::deactivate_current();
+}
+
+/// Switches to another space and back, of which neither has changed; with
+/// identifiers, where the machine has some, or without.
+fn switch(meter: &mut dyn Meter, has_identifiers: bool) {
+    let (first, second) = (space(), space());
+    VmSpace::deactivate_current();
+    cpu::local().tlb.set_tagging(has_identifiers);
+    second.activate();
+    first.activate();
+    meter.measure(&mut || {
+        second.activate();
+        first.activate();
+    });
+    VmSpace::deactivate_current();
+    cpu::local().tlb.set_tagging(true);
+}
+
+/// Switches to a task without a space and back.
+fn switch_lazily(meter: &mut dyn Meter) {
+    let space = space();
+    space.activate();
+    meter.measure(&mut || {
+        let irq_off = irq::disable_local();
+        // Nothing is left, so nothing is to be dropped.
+        black_box(vm_space::on_switch(None));
+        black_box(vm_space::on_switch(Some(&space)));
+        drop(irq_off);
+    });
+    VmSpace::deactivate_current();
 }

@@ -13,7 +13,7 @@ use self::framebuffer::Framebuffer;
 pub use self::framebuffer::{Color, FramebufferInfo, PixelFormat};
 use self::text::TextConsole;
 use crate::arch::serial;
-use crate::sync::SpinLock;
+use crate::sync::{Rank, SpinLock};
 pub use crate::{print, println};
 
 /// Prints to the console; as `std`'s.
@@ -33,11 +33,14 @@ macro_rules! println {
     };
 }
 
-static CONSOLE: SpinLock<Console> = SpinLock::new(Console {
-    screen: None,
-    text: TextConsole::new(),
-    at_line_start: true,
-});
+static CONSOLE: SpinLock<Console> = SpinLock::ranked(
+    Console {
+        screen: None,
+        text: TextConsole::new(),
+        at_line_start: true,
+    },
+    Rank::Console,
+);
 
 struct Console {
     screen: Option<Framebuffer>,

@@ -10,6 +10,8 @@ use crate::arch::memory;
 use crate::irq;
 use crate::mm::FrameAllocOptions;
 use crate::prelude::*;
+use crate::sync::WaitQueue;
+use crate::task::TaskOptions;
 
 #[ktest]
 fn passes() {}
@@ -84,6 +86,21 @@ fn leaks() {
             .alloc_frame()
             .expect("enough memory"),
     );
+}
+
+#[ktest]
+fn leaves_a_task_behind() {
+    let spins = || {
+        loop {
+            spin_loop();
+        }
+    };
+    TaskOptions::new(spins).spawn().expect("enough memory");
+}
+
+#[ktest]
+fn times_out_asleep() {
+    WaitQueue::new().wait_until(|| None::<()>);
 }
 
 #[ktest]

@@ -10,7 +10,7 @@ use linked_list_allocator::Heap;
 
 use super::kspace;
 use crate::error::Result;
-use crate::sync::SpinLock;
+use crate::sync::{Rank, SpinLock};
 
 /// Bytes of the heap.
 pub(crate) const HEAP_SIZE: usize = 8 << 20;
@@ -18,7 +18,7 @@ pub(crate) const HEAP_SIZE: usize = 8 << 20;
 struct LockedHeap(SpinLock<Heap>);
 
 #[global_allocator]
-static HEAP: LockedHeap = LockedHeap(SpinLock::new(Heap::empty()));
+static HEAP: LockedHeap = LockedHeap(SpinLock::ranked(Heap::empty(), Rank::Heap));
 
 /// Maps the heap's memory and opens it.
 ///

@@ -16,8 +16,8 @@ use super::tlb::held::{HeldBytes, HeldFrames};
 use super::tlb::{FlushBuffers, FlushQueue, LocalTlb};
 use super::vm_space::{ActiveSpace, FaultHandler};
 use crate::cpu::PreemptState;
-use crate::sync::SpinLock;
 use crate::sync::rcu::RcuState;
+use crate::sync::{HeldRanks, Rank, SpinLock};
 
 /// What the processors of a machine share.
 pub(crate) struct Memory {
@@ -54,7 +54,7 @@ impl Memory {
             held: HeldBytes::new(),
             kernel_page_table: Once::new(),
             nr_kernel_nodes: AtomicUsize::new(0),
-            kvirt: SpinLock::new(KvirtAllocator::new()),
+            kvirt: SpinLock::ranked(KvirtAllocator::new(), Rank::KernelAddresses),
             fault_handler: Once::new(),
         }
     }
@@ -71,6 +71,8 @@ impl fmt::Debug for Memory {
 pub(crate) struct CpuMemory {
     /// What keeps the processor's task from leaving it.
     pub(crate) preempt: PreemptState,
+    /// The locks that the processor holds, where their order is checked.
+    pub(crate) held: HeldRanks,
     /// Free frames.
     pub(crate) frames: FrameCache,
     /// Read sections, which others look at, and what waits for those of others.
@@ -91,6 +93,7 @@ impl CpuMemory {
     pub(crate) const fn new() -> Self {
         Self {
             preempt: PreemptState::new(),
+            held: HeldRanks::new(),
             frames: FrameCache::new(),
             rcu: RcuState::new(),
             flushes: FlushQueue::new(),

@@ -134,7 +134,7 @@ impl VmSpace {
             self.users.join(here)
         };
         // SAFETY: 1. the processor keeps a reference to the space from here on.
-        // 2. its upper half is the kernel's.
+        // 2. its upper half is the kernel's. 3. it has joined, but for a bug on purpose.
         unsafe {
             local
                 .tlb
@@ -251,7 +251,7 @@ fn leave(space: Option<&VmSpace>) {
 /// Loads the kernel's own table; with interrupts off.
 fn load_kernel_table() {
     let root = kspace::kernel_page_table().root_paddr();
-    // SAFETY: 1. the kernel's table lives for ever. 2. it is the kernel's.
+    // SAFETY: It is the kernel's table, which lives for ever.
     unsafe { cpu::local().tlb.load_kernel(root) };
 }
 

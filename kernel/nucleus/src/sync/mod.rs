@@ -1,6 +1,7 @@
 //! Mutual exclusion, and waiting for readers.
 //!
-//! The [`SpinLock`] keeps interrupts off on its processor while it is held; each
+//! The [`SpinLock`] keeps interrupts off on its processor while it is held; the
+//! [`Mutex`] and the [`WaitQueue`] have tasks sleep; each
 //! node of a page table has a lock of one byte of its own; `rcu` lets page
 //! tables be walked without either. **Lock order**: whoever needs two of the
 //! nucleus' locks takes them in the order of this list.
@@ -10,14 +11,19 @@
 //! 3. a processor's active space; the list of a space's device memory
 //! 4. the addresses of kernel virtual areas
 //! 5. a processor's queue of flushes
-//! 6. the heap
-//! 7. the pool of frames
-//! 8. the console
-//! 9. the serial port
+//! 6. tasks that wait for something
+//! 7. tasks that are over, and then a processor's ready tasks
+//! 8. the heap
+//! 9. the pool of frames
+//! 10. the console
+//! 11. the serial port
 //!
 //! A log message takes the last two, so it may be written under any of the
 //! others. The tables of the processor and of the interrupt controllers have
-//! locks that are taken by themselves.
+//! locks that are taken by themselves. Where assertions are on, the order of the spin
+//! locks among them is checked, too.
+//!
+//! A [`Mutex`] is taken by tasks alone, in no atomic mode, and so before all of these.
 //!
 //! **Waiting for other processors' flushes** is no lock, and goes by a rule of its
 //! own: it may be done under locks of nodes, since whoever waits for a node or for
@@ -27,12 +33,14 @@
 pub mod atomic;
 pub(crate) mod byte_lock;
 mod mutex;
+mod rank;
 pub(crate) mod rcu;
 mod section;
 mod spin;
 mod wait;
 
 pub use self::mutex::{Mutex, MutexGuard};
+pub(crate) use self::rank::{HeldRanks, Rank};
 pub use self::spin::{SpinLock, SpinLockGuard};
 pub use self::wait::WaitQueue;
 pub use ::spin::Once;

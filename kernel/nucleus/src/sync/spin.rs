@@ -8,12 +8,17 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 
 use super::atomic;
+use super::rank::Rank;
+use crate::arch::cpu;
 use crate::irq::{self, DisabledLocalIrqGuard};
 
 /// A value that one processor at a time may use, for a short time.
 ///
 /// Locking may be done in any context, interrupt handlers included.
 pub struct SpinLock<T: ?Sized> {
+    /// Where it stands in the lock order, if anywhere.
+    #[cfg(debug_assertions)]
+    rank: Option<Rank>,
     inner: spin::Mutex<T>,
 }
 
@@ -22,6 +27,7 @@ pub struct SpinLock<T: ?Sized> {
 /// The lock is released before interrupts are restored: fields drop in order.
 pub struct SpinLockGuard<'a, T: ?Sized> {
     value: spin::MutexGuard<'a, T>,
+    _held: Held,
     _irq_off: DisabledLocalIrqGuard,
 }
 
@@ -30,7 +36,22 @@ static_assertions::assert_not_impl_any!(SpinLockGuard<'static, ()>: Send, Sync);
 impl<T> SpinLock<T> {
     /// Creates an unlocked lock.
     pub const fn new(value: T) -> Self {
+        Self::with_rank(value, None)
+    }
+
+    /// Creates an unlocked lock with a place in the lock order.
+    pub(crate) const fn ranked(value: T, rank: Rank) -> Self {
+        Self::with_rank(value, Some(rank))
+    }
+
+    #[cfg_attr(
+        not(debug_assertions),
+        expect(unused_variables, reason = "the order is checked by assertions")
+    )]
+    const fn with_rank(value: T, rank: Option<Rank>) -> Self {
         Self {
+            #[cfg(debug_assertions)]
+            rank,
             inner: spin::Mutex::new(value),
         }
     }
@@ -38,10 +59,18 @@ impl<T> SpinLock<T> {
 
 impl<T: ?Sized> SpinLock<T> {
     /// Waits until the lock is free, and takes it with interrupts off.
+    ///
+    /// # Panics
+    ///
+    /// Panics where assertions are on when the lock is taken out of order.
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
         let irq_off = irq::disable_local();
+        if let Some(rank) = self.rank() {
+            cpu::local().held.check(rank);
+        }
         SpinLockGuard {
             value: atomic::lock(&self.inner),
+            _held: Held::new(self.rank()),
             _irq_off: irq_off,
         }
     }
@@ -51,8 +80,18 @@ impl<T: ?Sized> SpinLock<T> {
         let irq_off = irq::disable_local();
         Some(SpinLockGuard {
             value: self.inner.try_lock()?,
+            _held: Held::new(self.rank()),
             _irq_off: irq_off,
         })
+    }
+
+    /// Returns the lock's rank where the order is checked.
+    #[inline(always)]
+    const fn rank(&self) -> Option<Rank> {
+        #[cfg(debug_assertions)]
+        return self.rank;
+        #[cfg(not(debug_assertions))]
+        None
     }
 
     /// Returns whether somebody holds the lock at this moment.
@@ -66,9 +105,39 @@ impl<T: ?Sized> SpinLock<T> {
     ///
     /// Whoever holds the lock never runs again.
     pub(crate) unsafe fn force_unlock(&self) {
+        cpu::local().held.abandon();
         if self.is_locked() {
             // SAFETY: As the caller promises, nobody uses the guard any more.
             unsafe { self.inner.force_unlock() };
+        }
+    }
+}
+
+/// Notes that a lock is held, as long as this lives; nothing where the order is not
+/// checked.
+struct Held {
+    #[cfg(debug_assertions)]
+    rank: Option<Rank>,
+}
+
+impl Held {
+    #[inline(always)]
+    fn new(rank: Option<Rank>) -> Self {
+        if let Some(rank) = rank {
+            cpu::local().held.add(rank);
+        }
+        Self {
+            #[cfg(debug_assertions)]
+            rank,
+        }
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(rank) = self.rank {
+            cpu::local().held.remove(rank);
         }
     }
 }

@@ -12,7 +12,7 @@
 
 use alloc::sync::Arc;
 
-use super::SpinLock;
+use super::{Rank, SpinLock};
 use crate::arch::tasks;
 use crate::planted::{Bug, is_planted};
 use crate::sync::atomic::Ordering;
@@ -28,7 +28,7 @@ impl WaitQueue {
     /// Returns a queue of nobody.
     pub const fn new() -> Self {
         Self {
-            waiters: SpinLock::new(TaskList::new()),
+            waiters: SpinLock::ranked(TaskList::new(), Rank::Waiters),
         }
     }
 

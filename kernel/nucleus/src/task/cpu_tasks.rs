@@ -9,8 +9,8 @@ use core::fmt;
 
 use super::Task;
 use super::run_queue::RunQueue;
-use crate::sync::SpinLock;
 use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use crate::sync::{Rank, SpinLock};
 
 /// What becomes of a task that leaves its processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl CpuTasks {
             slice: Cell::new(0),
             user_owner: Cell::new(core::ptr::null()),
             nr_switches: Cell::new(0),
-            queue: SpinLock::new(RunQueue::new()),
+            queue: SpinLock::ranked(RunQueue::new(), Rank::Ready),
             nr_ready: AtomicUsize::new(0),
             sleep: Sleep::new(),
         }

@@ -43,14 +43,14 @@ mod reaper;
 pub(crate) mod scheduler;
 #[cfg(target_os = "none")]
 mod test_task;
-#[cfg(all(ktest, target_os = "none"))]
+#[cfg(ktest)]
 mod tests;
 
 #[cfg(target_os = "none")]
 pub use self::idle::run_idle;
 #[cfg(target_os = "none")]
 pub use self::options::TaskOptions;
-#[cfg(all(ktest, target_os = "none"))]
+#[cfg(ktest)]
 pub(crate) use self::{
     reaper::settle,
     scheduler::nr_live,

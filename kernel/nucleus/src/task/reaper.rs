@@ -13,11 +13,11 @@ use spin::Once;
 use super::list::{RUN_LINK, TaskList};
 use super::{Task, TaskOptions, scheduler};
 use crate::mm::VmSpace;
-use crate::sync::SpinLock;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Rank, SpinLock};
 
-static DEAD: SpinLock<TaskList<RUN_LINK>> = SpinLock::new(TaskList::new());
-static DEAD_SPACES: SpinLock<Vec<VmSpace>> = SpinLock::new(Vec::new());
+static DEAD: SpinLock<TaskList<RUN_LINK>> = SpinLock::ranked(TaskList::new(), Rank::Dead);
+static DEAD_SPACES: SpinLock<Vec<VmSpace>> = SpinLock::ranked(Vec::new(), Rank::Dead);
 static REAPER: Once<Arc<Task>> = Once::new();
 /// Tasks and spaces that are over and not buried yet.
 static NR_DEAD: AtomicUsize = AtomicUsize::new(0);

@@ -42,6 +42,9 @@ pub struct Task {
     pub(super) joiners: WaitQueue,
     /// Whether it is over and its stack is freed.
     pub(super) is_reaped: AtomicBool,
+    /// The test that it belongs to.
+    #[cfg(ktest)]
+    pub(super) owner: super::test_task::TestNumber,
 }
 
 /// What a task has left in the registers of ring 3, which the kernel does not use.
@@ -89,6 +92,8 @@ impl Task {
             is_waiting: AtomicBool::new(false),
             joiners: WaitQueue::new(),
             is_reaped: AtomicBool::new(false),
+            #[cfg(ktest)]
+            owner: super::test_task::TestNumber::current(),
         }
     }
 

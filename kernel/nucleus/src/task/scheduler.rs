@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cpu_tasks::{CpuTasks, Leave};
-use super::run_queue::{least_loaded, most_loaded};
+use super::run_queue::{RunQueue, least_loaded, most_loaded};
 use super::{Task, TaskOptions, idle, reaper, test_task};
 use crate::arch::cpu;
 use crate::arch::x86_64::{context, irq, user_entry};
@@ -81,7 +81,8 @@ fn enqueue(task: Arc<Task>, choose: impl FnOnce(CpuId) -> CpuId) {
     let target = choose(task.last_cpu());
     let tasks = cpu::tasks_of(target);
     tasks.with_queue(|queue| queue.push(task));
-    if tasks.sleep.wake() {
+    // This processor looks by itself when the interrupt is over that woke it.
+    if tasks.sleep.wake() && target != cpu::current_id() {
         cpu::interrupt_to_reschedule(target);
     }
 }
@@ -151,7 +152,9 @@ pub(crate) fn on_tick() {
     let here = cpu::tasks();
     let left = here.slice.get().saturating_sub(1);
     here.slice.set(left);
-    if here.current().is_some() && left == 0 && here.nr_ready() > 0 {
+    let is_over = left == 0 && here.nr_ready() > 0;
+    let current = here.current();
+    if current.is_some_and(|task| is_over || test_task::is_left_behind(task)) {
         cpu::request_reschedule();
     }
     test_task::on_tick();
@@ -185,6 +188,10 @@ fn switch(how: Leave) {
     let here = cpu::tasks();
     here.slice.set(SLICE);
     cpu::withdraw_reschedule();
+    let how = match here.current() {
+        Some(current) => test_task::what_becomes_of(current, how),
+        None => unreachable!("a processor without a task switches tasks"),
+    };
     let Some(next) = choose(here, how) else {
         return;
     };
@@ -214,7 +221,7 @@ fn switch(how: Leave) {
 /// Returns the task to run next; nothing if the current one may go on.
 fn choose(here: &CpuTasks, how: Leave) -> Option<Arc<Task>> {
     if here.nr_ready() > 0
-        && let Some(task) = here.with_queue(|queue| queue.pop())
+        && let Some(task) = here.with_queue(pop)
     {
         return Some(task);
     }
@@ -222,6 +229,18 @@ fn choose(here: &CpuTasks, how: Leave) -> Option<Arc<Task>> {
         return None;
     }
     steal().or_else(|| idle_task(here, how))
+}
+
+/// Takes the task whose turn it is, past those that no test waits for any more.
+fn pop(queue: &mut RunQueue) -> Option<Arc<Task>> {
+    loop {
+        let task = queue.pop()?;
+        if !test_task::is_left_behind(&task) {
+            return Some(task);
+        }
+        // It holds itself, and so stays where it is.
+        task.state.end();
+    }
 }
 
 /// Takes a ready task from the processor that has the most of them.

@@ -7,8 +7,12 @@
 //! allocated. Guards that it held are forgotten, so that the processor takes
 //! interrupts again.
 //!
-//! Tests run on the boot processor; what they start runs anywhere.
+//! Tests run on the boot processor; what they start runs anywhere. A task that a test
+//! has left behind is abandoned like the test itself, where it leaves its processor
+//! next.
 
+#[cfg(ktest)]
+pub(super) use self::in_tests::{TestNumber, is_left_behind, what_becomes_of};
 #[cfg(ktest)]
 pub(crate) use self::in_tests::{
     end_test, fault_current_test, is_testing, on_tick, panic_current_test, prepare_tests, run_test,
@@ -16,6 +20,8 @@ pub(crate) use self::in_tests::{
 };
 #[cfg(not(ktest))]
 pub(crate) use self::without_tests::{fault_current_test, is_testing, on_tick, panic_current_test};
+#[cfg(not(ktest))]
+pub(super) use self::without_tests::{is_left_behind, what_becomes_of};
 
 #[cfg(not(ktest))]
 mod without_tests {
@@ -23,7 +29,18 @@ mod without_tests {
 
     use core::panic::PanicInfo;
 
+    use super::super::Task;
+    use super::super::cpu_tasks::Leave;
+
     pub(crate) fn on_tick() {}
+
+    pub(in super::super) fn is_left_behind(_task: &Task) -> bool {
+        false
+    }
+
+    pub(in super::super) fn what_becomes_of(_task: &Task, how: Leave) -> Leave {
+        how
+    }
 
     /// Returns whether a test runs, which in this kernel none does.
     pub(crate) fn is_testing() -> bool {
@@ -43,11 +60,12 @@ mod in_tests {
     use alloc::sync::Arc;
     use core::fmt::Write;
     use core::panic::PanicInfo;
-    use core::sync::atomic::{AtomicU64, Ordering};
+    use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
     use core::time::Duration;
 
     use spin::Once;
 
+    use super::super::cpu_tasks::Leave;
     use super::super::options::prepare;
     use super::super::{Task, scheduler};
     use crate::arch::cpu;
@@ -70,6 +88,37 @@ mod in_tests {
         runner: Arc<Task>,
         /// How it ended, once it has.
         ending: Option<Ending>,
+    }
+
+    /// The number of the test that runs; zero if none does.
+    static RUNNING: AtomicU32 = AtomicU32::new(0);
+
+    /// The number of the test that a task belongs to; zero if it belongs to none.
+    #[derive(Debug)]
+    pub(in super::super) struct TestNumber(u32);
+
+    impl TestNumber {
+        /// Returns the number of the test that runs.
+        pub(in super::super) fn current() -> Self {
+            // Relaxed: written by the runner, before there are tasks that ask.
+            Self(RUNNING.load(Ordering::Relaxed))
+        }
+    }
+
+    /// Returns whether a task belongs to a test that is over.
+    pub(in super::super) fn is_left_behind(task: &Task) -> bool {
+        let TestNumber(owner) = task.owner;
+        // Relaxed: a task may run on a little.
+        owner != 0 && owner != RUNNING.load(Ordering::Relaxed)
+    }
+
+    /// Has a task abandoned that is about to leave its processor and was left behind.
+    pub(in super::super) fn what_becomes_of(task: &Task, how: Leave) -> Leave {
+        if how == Leave::Ended || !is_left_behind(task) {
+            return how;
+        }
+        task.state.end();
+        Leave::Abandoned
     }
 
     static STACK: Once<KernelStack> = Once::new();
@@ -96,6 +145,9 @@ mod in_tests {
     /// Runs a test as a task of its own until it ends, or its time is over.
     pub(crate) fn run_test(test_body: fn(), timeout: Duration) -> Ending {
         let runner = Task::current().expect("the runner is a task");
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        // Relaxed: by the runner alone.
+        RUNNING.store(LAST.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         let mut boot_cpu = CpuSet::new_empty();
         boot_cpu.add(CpuId::bsp());
         // What it captured would never be freed.
@@ -120,6 +172,7 @@ mod in_tests {
             }
         };
         DEADLINE.store(u64::MAX, Ordering::Relaxed);
+        RUNNING.store(0, Ordering::Relaxed);
         // A test that ended itself is over; otherwise it sleeps, or is ready.
         while !test.state.is_over() && !scheduler::abandon(&test) {
             core::hint::spin_loop();
@@ -187,7 +240,8 @@ mod in_tests {
 
     /// Returns whether a test runs.
     pub(crate) fn is_testing() -> bool {
-        CURRENT.lock().is_some()
+        // Relaxed: a task that was left behind does not matter.
+        RUNNING.load(Ordering::Relaxed) != 0
     }
 
     /// Ends the current test with a panic; returns when no test runs.

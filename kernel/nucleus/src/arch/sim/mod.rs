@@ -13,9 +13,17 @@
 //! *is* in its TLB, until a flush that the architecture says removes it. So a
 //! flush that is missing, too early, or for the wrong address shows at once.
 //!
+//! Translations are cached under identifiers of address spaces (PCID), unless a test
+//! makes a machine without. What was cached under one stays there while another is
+//! in use, and changes with its table as if the root were loaded.
+//!
 //! **What the checker fails on**: a frame that is given back while a processor
 //! can reach it by a cached translation, or by cached knowledge of a node, or has it
 //! as its root (entries that still stand in the tables are the model's business);
+//! an identifier loaded without a flush that has anything cached that leads to a frame
+//! that was given back, or by another root; a lazy processor that accesses user
+//! memory, or that stops being lazy with such a thing cached. While it is lazy it may
+//! keep translations of frames that are gone, but not nodes, since it may walk;
 //! an entry that is written while nobody holds its node's lock (whether it is the
 //! writer who does is not checked); frames, locks, sections and guards that are left
 //! over in the end.
@@ -24,11 +32,10 @@
 //! memory and past tables and TLBs (but for the tests' `read_kernel_word`); caches
 //! and their policies; the order in which other processors see stores (the host's
 //! own order is what threads get); segmentation; instruction fetches, so that the
-//! right to execute is not checked; protection keys, and identifiers of address
-//! spaces. Interrupts arrive at yield points alone, of which there are few. Whoever
-//! waits with interrupts off serves nothing, where the bare machine's
-//! `cpu::relax` serves the queue of flushes. Nothing runs between two instructions
-//! of an operation but what other threads do, by chance.
+//! right to execute is not checked; protection keys. Interrupts arrive at yield points
+//! alone, of which there are few. Whoever waits with interrupts off by other means than
+//! `cpu::relax` and locks serves no flushes. Nothing runs between two instructions of
+//! an operation but what other threads do, by chance.
 
 mod checker;
 pub(crate) mod cpu;

@@ -247,6 +247,7 @@ pub(crate) fn abandon_guards() {
     let local = current();
     local.irq_guards.abandon();
     local.memory.preempt.abandon();
+    local.memory.held.abandon();
     local.memory.rcu.abandon();
     local.memory.flush_buffers.abandon();
 }

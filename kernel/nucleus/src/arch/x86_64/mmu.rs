@@ -99,3 +99,66 @@ pub(crate) fn flush_all_including_global() {
     // SAFETY: As above; start-up had switched them on.
     unsafe { Cr4::update(|cr4| cr4.insert(Cr4Flags::PAGE_GLOBAL)) };
 }
+
+#[cfg(ktest)]
+mod tests {
+    use alloc::sync::Arc;
+
+    use super::{Cr3, has_identifiers};
+    use crate::cpu::disable_preempt;
+    use crate::mm::{
+        CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, Vaddr, VmIo, VmSpace,
+    };
+    use crate::prelude::*;
+
+    const VA: Vaddr = 0x40_0000;
+
+    /// Makes a space that has one page, which starts with a byte.
+    fn space_of(byte: u8) -> Arc<VmSpace> {
+        let space = Arc::new(VmSpace::new().expect("enough memory"));
+        map(&space, byte);
+        space
+    }
+
+    fn map(space: &VmSpace, byte: u8) {
+        let frame = FrameAllocOptions::new().alloc_frame();
+        let frame = frame.expect("enough memory");
+        frame.write_val(0, &byte).expect("it fits");
+        let guard = disable_preempt();
+        let mut cursor = space
+            .cursor_mut(&guard, &(VA..VA + PAGE_SIZE))
+            .expect("a legal range");
+        let prop = PageProperty::new_user(PageFlags::RW, CachePolicy::Writeback);
+        cursor.map(frame.into(), prop).expect("enough memory");
+    }
+
+    fn read(space: &Arc<VmSpace>) -> u8 {
+        space.activate();
+        let reader = space.reader(VA, 1);
+        let mut reader = reader.expect("it is active");
+        reader.read_val().expect("the page is mapped")
+    }
+
+    #[ktest]
+    fn peer_073_identifiers_keep_spaces_apart_and_changes_are_seen() {
+        if !has_identifiers() {
+            crate::ktest::skip("the processor has no identifiers of address spaces");
+        }
+        let (first, second) = (space_of(1), space_of(2));
+        let mut identifiers = [0; 2];
+        for _ in 0..3 {
+            for (space, byte, identifier) in [(&first, 1, 0), (&second, 2, 1)] {
+                assert_eq!(read(space), byte);
+                identifiers[identifier] = Cr3::read_raw().1;
+            }
+        }
+        assert!(identifiers[0] != 0 && identifiers[1] != 0);
+        assert_ne!(identifiers[0], identifiers[1]);
+        // Its page is replaced while it is not loaded, and cached perhaps.
+        map(&first, 3);
+        assert_eq!(read(&second), 2);
+        assert_eq!(read(&first), 3);
+        VmSpace::deactivate_current();
+        assert_eq!(Cr3::read_raw().1, 0, "the kernel's own has none");
+    }
+}

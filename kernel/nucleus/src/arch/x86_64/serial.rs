@@ -8,7 +8,7 @@ use uart_16550::backend::PioBackend;
 use uart_16550::spec::registers::LSR;
 use uart_16550::{BaudRate, Config, Uart16550};
 
-use crate::sync::SpinLock;
+use crate::sync::{Rank, SpinLock};
 
 const COM1: u16 = 0x3f8;
 
@@ -17,7 +17,7 @@ const COM1: u16 = 0x3f8;
 /// microsecond on a real machine.
 const MAX_POLLS: u32 = 100_000;
 
-static PORT: SpinLock<Option<Uart16550<PioBackend>>> = SpinLock::new(None);
+static PORT: SpinLock<Option<Uart16550<PioBackend>>> = SpinLock::ranked(None, Rank::Serial);
 
 /// Probes the port and sets it to 115200 baud, 8N1; returns whether it is there.
 pub(crate) fn init() -> bool {

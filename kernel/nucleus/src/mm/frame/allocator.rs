@@ -32,7 +32,7 @@ use crate::arch::{cpu, memory, watch};
 use crate::cpu::brief;
 use crate::mm::{PAGE_SIZE, Paddr, is_page_aligned};
 use crate::planted::{Bug, is_planted};
-use crate::sync::SpinLock;
+use crate::sync::{Rank, SpinLock};
 
 /// A pool of frames; the policy that the caches stand before.
 ///
@@ -54,7 +54,7 @@ pub(crate) struct BuddyAllocator(SpinLock<Buddy>);
 
 impl BuddyAllocator {
     pub(crate) const fn new() -> Self {
-        Self(SpinLock::new(Buddy::new()))
+        Self(SpinLock::ranked(Buddy::new(), Rank::Frames))
     }
 
     /// Returns whether the lock is held, by whomever.

@@ -156,7 +156,9 @@ impl LocalTlb {
     ///
     /// # Safety
     ///
-    /// As for [`mmu::switch`].
+    /// 1. `root` is the root of the table, and outlives its time in the register.
+    /// 2. It maps the kernel's code, data and current stack where they are.
+    /// 3. The processor had joined the table's users when the generation was read.
     pub(crate) unsafe fn load(&self, table: u64, root: Paddr, generation: u64) {
         let (index, cached, identifier) = if self.has_identifiers() {
             let (index, cached) = self.choose(table, generation);
@@ -164,7 +166,9 @@ impl LocalTlb {
         } else {
             (0, Cached::Flush, Identifier::KERNEL)
         };
-        // SAFETY: As the caller promises.
+        // SAFETY: 1. and 2. as the caller promises. 3. what is cached under the
+        // identifier is of this table, whose number no other has, and as it is now: a
+        // change since would have counted the generation up, or be asked for.
         unsafe { mmu::switch(root, identifier, cached) };
         let slot = &self.slots[index];
         slot.table.store(table, Relaxed);
@@ -199,11 +203,12 @@ impl LocalTlb {
     ///
     /// # Safety
     ///
-    /// As for [`mmu::switch`].
+    /// `root` is the root of the kernel's own table, which lives for ever.
     pub(crate) unsafe fn load_kernel(&self, root: Paddr) {
         let is_good = self.has_identifiers() && !self.is_kernel_stale.load(Relaxed);
         let cached = if is_good { Cached::Keep } else { Cached::Flush };
-        // SAFETY: As the caller promises.
+        // SAFETY: 1. and 2. as the caller promises. 3. changes of the kernel's half are
+        // flushed under the identifier in use, and noted for this one otherwise.
         unsafe { mmu::switch(root, Identifier::KERNEL, cached) };
         self.is_kernel_stale.store(false, Relaxed);
         self.loaded.store(NO_SLOT, Relaxed);

@@ -48,6 +48,7 @@ pub(crate) use self::command::{send, send_init, send_nmi, send_startup};
 use self::registers::{Access, Register};
 pub(crate) use self::timer::LocalTimer;
 use super::idt::vector;
+use crate::boot::platform;
 pub(crate) use crate::boot::platform::ApicId;
 use crate::error::Result;
 
@@ -89,7 +90,11 @@ pub(crate) fn init(allow_x2apic: bool) -> Result<()> {
     let access = if use_x2apic(base, has_x2apic(), allow_x2apic) {
         Access::X2apic
     } else {
-        Access::map((base & BASE_ADDRESS) as usize)?
+        let address = base & BASE_ADDRESS;
+        if let Some(said) = platform::get().local_apic.filter(|said| *said != address) {
+            log::warn!("apic: at {address:#x}, and not at {said:#x} as ACPI says");
+        }
+        Access::map(address as usize)?
     };
     ACCESS.call_once(|| access);
     Ok(())

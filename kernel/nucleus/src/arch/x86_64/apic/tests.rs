@@ -1,12 +1,17 @@
 //! The local APIC: its modes, and interrupts to oneself.
 
+use core::sync::atomic::AtomicUsize;
+
+use super::registers::Register;
 use super::{
-    ACCESS, Access, ApicId, BASE_ENABLED, BASE_X2APIC, ERRORS, Ordering, SPURIOUS, has_x2apic, id,
-    is_available, mode_changes, send, use_x2apic,
+    ACCESS, Access, ApicId, BASE_ENABLED, BASE_X2APIC, ERRORS, LVT_MASKED, Ordering, SPURIOUS,
+    has_x2apic, id, is_available, mode_changes, read_base, send, use_x2apic,
 };
 use crate::arch::x86_64::idt::vector;
+use crate::cpu::{CpuSet, num_cpus};
 use crate::ktest::skip;
 use crate::prelude::*;
+use crate::smp::inter_processor_call_and_wait;
 
 const OFF: u64 = 0xfee0_0900 & !BASE_ENABLED;
 const XAPIC: u64 = OFF | BASE_ENABLED;
@@ -70,4 +75,30 @@ fn newer_mode_is_used_where_the_processor_has_it() {
         skip("the command line forbids it");
     }
     assert!(matches!(ACCESS.get(), Some(Access::X2apic)));
+}
+
+/// Processors that were found as all of them should be.
+static WELL: AtomicUsize = AtomicUsize::new(0);
+
+fn note_if_well() {
+    let Some(access) = ACCESS.get() else {
+        return;
+    };
+    let is_x2apic = read_base() & BASE_X2APIC != 0;
+    let timer = access.read(Register::LvtTimer);
+    let ticks = timer & LVT_MASKED == 0 && timer & 0xff == u32::from(vector::TIMER);
+    if ticks && is_x2apic == matches!(access, Access::X2apic) {
+        // Relaxed: whoever waits for the call sees it.
+        WELL.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[ktest]
+fn all_processors_tick_and_have_their_apics_in_one_mode() {
+    if !is_available() {
+        skip("there is no local APIC");
+    }
+    WELL.store(0, Ordering::Relaxed);
+    inter_processor_call_and_wait(&CpuSet::new_full(), note_if_well);
+    assert_eq!(WELL.load(Ordering::Relaxed), num_cpus());
 }
