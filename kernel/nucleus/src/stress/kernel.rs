@@ -1,4 +1,5 @@
-//! The workers on the real processors.
+//! The workers on the real processors: as tasks, one for each processor and one that
+//! goes where it may, or taking turns as a single task.
 //!
 //! A test that shows that a missing flush is found uses frames of a pool, which are
 //! never freed, and only reads and replaces words that are tags: so a stale
@@ -6,13 +7,17 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::board::Stale;
-use super::tag::Supply;
+use super::tag::{MAX_SPACES, Supply};
 use super::worker::{Arena, Tally, Worker};
 use crate::boot;
+use crate::cpu::{CpuId, CpuSet, num_cpus};
 use crate::planted::{Bug, plant};
 use crate::prelude::*;
+use crate::sync::SpinLock;
+use crate::task::{Task, TaskOptions};
 
 /// Steps of a run, all workers together, unless the command line says otherwise.
 const STEPS: u32 = 20_000;
@@ -34,6 +39,93 @@ fn take_turns(workers: u32, supply: Supply, steps: u32) -> Result<Vec<Tally>, St
     let seen = (0..turns).try_for_each(|_| workers.iter_mut().try_for_each(Worker::step));
     let tallies = workers.into_iter().map(Worker::end).collect();
     seen.map(|()| tallies)
+}
+
+/// Steps between two times that a worker lets other tasks run by itself.
+const BEFORE_YIELDING: u32 = 100;
+
+/// What the tasks of a run share.
+struct Crew {
+    arena: Arc<Arena>,
+    /// Steps of each worker.
+    steps: u32,
+    /// One of them has seen something: the others need not go on.
+    is_over: AtomicBool,
+    results: SpinLock<Vec<Result<Tally, Stale>>>,
+}
+
+impl Crew {
+    /// Works as the worker with a number, in a task of its own.
+    fn work(&self, number: u32) {
+        let mut worker = Worker::new(&self.arena, number, self.steps.into());
+        let mut seen = Ok(());
+        for step in 1..=self.steps {
+            seen = worker.step();
+            // Relaxed: a hint.
+            if seen.is_err() || self.is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            if step.is_multiple_of(BEFORE_YIELDING) {
+                Task::yield_now();
+            }
+        }
+        if seen.is_err() {
+            // Relaxed: as above.
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        let tally = worker.end();
+        // There is room for one of each.
+        self.results.lock().push(seen.map(|()| tally));
+    }
+}
+
+/// Lets a worker work on each processor, and one on all, at once.
+fn work_at_once(supply: Supply, steps: u32) -> Result<Vec<Tally>, Stale> {
+    let workers = (num_cpus() as u32 + 1).min(MAX_SPACES - 1);
+    let crew = Arc::new(Crew {
+        arena: Arena::new(0, supply),
+        steps: steps / workers,
+        is_over: AtomicBool::new(false),
+        results: SpinLock::new(Vec::with_capacity(workers as usize)),
+    });
+    let spawn = |number: u32| {
+        let its_crew = Arc::clone(&crew);
+        let options = TaskOptions::new(move || its_crew.work(number));
+        let mut home = CpuSet::new_full();
+        if number as usize != num_cpus() {
+            home = CpuSet::new_empty();
+            home.add(CpuId::new(number as usize));
+        }
+        options
+            .affinity(home)
+            .spawn()
+            .expect("there is memory for a task")
+    };
+    let tasks: Vec<_> = (0..workers).map(spawn).collect();
+    tasks.iter().for_each(|task| task.join());
+    let results = core::mem::take(&mut *crew.results.lock());
+    assert_eq!(results.len(), workers as usize, "each says what it saw");
+    results.into_iter().collect()
+}
+
+#[ktest]
+fn processors_that_work_at_once_see_nothing_stale() {
+    let tallies = work_at_once(Supply::Allocator, steps()).expect("no access is stale");
+    tallies.iter().for_each(Tally::check);
+}
+
+#[ktest]
+fn missing_request_is_seen() {
+    if num_cpus() < 2 {
+        crate::ktest::skip("there is one processor");
+    }
+    let planted = plant(Bug::SkippedRequest);
+    let result = work_at_once(Supply::new_pool(64), STEPS_TO_FIND);
+    drop(planted);
+    match result {
+        Err(stale) => log::info!("seen, as it should be: {stale:?}"),
+        Ok(_) => crate::ktest::skip("the processors forgot every translation by themselves"),
+    }
 }
 
 #[ktest]
