@@ -13,11 +13,11 @@
 //!   after it has flushed; a queue that is full becomes a flush of everything.
 //! * `buffer`: where flushes are collected.
 //! * `held`: frames that wait for answers; `nodes`: nodes, which wait in
-//!   [`rcu`] for those and a grace period. `mark`: how far all processors are.
+//!   `rcu` for those and a grace period. `mark`: how far all processors are.
 //!
 //! **Waiting for answers** is allowed whatever locks are held, but for the spin
 //! lock of a queue: whoever waits for a lock or an answer serves its own queue
-//! meanwhile ([`cpu::relax`]), with interrupts off too, so it answers whoever waits
+//! meanwhile (`cpu::relax`), with interrupts off too, so it answers whoever waits
 //! for it (peers 63 and 64). Only [`TlbFlusher::sync_tlb_flush`] insists on
 //! interrupts being on, since its caller has no need of waiting with them off.
 //!
