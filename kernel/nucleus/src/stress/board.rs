@@ -79,11 +79,6 @@ impl Board {
         Self { space, notes }
     }
 
-    /// Returns the number of pages.
-    pub(crate) fn len(&self) -> usize {
-        self.notes.len()
-    }
-
     pub(crate) fn get(&self, page: usize) -> Note {
         // SeqCst: what is seen in between, or before, counts; and simplest to think
         // about.
