@@ -297,6 +297,9 @@ impl Worker {
             0..85 => arena.map(&pages, access),
             85..93 => arena.unmap(&pages, &window_of(&pages), self.roll(2) == 0),
             93..99 => arena.protect(&pages, access),
+            // With a bug planted, a table that goes could be walked and marked by a
+            // processor that was not told.
+            _ if arena.supply.wants_back() => arena.protect(&pages, access),
             // Both tables go.
             _ => arena.unmap(&(0..PAGES), &(MIDDLE - M2..MIDDLE + M2), self.roll(2) == 0),
         }
