@@ -160,11 +160,8 @@ impl<'a> TlbFlusher<'a> {
                 push_in_room(&mut buffer.frames, frame);
             }
         });
-        if keep.is_some() {
-            self.flush_at_once(pages, |buffer| {
-                move_into(&mut keep, &mut buffer.frames);
-                keep.is_none()
-            });
+        if let Some(frame) = keep {
+            self.flush_with_at_once(pages, frame, |buffer| &mut buffer.frames);
         }
     }
 
@@ -209,11 +206,8 @@ impl<'a> TlbFlusher<'a> {
                 push_in_room(&mut buffer.segments, segment);
             }
         });
-        if keep.is_some() {
-            self.flush_at_once(pages, |buffer| {
-                move_into(&mut keep, &mut buffer.segments);
-                keep.is_none()
-            });
+        if let Some(segment) = keep {
+            self.flush_with_at_once(pages, segment, |buffer| &mut buffer.segments);
         }
     }
 
@@ -348,6 +342,23 @@ impl<'a> TlbFlusher<'a> {
         if !is_kept {
             wait_for(self.unsynced.get());
         }
+    }
+
+    /// As [`Self::flush_at_once`], for one thing to keep. By value, so that it is in a
+    /// register where there is a place for it.
+    #[cold]
+    #[inline(never)]
+    fn flush_with_at_once<T>(
+        &self,
+        pages: (Vaddr, usize),
+        keep: T,
+        place: impl FnOnce(&mut Buffer) -> &mut Vec<T>,
+    ) {
+        let mut keep = Some(keep);
+        self.flush_at_once(pages, |buffer| {
+            move_into(&mut keep, place(buffer));
+            keep.is_none()
+        });
     }
 
     /// Flushes here and asks the others, and has frames kept until they answer.

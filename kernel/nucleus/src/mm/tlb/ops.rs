@@ -72,11 +72,16 @@ impl Ops {
         self.total_pages >= FLUSH_ALL_THRESHOLD
     }
 
-    #[inline]
-    pub(super) fn push(&mut self, (start, pages): (Vaddr, usize)) {
-        if self.is_all() {
-            return;
+    #[inline(always)]
+    pub(super) fn push(&mut self, pages: (Vaddr, usize)) {
+        if !self.is_all() {
+            self.push_some(pages);
         }
+    }
+
+    /// Out of line: of many pages, only the first come here.
+    #[inline(never)]
+    fn push_some(&mut self, (start, pages): (Vaddr, usize)) {
         self.total_pages = self.total_pages.saturating_add(pages);
         // Pages after the last ones are one range with them. Pages that are huge are
         // told by an address each, and do not follow each other.
