@@ -11,7 +11,7 @@ use crate::arch::x86_64::timer;
 use crate::arch::{cpu, memory};
 use crate::cpu::{CpuSet, disable_preempt};
 use crate::mm::frame::frame_counts;
-use crate::mm::{heap, tlb};
+use crate::mm::{VmSpace, heap, tlb};
 use crate::power::{self, ExitCode};
 use crate::sync::rcu;
 use crate::task::{self, Task};
@@ -83,8 +83,12 @@ fn settle() {
     const MAX_TICKS: u64 = 500;
     task::settle();
     let end = timer::ticks() + MAX_TICKS;
-    while tlb::held_back().0 > 0 && timer::ticks() < end {
-        // A processor that has nothing to do looks at what it keeps when it wakes.
+    VmSpace::deactivate_current();
+    let is_settled =
+        || tlb::held_back().0 == 0 && cpu::all().all(|local| local.active_space.is_empty());
+    while !is_settled() && timer::ticks() < end {
+        // A processor that has nothing to do looks at what it keeps when it wakes, and
+        // lets go of the space that it had loaded.
         CpuSet::new_full()
             .iter()
             .for_each(cpu::interrupt_to_reschedule);

@@ -159,9 +159,12 @@ impl VmSpace {
         let local = cpu::local();
         let previous = {
             let mut active = local.active_space.0.lock();
+            let Some(space) = active.take() else {
+                return;
+            };
             load_kernel_table();
-            leave(active.as_deref());
-            active.take()
+            leave(Some(&space));
+            space
         };
         drop(previous);
     }
@@ -307,6 +310,12 @@ pub(crate) struct ActiveSpace(SpinLock<Option<Arc<VmSpace>>>);
 impl ActiveSpace {
     pub(crate) const fn new() -> Self {
         Self(SpinLock::new(None))
+    }
+
+    /// Returns whether no space is loaded, nor kept.
+    #[cfg(ktest)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().is_none()
     }
 
     /// Returns whether the lock is held, by whomever.

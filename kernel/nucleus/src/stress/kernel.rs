@@ -23,7 +23,7 @@ use crate::sync::SpinLock;
 use crate::task::{Task, TaskOptions};
 
 /// Steps of a run, all workers together, unless the command line says otherwise.
-const STEPS: u32 = 20_000;
+const STEPS: u32 = 4_000;
 /// Steps within which a missing flush has to be seen, if ever. An emulator may let its
 /// processors run one after the other for long, so that few of them meet.
 const STEPS_TO_FIND: u32 = 200_000;

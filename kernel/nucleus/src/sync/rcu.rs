@@ -255,8 +255,9 @@ pub(crate) fn poll() {
         return;
     }
     while let Some(nodes) = state.with_waiting(Waiting::next_free) {
-        memory::memory().held.remove(nodes.bytes());
+        let bytes = nodes.bytes();
         nodes.free();
+        memory::memory().held.remove(bytes);
     }
 }
 

@@ -4,11 +4,13 @@
 //! yet. It is in no queue, and runs when there is nothing else.
 
 use alloc::sync::Arc;
+use core::mem;
 
 use super::{Task, scheduler};
 use crate::arch::cpu;
 use crate::arch::x86_64::{idle, irq};
 use crate::cpu::CpuSet;
+use crate::mm::VmSpace;
 use crate::sync::rcu;
 
 /// Makes what runs this processor's own task, and runs the others.
@@ -17,9 +19,16 @@ use crate::sync::rcu;
 pub fn run_idle() -> ! {
     adopt();
     let is_watching = idle::can_watch();
+    let mut switches = 0;
     loop {
         irq::disable();
         scheduler::switch_from_idle();
+        let switches_before = mem::replace(&mut switches, cpu::tasks().nr_switches.get());
+        if switches == switches_before {
+            // Nothing has run since it slept last: the space of the task that did is
+            // let go, which may be the last to know it.
+            VmSpace::deactivate_current();
+        }
         // What the processor keeps for others is looked at here, since it may take
         // nothing out any more: at each tick while there is something.
         rcu::poll();

@@ -271,9 +271,11 @@ pub(crate) fn poll() {
         return;
     }
     while let Some(mut batch) = state.next_free() {
-        memory::memory().held.remove(batch.bytes);
+        let bytes = batch.bytes;
         // Drop hooks may come back here, and find what is left.
         batch.free();
+        // Not before it is free: whoever waits for nothing to wait counts free frames.
+        memory::memory().held.remove(bytes);
         state.give_room(batch);
     }
 }
