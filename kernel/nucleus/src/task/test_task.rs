@@ -238,13 +238,16 @@ mod in_tests {
         say_ending(Ending::TimedOut);
     }
 
-    /// Returns whether a test runs.
+    /// Returns whether the current task belongs to the test that runs. What goes wrong
+    /// in any other task, a processor's own among them, is the kernel's own fault.
     pub(crate) fn is_testing() -> bool {
-        // Relaxed: a task that was left behind does not matter.
-        RUNNING.load(Ordering::Relaxed) != 0
+        // Relaxed: of a test's task, the number stays as it is while the test runs.
+        let running = RUNNING.load(Ordering::Relaxed);
+        let owner = Task::current().map_or(0, |task| task.owner.0);
+        running != 0 && owner == running
     }
 
-    /// Ends the current test with a panic; returns when no test runs.
+    /// Ends the current test with a panic; returns when the task is no test's.
     pub(crate) fn panic_current_test(info: &PanicInfo<'_>) {
         if !is_testing() {
             return;
