@@ -13,11 +13,9 @@ use crate::cpu::CpuSet;
 use crate::mm::VmSpace;
 use crate::sync::rcu;
 
-/// Makes what runs this processor's own task, and runs the others.
-///
-/// Called once on each processor, when it can take interrupts, on a stack that stays.
-pub fn run_idle() -> ! {
-    adopt();
+/// Runs this processor's tasks, from its own one, for ever; after [`adopt`], when the
+/// processor can take interrupts.
+pub(crate) fn run_idle() -> ! {
     let is_watching = idle::can_watch();
     let mut switches = 0;
     loop {
@@ -36,8 +34,9 @@ pub fn run_idle() -> ! {
     }
 }
 
-/// Makes what runs the processor's own task.
-fn adopt() {
+/// Makes what runs this processor's own task; once on each processor, on a stack that
+/// stays. Interrupts are off afterwards.
+pub(crate) fn adopt() {
     irq::disable();
     let here = cpu::tasks();
     let mut alone = CpuSet::new_empty();

@@ -47,7 +47,7 @@ mod test_task;
 mod tests;
 
 #[cfg(target_os = "none")]
-pub use self::idle::run_idle;
+pub(crate) use self::idle::{adopt, run_idle};
 #[cfg(target_os = "none")]
 pub use self::options::TaskOptions;
 #[cfg(ktest)]

@@ -73,6 +73,9 @@ impl Task {
     pub(crate) fn without_stack() -> Self {
         Self {
             state: State::awake(),
+            // Whenever it is made: a processor may begin when the first test runs.
+            #[cfg(ktest)]
+            owner: super::test_task::TestNumber::NONE,
             ..Self::made(None, None)
         }
     }

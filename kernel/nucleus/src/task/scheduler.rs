@@ -50,6 +50,7 @@ pub(crate) fn start(main: fn() -> !) -> ! {
         .affinity(boot_cpu)
         .spawn()
         .expect("the machine has too little memory for its first task");
+    idle::adopt();
     idle::run_idle()
 }
 

@@ -98,6 +98,9 @@ mod in_tests {
     pub(in super::super) struct TestNumber(u32);
 
     impl TestNumber {
+        /// That of the kernel's own tasks.
+        pub(in super::super) const NONE: Self = Self(0);
+
         /// Returns the number of the test that runs.
         pub(in super::super) fn current() -> Self {
             // Relaxed: written by the runner, before there are tasks that ask.

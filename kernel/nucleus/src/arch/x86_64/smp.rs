@@ -19,7 +19,8 @@
 //!  INIT, SIPI, SIPI        registers, controller
 //!  wait            ◀────   READY
 //!  publish
-//!  GO               ────▶  flush everything
+//!  GO               ────▶  flush everything, tick
+//!  wait            ◀────   RUNS
 //!                          interrupts on, idle
 //! ```
 
@@ -58,6 +59,8 @@ mod stage {
     pub(super) const UNFIT: u8 = 2;
     /// It may go on.
     pub(super) const GO: u8 = 3;
+    /// It runs tasks.
+    pub(super) const RUNS: u8 = 4;
 }
 
 /// What is made for a processor before it starts.
@@ -145,6 +148,7 @@ fn start(
         Answer::Ready => {
             local::publish(record.local);
             record.set_stage(stage::GO);
+            wait(TO_GET_READY, || record.stage() == stage::RUNS);
             None
         }
         Answer::Silent => {
@@ -216,6 +220,8 @@ extern "C" fn enter(record: &'static Record) -> ! {
     }
     mmu::flush_all_including_global();
     timer::init_local();
+    task::adopt();
+    record.set_stage(stage::RUNS);
     task::run_idle()
 }
 
