@@ -13,11 +13,11 @@
 //!   after it has flushed; a queue that is full becomes a flush of everything.
 //! * `buffer`: where flushes are collected.
 //! * `held`: frames that wait for answers; `nodes`: nodes, which wait in
-//!   [`rcu`] for those and a grace period. `mark`: how far all processors are.
+//!   `rcu` for those and a grace period. `mark`: how far all processors are.
 //!
 //! **Waiting for answers** is allowed whatever locks are held, but for the spin
 //! lock of a queue: whoever waits for a lock or an answer serves its own queue
-//! meanwhile ([`cpu::relax`]), with interrupts off too, so it answers whoever waits
+//! meanwhile (`cpu::relax`), with interrupts off too, so it answers whoever waits
 //! for it (peers 63 and 64). Only [`TlbFlusher::sync_tlb_flush`] insists on
 //! interrupts being on, since its caller has no need of waiting with them off.
 //!
@@ -43,7 +43,7 @@ use self::work::{TableFlush, Work};
 use super::Vaddr;
 use super::frame::{AnyFrameMeta, Frame, Segment};
 use crate::arch::{cpu, memory};
-use crate::cpu::{CpuSet, InAtomicMode};
+use crate::cpu::{CpuId, CpuSet, InAtomicMode};
 use crate::irq;
 use crate::planted::{Bug, is_planted};
 use crate::sync::atomic::Ordering;
@@ -427,6 +427,15 @@ impl Drop for TlbFlusher<'_> {
     fn drop(&mut self) {
         self.dispatch_tlb_flush();
     }
+}
+
+/// Returns how many interrupts were sent to a processor so far, for it to flush.
+///
+/// # Panics
+///
+/// Panics when the machine has no such processor.
+pub fn flush_interrupts(cpu: CpuId) -> u64 {
+    cpu::of(cpu).flushes.interrupts()
 }
 
 /// Moves something into a vector, if that has room or can make it.

@@ -10,7 +10,7 @@
 //! flushes then, is told in `tlb::users` and `tlb::identifiers`.
 //!
 //! **A task without a user space** leaves the root of the one before loaded
-//! ([`on_switch`]): the processor is *lazy*. It is not interrupted for pages of the
+//! (`on_switch`): the processor is *lazy*. It is not interrupted for pages of the
 //! space any more. When a node of it is to go, whose freed memory the processor
 //! could still walk, it leaves for the kernel's own table and keeps only the
 //! reference, which no interrupt handler could drop. Since it may have missed
