@@ -43,7 +43,7 @@ use self::work::{TableFlush, Work};
 use super::Vaddr;
 use super::frame::{AnyFrameMeta, Frame, Segment};
 use crate::arch::{cpu, memory};
-use crate::cpu::{CpuSet, InAtomicMode};
+use crate::cpu::{CpuId, CpuSet, InAtomicMode};
 use crate::irq;
 use crate::planted::{Bug, is_planted};
 use crate::sync::atomic::Ordering;
@@ -435,6 +435,15 @@ impl Drop for TlbFlusher<'_> {
     }
 }
 
+/// Returns how many interrupts were sent to a processor so far, for it to flush.
+///
+/// # Panics
+///
+/// Panics when the machine has no such processor.
+pub fn flush_interrupts(cpu: CpuId) -> u64 {
+    cpu::of(cpu).flushes.interrupts()
+}
+
 /// Moves something into a vector, if that has room or can make it.
 fn move_into<T>(from: &mut Option<T>, to: &mut Vec<T>) {
     if has_room(to)
@@ -442,11 +451,6 @@ fn move_into<T>(from: &mut Option<T>, to: &mut Vec<T>) {
     {
         push_in_room(to, element);
     }
-}
-
-/// Returns how many interrupts were sent so far to have processors flush.
-pub fn nr_flush_interrupts() -> u64 {
-    cpu::all().map(|local| local.flushes.interrupts()).sum()
 }
 
 /// Waits until all processors have flushed what they were asked to so far: with

@@ -17,6 +17,7 @@ use crate::mm::frame::meta::{self, SLOT_SIZE};
 use crate::mm::frame::{allocator, frame_counts, validate_free_frames};
 use crate::mm::page_table::PageTable;
 use crate::mm::state::{CpuMemory, Memory};
+use crate::mm::tlb::{Cached, Identifier};
 use crate::mm::{PAGE_SIZE, Paddr, Vaddr};
 use crate::task::{CpuTasks, Task};
 
@@ -424,11 +425,9 @@ fn start(state: &'static State) {
 }
 
 fn activate_kernel(state: &'static State) {
-    let table = state
-        .memory
-        .kernel_page_table
-        .get()
-        .expect("start-up made it");
-    // SAFETY: 1. the simulated kernel's code is the host's; 2. it lives for ever.
-    unsafe { table.activate() };
+    let table = state.memory.kernel_page_table.get();
+    let root = table.expect("start-up made it").root_paddr();
+    // SAFETY: 1. it lives for ever. 2. nothing is cached yet, and what might be is
+    // flushed.
+    unsafe { super::mmu::switch(root, Identifier::KERNEL, Cached::Flush) };
 }

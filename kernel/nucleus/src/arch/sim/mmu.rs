@@ -26,17 +26,6 @@ pub(crate) fn has_identifiers() -> bool {
     current().has_identifiers
 }
 
-/// Makes `root` the active root table, under the kernel's identifier; flushes all
-/// but global translations under it.
-///
-/// # Safety
-///
-/// As for [`switch`].
-pub(crate) unsafe fn activate(root: Paddr) {
-    // SAFETY: As the caller promises.
-    unsafe { switch(root, Identifier::KERNEL, Cached::Flush) };
-}
-
 /// Makes `root` the active root table, and has its translations cached under an
 /// identifier: the kernel's where there is no other.
 ///

@@ -29,17 +29,6 @@ pub(crate) fn active_root() -> Paddr {
     Cr3::read().0.start_address().as_u64() as Paddr
 }
 
-/// Makes `root` the active root table, under the kernel's identifier; flushes all
-/// but global translations under it.
-///
-/// # Safety
-///
-/// As for [`switch`].
-pub(crate) unsafe fn activate(root: Paddr) {
-    // SAFETY: As the caller promises.
-    unsafe { switch(root, Identifier::KERNEL, Cached::Flush) };
-}
-
 /// Makes `root` the active root table, and has its translations cached under an
 /// identifier: the kernel's where there is no other.
 ///

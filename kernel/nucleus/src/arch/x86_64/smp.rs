@@ -37,6 +37,7 @@ use crate::boot::platform;
 use crate::cpu::CpuId;
 use crate::error::Result;
 use crate::mm::kspace::{self, KernelStack};
+use crate::mm::tlb::{Cached, Identifier};
 use crate::task;
 use crate::time::uptime;
 
@@ -198,9 +199,10 @@ fn wait(limit: Duration, mut is_so: impl FnMut() -> bool) {
 /// The first Rust that a processor runs: on the trampoline's tables, which have
 /// the kernel's half, with interrupts off.
 extern "C" fn enter(record: &'static Record) -> ! {
+    let root = kspace::kernel_page_table().root_paddr();
     // SAFETY: 1. It is the kernel's root node, which lives for ever. 2. It maps the
-    // kernel and the stack, which is an area of the kernel's.
-    unsafe { kspace::kernel_page_table().activate() };
+    // kernel and the stack, which is an area of the kernel's. 3. Nothing is kept.
+    unsafe { mmu::switch(root, Identifier::KERNEL, Cached::Flush) };
     // SAFETY: The record was claimed, by this processor alone.
     unsafe { local::install(record.local) };
     gdt::load();

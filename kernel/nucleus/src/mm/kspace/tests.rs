@@ -225,6 +225,7 @@ fn claim_181_peer_111_stack_has_guards_at_both_ends() {
 #[ktest]
 fn peer_057_stacks_are_made_and_given_back() {
     let before = || {
+        settle();
         frame_counts().free
             + memory::memory()
                 .nr_kernel_nodes

@@ -52,7 +52,7 @@ pub(crate) use self::user::{level_of_size, tagged, untagged};
 use super::kspace::KernelPtConfig;
 use super::paging::{PagingConstsTrait, page_size, pte_index};
 use super::{Paddr, PageProperty, PagingLevel, Vaddr};
-use crate::arch::{mmu, watch};
+use crate::arch::watch;
 use crate::cpu::{InAtomicMode, disable_preempt};
 use crate::error::Error;
 use crate::mm::frame::FrameAllocOptions;
@@ -207,17 +207,6 @@ impl<C: PageTableConfig> PageTable<C> {
                 }
             }
         }
-    }
-
-    /// Loads the table into the root register of this processor.
-    ///
-    /// # Safety
-    ///
-    /// 1. The table maps the kernel's code, data and stack where they are.
-    /// 2. The table outlives its time in the register.
-    pub(crate) unsafe fn activate(&self) {
-        // SAFETY: As the caller promises.
-        unsafe { mmu::activate(self.root_paddr()) };
     }
 
     /// Shows every node below the root and every leaf, parents before children and

@@ -20,6 +20,7 @@
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::buffer::USUAL_FRAMES;
@@ -270,13 +271,15 @@ pub(crate) fn poll() {
     if state.bytes() == 0 {
         return;
     }
-    while let Some(mut batch) = state.next_free() {
+    while let Some(batch) = state.next_free() {
         let bytes = batch.bytes;
+        // If a drop hook panics, the rest is lost: unwinding is no time to run more.
+        let mut batch = ManuallyDrop::new(batch);
         // Drop hooks may come back here, and find what is left.
         batch.free();
         // Not before it is free: whoever waits for nothing to wait counts free frames.
         memory::memory().held.remove(bytes);
-        state.give_room(batch);
+        state.give_room(ManuallyDrop::into_inner(batch));
     }
 }
 

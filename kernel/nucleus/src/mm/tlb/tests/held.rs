@@ -84,9 +84,9 @@ fn cursor_within_another_waits_for_no_grace_period() {
             let far = 1 << 39..(1 << 39) + PAGE_SIZE;
             // With interrupts off, and within a cursor: it would wait for ever.
             let irq_off = irq::disable_local();
-            let outer = space.cursor(&irq_off, &page).expect("a legal range");
+            let outer = space.cursor_mut(&irq_off, &page).expect("a legal range");
             let guard = disable_preempt();
-            let inner = space.cursor(&guard, &far).expect("a legal range");
+            let inner = space.cursor_mut(&guard, &far).expect("a legal range");
             drop((inner, outer));
         });
         drop(section);
