@@ -10,6 +10,7 @@ use nucleus::bench::{Meter, NoMeter, ROWS};
 
 mod peers;
 mod scaling;
+mod shootdown;
 
 /// The function that callgrind counts in. The black box keeps the compiler from
 /// making it one with the meter that warms up, which does the same.
@@ -28,6 +29,7 @@ impl Meter for Callgrind {
 
 /// Prints what is counted or compared: `figure NAME VALUE UNIT`.
 fn figures() {
+    shootdown::run();
     scaling::run();
 }
 

@@ -109,7 +109,7 @@ fn measure(cpus: usize, place: Place, work: Work) -> Duration {
     slowest.expect("there is a processor")
 }
 
-fn new_space() -> Arc<VmSpace> {
+pub(super) fn new_space() -> Arc<VmSpace> {
     Arc::new(VmSpace::new().expect(ENOUGH))
 }
 
@@ -118,7 +118,7 @@ fn new_frame() -> UFrame {
     frame.expect(ENOUGH).into()
 }
 
-fn map(space: &VmSpace, va: usize, frame: UFrame) {
+pub(super) fn map(space: &VmSpace, va: usize, frame: UFrame) {
     let guard = disable_preempt();
     let range = va..va + PAGE_SIZE;
     let mut cursor = space.cursor_mut(&guard, &range).expect("a legal range");
