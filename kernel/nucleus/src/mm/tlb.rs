@@ -39,7 +39,7 @@ pub use self::ops::{FLUSH_ALL_THRESHOLD, TlbFlushOp};
 pub(crate) use self::queue::FlushQueue;
 use self::users::Change;
 pub use self::users::TableUsers;
-use self::work::{TableFlush, Work};
+use self::work::{TableChange, Work};
 use super::Vaddr;
 use super::frame::{AnyFrameMeta, Frame, Segment};
 use crate::arch::{cpu, memory};
@@ -366,17 +366,17 @@ impl<'a> TlbFlusher<'a> {
         if buffer.ops.is_empty() {
             return;
         }
-        let (work, mut targets) = self.work_and_targets(&buffer.ops, buffer.change());
+        let (change, mut targets) = self.change_and_targets(buffer.change());
         // The flusher is in atomic mode, so this stays the processor.
         let here = cpu::current_id();
         let is_local = targets.contains(here);
         targets.remove(here);
         if !targets.is_empty() && !self.leaves_out(Bug::SkippedRequest) {
-            ask(targets, &work);
+            ask(targets, change, &buffer.ops);
         }
         if is_local && !self.leaves_out(Bug::SkippedFlush) {
             // A handler must not have the processor leave the table in between.
-            work.perform(&irq::disable_local());
+            work::perform(change.as_ref(), &buffer.ops, &irq::disable_local());
         }
         let mut unsynced = self.unsynced.get();
         unsynced.union(targets);
@@ -397,32 +397,30 @@ impl<'a> TlbFlusher<'a> {
         matches!(self.users, Users::Some(_)) && is_planted(bug)
     }
 
-    /// Returns what each of the table's users has to do, and who they are; called
-    /// after the table was changed.
-    fn work_and_targets(&self, ops: &Ops, change: Change) -> (Work, CpuSet) {
-        match self.users {
-            Users::All => (Work::of_kernel(ops), CpuSet::new_full()),
-            Users::Some(users) => {
-                let (generation, targets) = users.changed(change);
-                let flush = TableFlush {
-                    table: users.id(),
-                    first: generation,
-                    last: generation,
-                    changes: 1,
-                    takes_nodes: change == Change::Nodes,
-                    ops: *ops,
-                };
-                (Work::of_table(flush), targets)
-            }
-        }
+    /// Returns the change of a user's table, and the processors that have to flush;
+    /// called after the table was changed.
+    fn change_and_targets(&self, change: Change) -> (Option<TableChange>, CpuSet) {
+        let Users::Some(users) = self.users else {
+            return (None, CpuSet::new_full());
+        };
+        let (generation, targets) = users.changed(change);
+        let change = TableChange {
+            table: users.id(),
+            first: generation,
+            last: generation,
+            changes: 1,
+            takes_nodes: change == Change::Nodes,
+        };
+        (Some(change), targets)
     }
 }
 
 /// Asks other processors to flush.
 #[inline(never)]
-fn ask(targets: CpuSet, work: &Work) {
+fn ask(targets: CpuSet, change: Option<TableChange>, ops: &Ops) {
+    let work = Work::new_for(change, ops);
     for cpu in targets.iter() {
-        if cpu::of(cpu).flushes.request(work) {
+        if cpu::of(cpu).flushes.request(&work) {
             cpu::interrupt_to_flush(cpu);
         }
     }

@@ -44,7 +44,8 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use super::work::TableFlush;
+use super::ops::Ops;
+use super::work::TableChange;
 use crate::arch::{mmu, watch};
 use crate::mm::{Paddr, Vaddr};
 use crate::planted::{Bug, is_planted};
@@ -250,23 +251,23 @@ impl LocalTlb {
     }
 
     /// Does what a change of a user's table asks for.
-    pub(super) fn apply(&self, flush: &TableFlush) -> Outcome {
+    pub(super) fn apply(&self, change: &TableChange, ops: &Ops) -> Outcome {
         let Some(slot) = self.slots.get(self.loaded.load(Relaxed)) else {
             return Outcome::Done;
         };
         let flushed = slot.flushed.load(Relaxed);
-        if slot.table.load(Relaxed) != flush.table || flushed >= flush.last {
+        if slot.table.load(Relaxed) != change.table || flushed >= change.last {
             return Outcome::Done;
         }
-        if flush.takes_nodes && self.is_lazy() {
+        if change.takes_nodes && self.is_lazy() {
             return Outcome::MustLeave;
         }
-        if flush.follows(flushed) {
-            flush.ops.perform();
+        if change.follows(flushed) {
+            ops.perform();
         } else {
             mmu::flush_all_excluding_global();
         }
-        slot.flushed.store(flush.last, Relaxed);
+        slot.flushed.store(change.last, Relaxed);
         Outcome::Done
     }
 

@@ -18,7 +18,7 @@ fn peer_065_handler_does_not_interrupt_the_holder_of_its_queue() {
         let queue = &cpu::local().flushes;
         let mut ops = Ops::new();
         ops.push((0x1000, 1));
-        assert!(queue.request(&Work::of_kernel(&ops)));
+        assert!(queue.request(&Work::new_for(None, &ops)));
         machine.on(0, || cpu::interrupt_to_flush(CpuId::new(1)));
         let held = queue.work.lock();
         assert!(!irq::is_enabled(), "else the handler would spin for ever");

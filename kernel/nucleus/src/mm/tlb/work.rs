@@ -11,14 +11,16 @@ use crate::mm::vm_space;
 pub(super) struct Work {
     /// Of the kernel's half, and so under every identifier.
     kernel: Ops,
-    table: Option<TableFlush>,
+    table: Option<TableChange>,
+    /// What to flush of that table.
+    table_ops: Ops,
     /// Several tables are meant, of which one may be loaded.
     has_more_tables: bool,
 }
 
-/// What to flush of a user's table.
+/// Changes of a user's table, of which something is to be flushed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TableFlush {
+pub(super) struct TableChange {
     /// The number of the table.
     pub(super) table: u64,
     /// The generations that the first and the last of the changes have made.
@@ -28,10 +30,9 @@ pub(super) struct TableFlush {
     pub(super) changes: u64,
     /// Nodes are taken out, and not only pages.
     pub(super) takes_nodes: bool,
-    pub(super) ops: Ops,
 }
 
-impl TableFlush {
+impl TableChange {
     /// Returns whether these are all changes after a generation, up to the last.
     pub(super) fn follows(&self, flushed: u64) -> bool {
         let has_gaps = self.last - self.first >= self.changes;
@@ -44,7 +45,6 @@ impl TableFlush {
         self.last = self.last.max(other.last);
         self.changes += other.changes;
         self.takes_nodes |= other.takes_nodes;
-        self.ops.append(&other.ops);
     }
 }
 
@@ -53,24 +53,19 @@ impl Work {
         Self {
             kernel: Ops::new(),
             table: None,
+            table_ops: Ops::new(),
             has_more_tables: false,
         }
     }
 
-    /// Returns the flush of pages of the kernel's half.
-    pub(super) fn of_kernel(ops: &Ops) -> Self {
-        Self {
-            kernel: *ops,
-            ..Self::new()
+    /// Returns the flush of pages of a user's table, or of the kernel's half.
+    pub(super) fn new_for(change: Option<TableChange>, ops: &Ops) -> Self {
+        let mut work = Self::new();
+        match change {
+            Some(_) => (work.table, work.table_ops) = (change, *ops),
+            None => work.kernel = *ops,
         }
-    }
-
-    /// Returns a flush of a user's table.
-    pub(super) fn of_table(flush: TableFlush) -> Self {
-        Self {
-            table: Some(flush),
-            ..Self::new()
-        }
+        work
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -81,8 +76,11 @@ impl Work {
         self.kernel.append(&other.kernel);
         match (&mut self.table, &other.table) {
             (_, None) => {}
-            (None, table) => self.table = *table,
-            (Some(ours), Some(theirs)) if ours.table == theirs.table => ours.append(theirs),
+            (None, table) => (self.table, self.table_ops) = (*table, other.table_ops),
+            (Some(ours), Some(theirs)) if ours.table == theirs.table => {
+                ours.append(theirs);
+                self.table_ops.append(&other.table_ops);
+            }
             (Some(_), Some(_)) => self.has_more_tables = true,
         }
         self.has_more_tables |= other.has_more_tables;
@@ -95,15 +93,12 @@ impl Work {
     }
 
     /// Flushes on this processor.
-    pub(super) fn perform(&self, _irq_off: &DisabledLocalIrqGuard) {
-        let tlb = &cpu::local().tlb;
-        if self.kernel.is_all() {
-            mmu::flush_all_including_global();
-        } else if !self.kernel.is_empty() {
-            self.kernel.perform();
-            tlb.kernel_pages_flushed();
+    pub(super) fn perform(&self, irq_off: &DisabledLocalIrqGuard) {
+        if !self.kernel.is_empty() {
+            perform(None, &self.kernel, irq_off);
         }
         if self.has_more_tables {
+            let tlb = &cpu::local().tlb;
             // Which is loaded does not matter, nor up to where it is flushed: the
             // note stays older than it need be.
             if tlb.is_lazy() {
@@ -111,10 +106,25 @@ impl Work {
             } else if tlb.is_loaded() {
                 mmu::flush_all_excluding_global();
             }
-        } else if let Some(flush) = &self.table
-            && tlb.apply(flush) == Outcome::MustLeave
-        {
-            vm_space::leave_lazy_space();
+        } else if self.table.is_some() {
+            perform(self.table.as_ref(), &self.table_ops, irq_off);
+        }
+    }
+}
+
+/// Flushes pages of a user's table on this processor, or of the kernel's half.
+pub(super) fn perform(change: Option<&TableChange>, ops: &Ops, _irq_off: &DisabledLocalIrqGuard) {
+    let tlb = &cpu::local().tlb;
+    match change {
+        Some(change) => {
+            if tlb.apply(change, ops) == Outcome::MustLeave {
+                vm_space::leave_lazy_space();
+            }
+        }
+        None if ops.is_all() => mmu::flush_all_including_global(),
+        None => {
+            ops.perform();
+            tlb.kernel_pages_flushed();
         }
     }
 }
