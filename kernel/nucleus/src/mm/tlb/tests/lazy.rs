@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use super::host::{VA, machine, read, unmap};
 use super::*;
-use crate::arch::cpu;
 use crate::arch::sim::{Config, Machine};
+use crate::arch::{cpu, tasks};
 use crate::cpu::CpuId;
 use crate::irq;
 use crate::mm::frame::frame_counts;
@@ -217,7 +217,12 @@ fn peer_070_lazy_processor_keeps_the_space_until_it_loads_another() {
     machine.on(0, || space.activate());
     rest(&machine, 0);
     let weak = Arc::downgrade(&space);
-    machine.on(0, || drop(space));
+    machine.on(0, || {
+        // The task that used it is over.
+        let _stays = disable_preempt();
+        tasks::set_space(None);
+        drop(space);
+    });
     assert!(weak.upgrade().is_some(), "its root is loaded");
     let next = machine.on(0, || space_with_page(VA, &frame()));
     switch(&machine, 0, Some(&next));
