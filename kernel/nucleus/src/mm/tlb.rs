@@ -30,6 +30,8 @@ use core::marker::PhantomData;
 
 pub(crate) use self::buffer::FlushBuffers;
 use self::buffer::{Buffer, has_room, push_in_room};
+#[cfg(ktest)]
+pub(crate) use self::held::MAX_HELD;
 pub use self::held::held_back;
 pub(crate) use self::identifiers::{Cached, Identifier, LocalTlb};
 pub(crate) use self::mark::FlushMark;

@@ -24,6 +24,7 @@
 //!   workers of one space may be tasks, host threads, or turns of a single thread.
 //! * `host`: the simulated processors are the workers.
 //! * `kernel`: the real ones are, and planted bugs have to be found.
+//! * `storm`: unmaps without a pause, and what they hold back.
 //!
 //! The number of operations is each test's own, or the command line's
 //! (`ktest.stress=N`; `cargo xtask test --stress` gives a million).
@@ -36,3 +37,5 @@ pub(crate) mod worker;
 mod host;
 #[cfg(ktest)]
 mod kernel;
+#[cfg(ktest)]
+mod storm;
