@@ -1,7 +1,8 @@
 //! ACPI's tables: whatever firmware writes, start-up reads them, and finds the
 //! processors that the table of processors lists.
 
-use nucleus::boot::acpi::{PhysicalMemory, read_platform};
+use nucleus::boot::acpi::firmware::{Firmware, root_pointer, table};
+use nucleus::boot::acpi::read_platform;
 use nucleus::boot::platform::{ApicId, Platform};
 use nucleus::cpu::MAX_CPUS;
 use nucleus::planted::Bug;
@@ -21,28 +22,9 @@ pub(super) const TARGET: Target = Target {
     ],
 };
 
-/// Where memory begins; odd, as tables may be.
-const BASE: u64 = 0xe_0001;
 const ENABLED: u8 = 1;
-
-/// Memory with tables in it.
-#[derive(Default)]
-struct Firmware(Vec<u8>);
-
-impl PhysicalMemory for Firmware {
-    fn bytes(&self, start: u64, len: usize) -> Option<&[u8]> {
-        let start = usize::try_from(start.checked_sub(BASE)?).ok()?;
-        self.0.get(start..start.checked_add(len)?)
-    }
-}
-
-impl Firmware {
-    fn put(&mut self, bytes: &[u8]) -> u64 {
-        let address = BASE + self.0.len() as u64;
-        self.0.extend_from_slice(bytes);
-        address
-    }
-}
+/// That of the newest tables, so that every field counts.
+const REVISION: u8 = 6;
 
 fn run(input: &[u8]) {
     let mut input = Bytes(input);
@@ -56,25 +38,25 @@ fn run(input: &[u8]) {
     let mut firmware = Firmware::default();
     let madt = [&[0; 8][..], &entries].concat();
     let addresses = [
-        firmware.put(&table(*b"FACP", &fixed)),
-        firmware.put(&table(*b"HPET", &fixed)),
-        firmware.put(&table(*b"APIC", &madt)),
+        firmware.put(&table(*b"FACP", REVISION, &fixed)),
+        firmware.put(&table(*b"HPET", REVISION, &fixed)),
+        firmware.put(&table(*b"APIC", REVISION, &madt)),
     ];
     let addresses: Vec<u8> = addresses
         .iter()
         .flat_map(|address| address.to_le_bytes())
         .collect();
-    let xsdt = firmware.put(&table(*b"XSDT", &addresses));
-    let root = firmware.put(&root_pointer(xsdt));
+    let xsdt = firmware.put(&table(*b"XSDT", REVISION, &addresses));
+    let root = firmware.put(&root_pointer(0, xsdt));
 
     let platform = read_platform(&firmware, root, boot);
     let (expected, nr_left_out) = reference(&entries, boot);
     assert!(platform.processors().eq(expected), "of {entries:x?}");
     assert_eq!(platform.nr_processors_left_out(), nr_left_out);
 
-    let size = firmware.0.len();
+    let size = firmware.bytes.len();
     for (at, value) in damage {
-        firmware.0[at % size] = value;
+        firmware.bytes[at % size] = value;
     }
     check_sanity(&read_platform(&firmware, root, boot), boot);
 }
@@ -143,31 +125,4 @@ fn check_sanity(platform: &Platform, boot: ApicId) {
         let is_known = platform.overrides.iter().any(|known| known.route == route);
         assert!(is_known || route.line == u32::from(line));
     }
-}
-
-/// Makes the sum of all bytes zero, by the byte at an index.
-fn with_sum(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
-    let sum = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
-    bytes[at] = bytes[at].wrapping_sub(sum);
-    bytes
-}
-
-fn table(signature: [u8; 4], body: &[u8]) -> Vec<u8> {
-    let mut bytes = signature.to_vec();
-    bytes.extend((36 + body.len() as u32).to_le_bytes());
-    // Of the newest revision, so that every field counts.
-    bytes.push(6);
-    bytes.resize(36, 0);
-    bytes.extend_from_slice(body);
-    with_sum(bytes, 9)
-}
-
-fn root_pointer(xsdt: u64) -> Vec<u8> {
-    let mut bytes = b"RSD PTR \0VOSTOK\x02".to_vec();
-    bytes.resize(20, 0);
-    let mut bytes = with_sum(bytes, 8);
-    bytes.extend(36_u32.to_le_bytes());
-    bytes.extend(xsdt.to_le_bytes());
-    bytes.resize(36, 0);
-    with_sum(bytes, 32)
 }

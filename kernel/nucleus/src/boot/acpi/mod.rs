@@ -26,6 +26,8 @@
 //! (interrupt routing of PCI, devices, sleep states other than S5) is not known.
 
 mod fadt;
+#[cfg(any(test, ktest, feature = "planted"))]
+pub mod firmware;
 mod hpet;
 mod madt;
 mod tables;

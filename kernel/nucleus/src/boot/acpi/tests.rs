@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{PhysicalMemory, fadt, read_platform};
+use super::firmware::{BASE, Firmware, root_pointer, table, with_sum};
+use super::{fadt, read_platform};
 use crate::boot::platform::{
     ApicId, IoApic, Platform, PmTimer, Polarity, PortWrite, ResetRegister, Route, SleepPorts,
     Trigger,
@@ -10,8 +11,6 @@ use crate::boot::platform::{
 use crate::cpu::MAX_CPUS;
 use crate::prelude::*;
 
-/// Where the memory of these machines begins; odd, as tables may be.
-const BASE: u64 = 0xe_0001;
 const BOOT: ApicId = ApicId(0);
 /// Where the FADTs of these tests have their fields.
 mod field {
@@ -27,25 +26,7 @@ mod field {
     pub(super) const X_PM_TIMER: usize = 208;
 }
 
-/// Memory with tables in it.
-#[derive(Clone, Default)]
-struct Firmware(Vec<u8>);
-
-impl PhysicalMemory for Firmware {
-    fn bytes(&self, start: u64, len: usize) -> Option<&[u8]> {
-        let start = usize::try_from(start.checked_sub(BASE)?).ok()?;
-        self.0.get(start..start.checked_add(len)?)
-    }
-}
-
 impl Firmware {
-    /// Puts some bytes into memory; returns their address.
-    fn put(&mut self, bytes: &[u8]) -> u64 {
-        let address = BASE + self.0.len() as u64;
-        self.0.extend_from_slice(bytes);
-        address
-    }
-
     /// Returns what is read from these tables by a machine with an XSDT, whose
     /// root pointer is the last thing in memory.
     fn platform(mut self, tables: &[Vec<u8>]) -> Platform {
@@ -61,36 +42,6 @@ impl Firmware {
 
 fn of(tables: &[Vec<u8>]) -> Platform {
     Firmware::default().platform(tables)
-}
-
-/// Makes the sum of all bytes zero, by the byte at an index.
-fn with_sum(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
-    bytes[at] = 0;
-    let sum = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
-    bytes[at] = sum.wrapping_neg();
-    bytes
-}
-
-fn table(signature: [u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = signature.to_vec();
-    bytes.extend((36 + body.len() as u32).to_le_bytes());
-    bytes.extend([revision, 0]);
-    bytes.extend(*b"VOSTOKODDTABLE");
-    bytes.resize(36, 0);
-    bytes.extend_from_slice(body);
-    with_sum(bytes, 9)
-}
-
-/// A root pointer of revision 2, or of the first one without an XSDT.
-fn root_pointer(rsdt: u64, xsdt: u64) -> Vec<u8> {
-    let mut bytes = b"RSD PTR \0VOSTOK".to_vec();
-    bytes.push(if xsdt == 0 { 0 } else { 2 });
-    bytes.extend((rsdt as u32).to_le_bytes());
-    let mut bytes = with_sum(bytes, 8);
-    bytes.extend(36_u32.to_le_bytes());
-    bytes.extend(xsdt.to_le_bytes());
-    bytes.resize(36, 0);
-    with_sum(bytes, 32)
 }
 
 fn madt(entries: &[&[u8]]) -> Vec<u8> {
@@ -273,7 +224,7 @@ fn root_table_that_is_damaged_is_replaced_by_the_other_one() {
     let mut bad = root_pointer(rsdt, 0);
     bad[8] ^= 1;
     let bad = firmware.put(&bad);
-    for root in [0, bad, u64::MAX, BASE + firmware.0.len() as u64 - 3] {
+    for root in [0, bad, u64::MAX, BASE + firmware.bytes.len() as u64 - 3] {
         assert_processors(&read_platform(&firmware, root, BOOT), &[0]);
     }
 }
