@@ -3,7 +3,8 @@
 //!
 //! Called by `cargo xtask bench` under callgrind, with the name of one benchmark:
 //! what runs in [`measured`] is counted. Without a name, lists them. With `--figures`,
-//! prints those figures that are no counts of instructions.
+//! prints those figures that are no counts of instructions, and whose names pass
+//! a second argument.
 
 use nucleus::arch::sim::{Config, Machine};
 use nucleus::bench::{Meter, NoMeter, ROWS};
@@ -27,11 +28,21 @@ impl Meter for Callgrind {
     }
 }
 
-/// Prints what is counted or compared: `figure NAME VALUE UNIT`.
-fn figures() {
-    shootdown::run();
-    scaling::run();
+/// Prints what is counted or compared, of the figures whose names contain one of the
+/// parts of `filter`, between which `|` stands.
+fn figures(filter: &str) {
+    let show = |name: &str, unit: &str, measure: &dyn Fn() -> String| {
+        if filter.split('|').any(|part| name.contains(part)) {
+            println!("figure {name} {} {unit}", measure());
+        }
+    };
+    shootdown::run(&show);
+    scaling::run(&show);
 }
+
+/// Measures a figure, if it is wanted, and prints it: its name, its unit, and what
+/// returns its value.
+type Show<'a> = &'a dyn Fn(&str, &str, &dyn Fn() -> String);
 
 fn main() {
     let rows = || ROWS.iter().chain(peers::ROWS);
@@ -40,7 +51,7 @@ fn main() {
         return;
     };
     if name == "--figures" {
-        return figures();
+        return figures(&std::env::args().nth(2).unwrap_or_default());
     }
     let Some(row) = rows().find(|row| row.name == name) else {
         eprintln!("there is no benchmark `{name}`");

@@ -15,6 +15,8 @@ use nucleus::mm::{
     CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, VmSpace,
 };
 
+use super::Show;
+
 const OPERATIONS: usize = 500_000;
 const REPETITIONS: usize = 7;
 const BASE: usize = 1 << 39;
@@ -39,8 +41,8 @@ enum Work {
     FreshFrames,
 }
 
-/// Measures all, and prints a line for each: `figure NAME RATIO UNIT`.
-pub(crate) fn run() {
+/// Shows all figures.
+pub(crate) fn run(show: Show<'_>) {
     if thread::available_parallelism().map_or(1, usize::from) < 2 {
         eprintln!("note: one core cannot show how two scale");
         return;
@@ -59,9 +61,10 @@ pub(crate) fn run() {
             let measured = (0..REPETITIONS).map(|_| measure(cpus, place, work));
             measured.min().expect("it is measured several times")
         };
-        let (one, two) = (best(1), best(2));
-        let ratio = 2.0 * one.as_secs_f64() / two.as_secs_f64();
-        println!("figure scaling/map+unmap/{name} {ratio:.2} of 2.0");
+        show(&format!("scaling/map+unmap/{name}"), "of 2.0", &|| {
+            let (one, two) = (best(1), best(2));
+            format!("{:.2}", 2.0 * one.as_secs_f64() / two.as_secs_f64())
+        });
     }
 }
 

@@ -8,6 +8,7 @@ use nucleus::cpu::{CpuId, disable_preempt};
 use nucleus::mm::tlb::{flush_interrupts, held_back};
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, VmSpace};
 
+use super::Show;
 use super::scaling::{map, new_space};
 
 const BASE: usize = 1 << 39;
@@ -39,16 +40,18 @@ fn unmap(space: &VmSpace, pages: usize) {
     cursor.unmap(range.len()).expect("enough memory");
 }
 
-/// Prints a line for each figure: `figure NAME NUMBER UNIT`.
-pub(crate) fn run() {
+/// Shows all figures.
+pub(crate) fn run(show: Show<'_>) {
     for active in [1, 2, 4, 8] {
         for pages in [1, PAGES] {
-            let sent = interrupts(active, pages);
-            println!("figure interrupts/unmap-{pages}/active-on-{active} {sent} interrupts");
+            let name = format!("interrupts/unmap-{pages}/active-on-{active}");
+            show(&name, "interrupts", &|| {
+                interrupts(active, pages).to_string()
+            });
         }
     }
-    let worst = storm();
-    println!("figure held-back/unmap-storm/2-processors {worst} bytes");
+    let name = "held-back/unmap-storm/2-processors";
+    show(name, "bytes", &|| storm().to_string());
 }
 
 /// Returns how many interrupts an unmap sends, of a space that is active on some
