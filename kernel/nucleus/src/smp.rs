@@ -185,9 +185,7 @@ mod tests {
     fn peer_067_each_processor_answers_a_call_of_its_own() {
         for cpu in CpuSet::new_full().iter() {
             CALLED.store(0, Ordering::Relaxed);
-            let mut one = CpuSet::new_empty();
-            one.add(cpu);
-            inter_processor_call_and_wait(&one, note);
+            inter_processor_call_and_wait(&cpu.into(), note);
             assert_eq!(CALLED.load(Ordering::Relaxed), 1 << cpu.as_usize());
         }
     }
@@ -205,8 +203,7 @@ mod tests {
     #[ktest]
     fn own_call_is_made_at_once() {
         let guard = disable_preempt();
-        let mut here = CpuSet::new_empty();
-        here.add(CpuId::current(&guard));
+        let here = CpuSet::from(CpuId::current(&guard));
         CALLED.store(0, Ordering::Relaxed);
         inter_processor_call(&here, note);
         assert_ne!(CALLED.load(Ordering::Relaxed), 0);

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Meter, NoMeter, ROWS};
 use crate::console::println;
-use crate::cpu::{CpuId, CpuSet};
+use crate::cpu::CpuId;
 use crate::power::{self, ExitCode};
 use crate::task::{Task, TaskOptions};
 use crate::{boot, irq};
@@ -62,15 +62,13 @@ const SWITCHES: usize = 128;
 /// Lets two tasks of this processor yield to each other.
 fn switch_tasks(meter: &mut dyn Meter) {
     static IS_OVER: AtomicBool = AtomicBool::new(false);
-    let mut here = CpuSet::new_empty();
-    here.add(CpuId::bsp());
     // Relaxed, here and below: both tasks run on one processor.
     let body = || {
         while !IS_OVER.load(Ordering::Relaxed) {
             Task::yield_now();
         }
     };
-    let partner = TaskOptions::new(body).affinity(here).spawn();
+    let partner = TaskOptions::new(body).affinity(CpuId::bsp().into()).spawn();
     let partner = partner.expect("a benchmark has enough memory");
     Task::yield_now();
     meter.measure(&mut || (0..SWITCHES / 2).for_each(|_| Task::yield_now()));

@@ -4,7 +4,7 @@ use core::hint::black_box;
 use core::ptr;
 
 use super::cmdline::Crash;
-use crate::cpu::CpuSet;
+use crate::cpu::{CpuId, CpuSet, num_cpus};
 use crate::smp::inter_processor_call_and_wait;
 
 /// Dies in the way that was asked for.
@@ -24,11 +24,7 @@ pub(super) fn die(way: Crash) -> ! {
 
 /// Has the last processor panic.
 fn panic_elsewhere() {
-    let mut last = CpuSet::new_empty();
-    CpuSet::new_full()
-        .iter()
-        .last()
-        .inspect(|cpu| last.add(*cpu));
+    let last = CpuSet::from(CpuId::new(num_cpus() - 1));
     inter_processor_call_and_wait(&last, || panic!("another processor asked for it"));
 }
 

@@ -40,6 +40,12 @@ impl CpuSet {
         self.0 |= other.0;
     }
 
+    /// Returns the processors that are in another set as well.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Returns whether a processor is in the set.
     pub const fn contains(&self, cpu: CpuId) -> bool {
         self.0 >> cpu.0 & 1 == 1
@@ -63,6 +69,13 @@ impl CpuSet {
             rest &= rest - 1;
             Some(CpuId(index))
         })
+    }
+}
+
+impl From<CpuId> for CpuSet {
+    /// Returns the set of one processor.
+    fn from(cpu: CpuId) -> Self {
+        Self(1 << cpu.0)
     }
 }
 

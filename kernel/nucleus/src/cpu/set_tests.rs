@@ -24,6 +24,16 @@ fn full_set_is_the_machine() {
 }
 
 #[ktest]
+fn intersection_is_what_both_sets_hold() {
+    let mut set = CpuSet::from(CpuId::new(3));
+    assert!(set.iter().eq([CpuId::new(3)]));
+    set.add(CpuId::new(63));
+    let other = CpuSet::from(CpuId::new(63));
+    assert_eq!(set.intersection(other), other);
+    assert!(set.intersection(CpuId::new(0).into()).is_empty());
+}
+
+#[ktest]
 fn atomic_set_reads_back() {
     let set = AtomicCpuSet::new(CpuSet::new_empty());
     set.add(CpuId::new(5));

@@ -137,11 +137,11 @@ fn work_at_once(supply: Supply, steps: u32, bug: Option<Bug>) -> Result<Vec<Tall
     let spawn = |number: u32| {
         let its_crew = Arc::clone(&crew);
         let options = TaskOptions::new(move || its_crew.work(number));
-        let mut home = CpuSet::new_full();
-        if number as usize != num_cpus() {
-            home = CpuSet::new_empty();
-            home.add(CpuId::new(number as usize));
-        }
+        let home = if number as usize == num_cpus() {
+            CpuSet::new_full()
+        } else {
+            CpuId::new(number as usize).into()
+        };
         options
             .affinity(home)
             .spawn()

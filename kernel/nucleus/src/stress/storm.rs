@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::cpu::{CpuId, CpuSet, disable_preempt, num_cpus};
+use crate::cpu::{CpuId, disable_preempt, num_cpus};
 use crate::mm::tlb::{MAX_HELD, held_back};
 use crate::mm::{
     CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, Vaddr, VmSpace,
@@ -33,8 +33,7 @@ fn storm_of_unmaps_holds_a_bounded_part_of_memory_back() {
     let is_over = Arc::new(AtomicBool::new(false));
     let spawn = |cpu: usize| {
         let (space, is_over) = (Arc::clone(&space), Arc::clone(&is_over));
-        let mut home = CpuSet::new_empty();
-        home.add(CpuId::new(cpu));
+        let home = CpuId::new(cpu).into();
         let user = TaskOptions::new(move || use_until_over(&space, &is_over)).affinity(home);
         user.spawn().expect("enough memory")
     };

@@ -39,8 +39,7 @@ pub(crate) fn run_idle() -> ! {
 pub(crate) fn adopt() {
     irq::disable();
     let here = cpu::tasks();
-    let mut alone = CpuSet::new_empty();
-    alone.add(cpu::current_id());
+    let alone = CpuSet::from(cpu::current_id());
     let task = Arc::new(Task::without_stack().with_affinity(alone));
     here.idle.set(Some(Arc::clone(&task)));
     let before = here.replace_current(task);

@@ -43,11 +43,9 @@ pub(super) fn count_live(is_started: bool) {
 pub(crate) fn start(main: fn() -> !) -> ! {
     reaper::start();
     // Where the runner of tests has to be.
-    let mut boot_cpu = CpuSet::new_empty();
-    boot_cpu.add(CpuId::bsp());
     TaskOptions::new(move || main())
         .stack_size(MAIN_STACK_SIZE)
-        .affinity(boot_cpu)
+        .affinity(CpuId::bsp().into())
         .spawn()
         .expect("the machine has too little memory for its first task");
     idle::adopt();
@@ -62,18 +60,8 @@ const MAIN_STACK_SIZE: usize = 128 * 1024;
 pub(crate) fn make_ready(task: Arc<Task>) {
     debug_assert!(!task.state.is_parked() && !task.state.is_over());
     let load = |cpu| cpu::tasks_of(cpu).load();
-    let allowed = allowed_of(&task);
+    let allowed = task.affinity().intersection(CpuSet::new_full());
     enqueue(task, |last| least_loaded(allowed, last, load));
-}
-
-/// Returns the processors on which a task may run, of those that there are.
-fn allowed_of(task: &Task) -> CpuSet {
-    let mut allowed = CpuSet::new_empty();
-    let is_there = |cpu: &CpuId| task.affinity().contains(*cpu);
-    for cpu in CpuSet::new_full().iter().filter(is_there) {
-        allowed.add(cpu);
-    }
-    allowed
 }
 
 /// Puts a task into the queue of a processor, chosen by the one where it ran last,

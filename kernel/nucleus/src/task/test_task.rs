@@ -71,7 +71,7 @@ mod in_tests {
     use crate::arch::cpu;
     use crate::arch::x86_64::{irq, local, timer};
     use crate::console::{self, println};
-    use crate::cpu::{CpuId, CpuSet};
+    use crate::cpu::CpuId;
     use crate::error::Result;
     use crate::ktest::runner::{Ending, Message};
     use crate::mm::kspace::KernelStack;
@@ -151,11 +151,9 @@ mod in_tests {
         static LAST: AtomicU32 = AtomicU32::new(0);
         // Relaxed: by the runner alone.
         RUNNING.store(LAST.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let mut boot_cpu = CpuSet::new_empty();
-        boot_cpu.add(CpuId::bsp());
         // What it captured would never be freed.
         let body = Box::new(run_current);
-        let task = Task::made(None, Some(body)).with_affinity(boot_cpu);
+        let task = Task::made(None, Some(body)).with_affinity(CpuId::bsp().into());
         let test = prepare(task, test_stack().top());
         let ticks = timeout.as_millis() as u64 * u64::from(timer::TICKS_PER_SECOND) / 1000;
         // Relaxed, here and below: looked at by this processor.

@@ -16,19 +16,13 @@ use crate::irq;
 use crate::prelude::*;
 use crate::sync::{Mutex, SpinLock, WaitQueue};
 
-fn only(cpu: CpuId) -> CpuSet {
-    let mut set = CpuSet::new_empty();
-    set.add(cpu);
-    set
-}
-
 fn spawn(body: impl FnOnce() + Send + 'static) -> Arc<Task> {
     TaskOptions::new(body).spawn().expect("enough memory")
 }
 
 /// Starts a task where tests run.
 fn spawn_here(body: impl FnOnce() + Send + 'static) -> Arc<Task> {
-    let options = TaskOptions::new(body).affinity(only(CpuId::bsp()));
+    let options = TaskOptions::new(body).affinity(CpuSet::from(CpuId::bsp()));
     options.spawn().expect("enough memory")
 }
 
@@ -98,7 +92,7 @@ fn task_runs_where_it_may_and_stays_there() {
                 Task::yield_now();
             }
         };
-        let options = TaskOptions::new(body).affinity(only(cpu));
+        let options = TaskOptions::new(body).affinity(CpuSet::from(cpu));
         options.spawn().expect("enough memory").join();
     }
 }

@@ -169,8 +169,7 @@ fn peer_067_processor_that_does_not_answer_is_reported_once_and_waited_for() {
         machine.on(0, || {
             is_deaf.wait();
             unmap(&space, false);
-            let mut asked = CpuSet::new_empty();
-            asked.add(CpuId::new(1));
+            let mut asked = CpuSet::from(CpuId::new(1));
             asked.add(CpuId::new(2));
             wait_patiently(asked, 100, |silent| {
                 reports.lock().expect("nobody panics").push(silent);
@@ -178,8 +177,7 @@ fn peer_067_processor_that_does_not_answer_is_reported_once_and_waited_for() {
             });
         });
     });
-    let mut silent = CpuSet::new_empty();
-    silent.add(CpuId::new(2));
+    let silent = CpuSet::from(CpuId::new(2));
     assert_eq!(*reports.lock().expect("nobody panics"), [silent]);
     machine.on(2, || assert_eq!(read(&space), Err(Error::PageFault)));
     machine.on(0, || drop(space));
