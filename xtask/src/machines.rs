@@ -11,10 +11,9 @@
 use crate::flags::{EmulatorKind, MachineOptions, TestOptions};
 
 /// What is about several processors.
-const SEVERAL: &str =
-    "smp|stress|::call::|::cpu|tlb|shootdown|rcu|::task|::sync::|::vm_space::|apic";
+const SEVERAL: &str = "smp|stress|::cpu|tlb|rcu|::task|::sync::|::vm_space::|apic";
 /// What is about the processor itself, or about several of them.
-const PROCESSOR: &str = "pcid|apic|smp|stress|::call::|model_tests|tlb|peer_|::arch::|::task";
+const PROCESSOR: &str = "pcid|apic|smp|stress|model_tests|tlb|peer_|::arch::|::task";
 /// What the interrupt controller matters to.
 const INTERRUPTS: &str = "timer|irq|::pic|trap|::task|::time";
 
