@@ -85,6 +85,12 @@ pub enum Bug {
     ListedDisabled,
     /// An entry that is longer than what is left of its table is read all the same.
     CutEntry,
+    /// A page that is copied into another table has no more references than before.
+    UncountedCopy,
+    /// What is copied into another table keeps its rights in its own.
+    WritableSource,
+    /// What a copy has changed in its source is not flushed.
+    UnflushedCopy,
 }
 
 /// The bug that is there; zero if none is.

@@ -42,6 +42,7 @@ pub use self::meta_type::{AnyFrameMeta, DropHook};
 pub use self::options::FrameAllocOptions;
 pub use self::reference::FrameRef;
 pub use self::segment::Segment;
+pub(in crate::mm) use self::segment::try_add_references;
 pub use self::unique::UniqueFrame;
 pub use self::untyped::{AnyUFrameMeta, UFrame, USegment, UntypedMem};
 use super::{PAGE_SIZE, Paddr, PagingLevel};

@@ -187,6 +187,25 @@ unsafe fn add_references(range: Range<Paddr>) {
     }
 }
 
+/// As [`add_references`]; returns whether each frame may have one more. None has,
+/// if not.
+///
+/// # Safety
+///
+/// As there.
+#[inline(never)]
+pub(in crate::mm) unsafe fn try_add_references(range: Range<Paddr>) -> bool {
+    for paddr in range.clone().step_by(PAGE_SIZE) {
+        // SAFETY: The frame is referenced, so it has a slot.
+        if !unsafe { meta::slot_of_unchecked(paddr) }.try_add_reference() {
+            // SAFETY: These were just added.
+            unsafe { drop_references::<dyn AnyFrameMeta>(range.start..paddr) };
+            return false;
+        }
+    }
+    true
+}
+
 impl<M: AnyFrameMeta + ?Sized> Clone for Segment<M> {
     #[inline]
     fn clone(&self) -> Self {

@@ -1,5 +1,6 @@
 //! Do user mappings, and accesses through them, do what was asked?
 
+mod copy;
 mod faults;
 
 use alloc::sync::Arc;
