@@ -91,6 +91,10 @@ pub enum Bug {
     WritableSource,
     /// What a copy has changed in its source is not flushed.
     UnflushedCopy,
+    /// A page that one other shares may be written in place.
+    SharedWrite,
+    /// A page is replaced by another one before all have flushed it.
+    EarlyReplacement,
 }
 
 /// The bug that is there; zero if none is.

@@ -31,6 +31,7 @@ use spin::Once;
 
 mod copy;
 mod cursor;
+mod write;
 
 pub use self::cursor::{Cursor, CursorMut};
 use super::io::{Fallible, VmReader, VmWriter, is_user_range};

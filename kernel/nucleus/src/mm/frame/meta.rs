@@ -202,6 +202,15 @@ impl MetaSlot {
         }
     }
 
+    /// Returns whether the caller's reference is the only one.
+    #[inline]
+    pub(crate) fn has_one_reference(&self) -> bool {
+        // Acquire: pairs with the Release of those who dropped theirs, whose accesses
+        // to the page come before those of the caller.
+        let count = self.ref_count.load(Ordering::Acquire);
+        count == 1 || (count == 2 && is_planted(Bug::SharedWrite))
+    }
+
     /// Claims an unused frame for a type: it is busy until
     /// [`Self::finish_shared`] or [`Self::finish_unique`].
     ///

@@ -1,4 +1,5 @@
-//! Copying what one table maps into another one: what a fork is.
+//! Copying what one table maps into another one, which is what a fork is; and finding
+//! out whether anybody shares what is mapped.
 //!
 //! Afterwards both tables lead to the same frames, each with references of its
 //! own, and by the same rights. Leaves of the lowest level are copied node by node
@@ -26,8 +27,10 @@ use crate::planted::{Bug, is_planted};
 ///
 /// # Safety
 ///
-/// [`Self::share`] adds the references that [`PageTableConfig::item_from_raw`] takes
-/// over, or changes nothing.
+/// 1. [`Self::share`] adds the references that [`PageTableConfig::item_from_raw`] takes
+///    over, or changes nothing.
+/// 2. [`Self::is_unshared`] says yes only if nobody else has a reference to what the
+///    item tracks; what those did who had one has then happened before.
 pub unsafe trait CopyablePtConfig: PageTableConfig {
     /// Adds a reference to what a leaf owns, for another leaf like it.
     ///
@@ -45,6 +48,14 @@ pub unsafe trait CopyablePtConfig: PageTableConfig {
         level: PagingLevel,
         prop: PageProperty,
     ) -> Result<(), PageTableError>;
+
+    /// Returns whether the references that a leaf owns are the only ones; not if it owns
+    /// none.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::share`].
+    unsafe fn is_unshared(paddr: Paddr, level: PagingLevel, prop: PageProperty) -> bool;
 }
 
 /// Who is told of what a copy does.
@@ -112,6 +123,44 @@ impl<C: CopyablePtConfig> CursorMut<'_, C> {
         self.0.move_to(at);
         source.0.move_to(at);
         copied
+    }
+
+    /// Changes the property of the mapping at the cursor if it has the only reference to
+    /// what is mapped, or to each frame of a huge page; returns whether. The cursor stays
+    /// where it is, and the mapping as large. Flushes nothing.
+    ///
+    /// A yes stays true while the cursor has the node: only who has a reference, or the
+    /// address of a frame, can make another one. A no may be out of date at once.
+    ///
+    /// `op` and marks as for [`Self::protect_next`].
+    ///
+    /// # Errors
+    ///
+    /// [`PageTableError::InvalidVaddr`] at the end of the cursor's range.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::protect_next`].
+    #[inline(always)]
+    pub unsafe fn protect_unshared(
+        &mut self,
+        op: impl FnOnce(PageProperty) -> PageProperty,
+    ) -> Result<bool, PageTableError> {
+        let (_, found) = self.0.look()?;
+        let Some(leaf) = found else {
+            return Ok(false);
+        };
+        let (node, index, level) = (self.0.node(), self.0.index(), self.0.level());
+        // SAFETY: The leaf is this table's, whose node is locked.
+        let is_unshared = unsafe { C::is_unshared(leaf.paddr(level), level, leaf.prop(level)) };
+        if is_unshared {
+            match level {
+                // Simpler where the level is known.
+                1 => change_property(node, index, 1, leaf, op),
+                level => change_property(node, index, level, leaf, op),
+            }
+        }
+        Ok(is_unshared)
     }
 
     /// Copies everything up to an address.

@@ -2,6 +2,7 @@
 
 mod copy;
 mod faults;
+mod write;
 
 use alloc::sync::Arc;
 use core::ops::Range;

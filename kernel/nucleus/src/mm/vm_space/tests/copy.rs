@@ -22,7 +22,7 @@ fn without_writing(old: PageProperty) -> PageProperty {
 }
 
 /// Copies a range as a fork does, and waits for the flush.
-fn fork(from: &VmSpace, to: &VmSpace, range: Range<Vaddr>) -> Result<usize> {
+pub(super) fn fork(from: &VmSpace, to: &VmSpace, range: Range<Vaddr>) -> Result<usize> {
     let guard = disable_preempt();
     let mut source = open(from, &guard, range.clone());
     let mut copy = open(to, &guard, range.clone());
@@ -40,7 +40,7 @@ fn fork(from: &VmSpace, to: &VmSpace, range: Range<Vaddr>) -> Result<usize> {
 }
 
 /// Returns how a page is mapped, if it is.
-fn prop_at(space: &VmSpace, va: Vaddr) -> Option<PageProperty> {
+pub(super) fn prop_at(space: &VmSpace, va: Vaddr) -> Option<PageProperty> {
     let guard = disable_preempt();
     let range = va..va + PAGE_SIZE;
     let cursor = space.cursor(&guard, &range).expect("a legal range");
@@ -52,13 +52,13 @@ fn prop_at(space: &VmSpace, va: Vaddr) -> Option<PageProperty> {
     })
 }
 
-fn huge_frames() -> USegment {
+pub(super) fn huge_frames() -> USegment {
     let mut options = FrameAllocOptions::new();
     let frames = options.zeroed(false).align(M2).alloc_segment(512);
     frames.expect("enough memory").into()
 }
 
-fn write(space: &VmSpace, va: Vaddr, byte: u8) -> Result<()> {
+pub(super) fn write(space: &VmSpace, va: Vaddr, byte: u8) -> Result<()> {
     space.writer(va, 1).expect("a legal range").write_val(&byte)
 }
 
