@@ -55,10 +55,6 @@ pub(crate) struct UserRegisters {
     pub(crate) area: Cell<Vaddr>,
     /// The program whose registers they are, by its number.
     pub(crate) program: Cell<u64>,
-    /// Whether they have changed, or may have, since they were saved.
-    pub(crate) is_changed: Cell<bool>,
-    /// The processor that has them, if it has had no others since.
-    pub(crate) cpu: Cell<Option<CpuId>>,
 }
 
 // SAFETY: The links are used under the lock of the list that the task is in. The
