@@ -48,6 +48,7 @@ pub(crate) mod mmu;
 pub(crate) mod pages;
 pub(crate) mod serial;
 pub(crate) mod tasks;
+pub(crate) mod timer;
 mod tlb;
 pub(crate) mod uaccess;
 mod walker;
