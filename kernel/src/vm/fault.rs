@@ -14,7 +14,7 @@
 //! The object is asked for its page before the cursor is opened, since it may sleep.
 
 use nucleus::cpu::disable_preempt;
-use nucleus::mm::page_table::MappedItemRef;
+use nucleus::mm::page_table::{MappedItem, MappedItemRef};
 use nucleus::mm::vm_space::CursorMut;
 use nucleus::mm::{
     FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, UntypedMem, Vaddr,
@@ -50,6 +50,14 @@ impl AddressSpace {
         self.make_page(region, range.start, page_start(address), access)
     }
 
+    /// Returns the page of an address, if it exists.
+    pub(crate) fn page_at(&self, page: Vaddr) -> Result<Option<MappedItem>, Errno> {
+        let guard = disable_preempt();
+        let cursor = self.space.cursor(&guard, &(page..page + PAGE_SIZE))?;
+        let (_, item) = cursor.query().map_err(nucleus::Error::from)?;
+        Ok(item)
+    }
+
     /// Makes all pages of a range exist that can.
     pub(super) fn populate(&self, range: &UserRange) -> Result<(), AccessError> {
         for page in range.as_range().clone().step_by(PAGE_SIZE) {
@@ -66,6 +74,17 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Puts a frame that has contents where its region has no page yet.
+    pub(crate) fn put_page(&self, page: Vaddr, frame: UFrame) -> Result<(), Errno> {
+        let layout = self.look();
+        let (_, region) = layout.regions.at(page).ok_or(Errno::Fault)?;
+        let guard = disable_preempt();
+        let mut cursor = self.space.cursor_mut(&guard, &(page..page + PAGE_SIZE))?;
+        cursor.map(frame, region.property(true, Access::Read))?;
+        self.count_made(1);
+        Ok(())
+    }
+
     /// Makes a page of a region that starts at `start`, or mends it.
     fn make_page(
         &self,
@@ -79,9 +98,7 @@ impl AddressSpace {
         }
         let shared = objects_page(region, page - start)?;
         let guard = disable_preempt();
-        let mut cursor = self
-            .space
-            .cursor_mut(&guard, &(page..page + PAGE_SIZE))?;
+        let mut cursor = self.space.cursor_mut(&guard, &(page..page + PAGE_SIZE))?;
         match examine(&cursor, region, access)? {
             Finding::Fine => Ok(()),
             Finding::Missing => {
@@ -99,7 +116,7 @@ impl AddressSpace {
                 cursor.unmap(PAGE_SIZE)?;
                 cursor.flusher().sync_tlb_flush();
                 // The cursor owns the page: it is where it was.
-                cursor.jump(page)?;
+                cursor.jump(page).map_err(nucleus::Error::from)?;
                 Ok(cursor.map(copy, region.property(true, access))?)
             }
         }

@@ -74,6 +74,9 @@
 //! anything that it cannot take back; a fault says [`AccessError::NoMemory`], and the
 //! process is killed with a message. See [`limits`] for what may be promised.
 
+#![expect(dead_code, reason = "system calls that are on their way use it")]
+
+mod advise;
 mod change;
 mod fault;
 mod heap;
@@ -95,9 +98,9 @@ use nucleus::sync::{Mutex, MutexGuard};
 use self::heap::Heap;
 pub(crate) use self::limits::Limits;
 pub(crate) use self::object::{MemoryObject, SharedMemory};
-pub(crate) use self::range::UserRange;
-pub(crate) use self::region::{Access, Backing, RegionFlags};
+pub(crate) use self::range::{LOWEST_ADDRESS, UserRange};
 use self::region::Region;
+pub(crate) use self::region::{Access, Backing, RegionFlags};
 use self::region_map::RegionMap;
 pub(crate) use self::request::{MapRequest, Placement};
 use crate::errno::Errno;

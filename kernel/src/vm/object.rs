@@ -1,8 +1,8 @@
 //! Memory that mappings share: files, and shared anonymous memory.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame};
@@ -38,7 +38,7 @@ pub(crate) trait MemoryObject: fmt::Debug + Send + Sync {
     fn len(&self) -> usize;
 
     /// Returns the name that `/proc/self/maps` shows.
-    fn name(&self) -> String;
+    fn name(&self) -> Vec<u8>;
 
     /// Returns the inode number that `/proc/self/maps` shows.
     fn inode(&self) -> u64 {
@@ -84,7 +84,7 @@ impl MemoryObject for SharedMemory {
         self.len.next_multiple_of(PAGE_SIZE)
     }
 
-    fn name(&self) -> String {
-        String::from("/dev/zero (deleted)")
+    fn name(&self) -> Vec<u8> {
+        b"/dev/zero (deleted)".to_vec()
     }
 }

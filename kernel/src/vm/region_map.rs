@@ -9,7 +9,6 @@
 //! largest hole above it: whoever wants more starts there.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use core::ops::Range;
 
 use nucleus::mm::{PAGE_SIZE, USER_END, Vaddr};
@@ -131,7 +130,9 @@ impl RegionMap {
 
     /// Returns the regions that have a part in a range, and those parts.
     pub(super) fn parts(&self, range: &UserRange) -> impl Iterator<Item = (UserRange, &Region)> {
-        let first = self.at(range.start()).map_or(range.start(), |(r, _)| r.start);
+        let first = self
+            .at(range.start())
+            .map_or(range.start(), |(r, _)| r.start);
         let regions = self.regions.range(first..range.end());
         regions.filter_map(|(start, entry)| {
             Some((range.intersection(&(*start..entry.end))?, &entry.region))
@@ -263,7 +264,9 @@ impl RegionMap {
     fn merge_around(&mut self, range: &UserRange) {
         let before = self.regions.range(..range.start()).next_back();
         let mut current = before.map_or(range.start(), |(start, _)| *start);
-        while let Some((start, entry)) = self.regions.range(current..=range.end()).next() {
+        while current <= range.end()
+            && let Some((start, entry)) = self.regions.range(current..=range.end()).next()
+        {
             let (start, end) = (*start, entry.end);
             let is_joined = self
                 .regions

@@ -108,12 +108,7 @@ impl AddressSpace {
     }
 
     /// Makes a region where others are, or parts of them.
-    fn replace(
-        &self,
-        layout: &mut Layout,
-        range: &UserRange,
-        region: Region,
-    ) -> Result<(), Errno> {
+    fn replace(&self, layout: &mut Layout, range: &UserRange, region: Region) -> Result<(), Errno> {
         // Up to two more: a region around the range becomes two, and the new one.
         layout.check_room(2)?;
         let mut totals = layout.regions.totals();

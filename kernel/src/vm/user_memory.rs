@@ -69,7 +69,11 @@ impl AddressSpace {
             let rest = len - done;
             Ok(self.space.writer(start, rest)?.fill_zeros(rest))
         })?;
-        if done == len { Ok(()) } else { Err(Errno::Fault) }
+        if done == len {
+            Ok(())
+        } else {
+            Err(Errno::Fault)
+        }
     }
 
     /// Reads a value.
@@ -177,9 +181,9 @@ impl AddressSpace {
     ) -> Result<T, Errno> {
         loop {
             match access() {
-                Err(Error::PageFault) => self
-                    .handle_fault(address, kind)
-                    .map_err(|_| Errno::Fault)?,
+                Err(Error::PageFault) => {
+                    self.handle_fault(address, kind).map_err(|_| Errno::Fault)?
+                }
                 other => return Ok(other?),
             }
         }
