@@ -56,7 +56,7 @@ pub(crate) fn mutex_of_three() {
 
 /// Each task by turns counts and looks, so often, in a way that shows who else is inside.
 fn count_and_look(cpus: usize, rounds: usize) {
-    let lock = RwMutex::new(0);
+    let lock = RwMutex::new(0_usize);
     let (writers, readers) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let write = || {
         let mut count = lock.write();
@@ -65,9 +65,9 @@ fn count_and_look(cpus: usize, rounds: usize) {
         *count += 1;
         writers.fetch_sub(1, Ordering::SeqCst);
         // Every other one goes on as a reader.
-        if (*count % 2) == 0 {
+        if count.is_multiple_of(2) {
             let count = count.downgrade();
-            assert!(*count % 2 == 0, "somebody has written meanwhile");
+            assert!(count.is_multiple_of(2), "somebody has written meanwhile");
         }
     };
     let read = || {
@@ -83,9 +83,9 @@ fn count_and_look(cpus: usize, rounds: usize) {
     };
     let number = AtomicUsize::new(0);
     on_all(cpus, || {
-        let is_reader_first = number.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        let is_reader_first = number.fetch_add(1, Ordering::SeqCst) == 0;
         for round in 0..rounds {
-            match (round % 2 == 0) == is_reader_first {
+            match round.is_multiple_of(2) == is_reader_first {
                 true => read(),
                 false => write(),
             }
