@@ -1,19 +1,33 @@
-//! A process: memory, registers, files, and the loop that runs it.
+//! Processes and threads, from the first one to the last.
+//!
+//! * [`Process`], [`Thread`]: what others may see of one; [`table`]: all of them.
+//! * [`Current`]: the running thread's own view, and the loop that runs it.
+//! * `exit`: how they end.
+//! * `elf`, `stack`: what a program starts with.
 
+mod current;
 mod elf;
+mod exit;
+#[expect(clippy::module_inception, reason = "its file has the type's name")]
+mod process;
 mod stack;
+pub(crate) mod table;
+mod thread;
 
-use alloc::string::String;
+use alloc::sync::Arc;
 
-use nucleus::mm::VmSpace;
-use nucleus::user::{CpuException, ReturnReason, UserContext, UserMode};
+use nucleus::user::UserContext;
 
+use self::current::Beginning;
+pub(crate) use self::current::Current;
+pub(crate) use self::process::Process;
+pub(crate) use self::table::Pid;
+pub(crate) use self::thread::Thread;
 use crate::errno::Errno;
 use crate::fs;
-use crate::syscall;
 use crate::syscall::file::FileTable;
 use crate::syscall::signal::Signals;
-use crate::vm::{Access, AccessError, AddressSpace};
+use crate::vm::AddressSpace;
 
 /// The environment of the first program.
 const ENVIRONMENT: [&str; 3] = ["PATH=/bin", "HOME=/", "TERM=linux"];
@@ -22,19 +36,7 @@ const ENVIRONMENT: [&str; 3] = ["PATH=/bin", "HOME=/", "TERM=linux"];
 const CANNOT_START: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-/// Signals that end a program (`signal(7)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Signal {
-    Illegal = 4,
-    Trap = 5,
-    Bus = 7,
-    FloatingPoint = 8,
-    Kill = 9,
-    Segmentation = 11,
-}
-
-/// How a process ended.
+/// How a process or thread ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// It exited with a status.
@@ -53,23 +55,18 @@ impl End {
     }
 }
 
-/// A program that runs.
-#[derive(Debug)]
-pub(crate) struct Process {
-    pub(crate) name: String,
-    pub(crate) memory: AddressSpace,
-    pub(crate) files: FileTable,
-    pub(crate) signals: Signals,
-    /// Set by the call that ends the process.
-    pub(crate) end: Option<End>,
-}
-
-/// Runs a program, whose path is the first argument, to its end; returns its
-/// exit status.
+/// Runs a program, whose path is the first argument, as the first process, and all
+/// that come of it, to their ends; returns its exit status.
+///
+/// When the first process ends, the others are killed.
 pub(crate) fn run(arguments: &[&str]) -> u8 {
     let path = arguments.first().copied().unwrap_or("");
-    let status = match Process::start(path, arguments) {
-        Ok((mut process, mut user)) => process.run(&mut user).status(),
+    match start(path, arguments) {
+        Ok(first) => {
+            let end = first.wait_for_end();
+            end_all_others();
+            end.status()
+        }
         Err(Errno::NoEntry) => {
             log::error!("{path}: there is no such program in the initramfs");
             NOT_FOUND
@@ -78,105 +75,58 @@ pub(crate) fn run(arguments: &[&str]) -> u8 {
             log::error!("{path}: cannot be started: {error:?}");
             CANNOT_START
         }
+    }
+}
+
+/// Starts a program as the first process.
+fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
+    let file = fs::find(path)
+        .filter(|file| !file.is_directory())
+        .ok_or(Errno::NoEntry)?;
+    let mut memory = AddressSpace::new()?;
+    memory.activate();
+    let program = elf::load(file.contents, &mut memory)?;
+    let stack_pointer = stack::build(&mut memory, &program, arguments, &ENVIRONMENT)?;
+    nucleus::mm::VmSpace::deactivate_current();
+
+    let mut table = table::lock();
+    let process = Arc::new(Process::new(table.new_number()?, path));
+    table.add_process(Arc::clone(&process), None);
+    drop(table);
+    let thread = Arc::new(Thread::new(process.id(), Arc::clone(&process)));
+    let beginning = Beginning {
+        thread,
+        memory,
+        files: FileTable::new(),
+        signals: Signals::default(),
+        context: UserContext::new(program.entry, stack_pointer),
     };
-    VmSpace::deactivate_current();
-    status
+    if let Err(error) = beginning.start() {
+        table::lock().remove_process(process.id());
+        return Err(error);
+    }
+    Ok(process)
 }
 
-impl Process {
-    /// Loads a program; nothing of it has run yet.
-    fn start(path: &str, arguments: &[&str]) -> Result<(Self, UserMode), Errno> {
-        let file = fs::find(path)
-            .filter(|file| !file.is_directory())
-            .ok_or(Errno::NoEntry)?;
-        let mut memory = AddressSpace::new()?;
-        memory.activate();
-        let program = elf::load(file.contents, &mut memory)?;
-        let stack_pointer = stack::build(&mut memory, &program, arguments, &ENVIRONMENT)?;
-        let process = Self {
-            name: String::from(path),
-            memory,
-            files: FileTable::new(),
-            signals: Signals::default(),
-            end: None,
+/// Ends whatever the first process has left behind, and forgets all processes.
+fn end_all_others() {
+    const KILLED: End = End::Killed(9);
+    loop {
+        let others: alloc::vec::Vec<_> = {
+            let table = table::lock();
+            table
+                .processes()
+                .map(|record| Arc::clone(&record.process))
+                .collect()
         };
-        Ok((
-            process,
-            UserMode::new(UserContext::new(program.entry, stack_pointer)),
-        ))
-    }
-
-    fn run(&mut self, user: &mut UserMode) -> End {
-        loop {
-            match user.execute() {
-                ReturnReason::UserSyscall => syscall::handle(self, user.context_mut()),
-                ReturnReason::UserException(exception) => self.handle_exception(&exception, user),
-                ReturnReason::KernelEvent => {}
-                ReturnReason::InvalidState => {
-                    let at = user.context().rip();
-                    self.kill(
-                        Signal::Segmentation,
-                        format_args!("cannot go on at {at:#x}"),
-                    );
-                }
-            }
-            if let Some(end) = self.end {
-                return end;
-            }
-        }
-    }
-
-    /// Ends the process by a signal, for a reason that is logged.
-    fn kill(&mut self, signal: Signal, reason: core::fmt::Arguments<'_>) {
-        log::error!(
-            "{}: killed by {signal:?} (signal {}): {reason}",
-            self.name,
-            signal as u8
-        );
-        self.end = Some(End::Killed(signal as u8));
-    }
-
-    fn handle_exception(&mut self, exception: &CpuException, user: &UserMode) {
-        let rip = user.context().rip();
-        let Some(address) = exception.fault_address else {
-            let name = exception.name();
-            self.kill(
-                signal_of(exception.vector),
-                format_args!("{name} at {rip:#x}"),
-            );
+        if others.is_empty() {
             return;
-        };
-        let access = if exception.instruction_fetch() {
-            Access::Execute
-        } else if exception.write() {
-            Access::Write
-        } else {
-            Access::Read
-        };
-        match self.memory.handle_fault(address, access) {
-            Ok(()) => {}
-            Err(AccessError::NoMemory) => {
-                self.kill(Signal::Kill, format_args!("no memory for {address:#x}"));
-            }
-            Err(error) => {
-                let what = exception.page_fault_code();
-                self.kill(
-                    Signal::Segmentation,
-                    format_args!("{what}: {address:#x} at {rip:#x} ({error:?})"),
-                );
-            }
         }
-    }
-}
-
-/// Returns the signal that Linux sends for an exception that is no page fault.
-const fn signal_of(vector: u8) -> Signal {
-    match vector {
-        0 | 16 | 19 => Signal::FloatingPoint,
-        1 | 3 => Signal::Trap,
-        6 => Signal::Illegal,
-        17 => Signal::Bus,
-        _ => Signal::Segmentation,
+        for process in others {
+            process.end_all(KILLED);
+            process.wait_for_end();
+            table::lock().remove_process(process.id());
+        }
     }
 }
 
@@ -184,19 +134,12 @@ const fn signal_of(vector: u8) -> Signal {
 mod tests {
     use nucleus::prelude::*;
 
-    use super::{End, Signal, run, signal_of};
+    use super::{End, run};
 
     #[ktest]
     fn status_of_a_killed_program_is_a_shells() {
-        assert_eq!(End::Killed(Signal::Segmentation as u8).status(), 139);
+        assert_eq!(End::Killed(11).status(), 139);
         assert_eq!(End::Exited(255).status(), 255);
-    }
-
-    #[ktest]
-    fn exceptions_become_linux_signals() {
-        assert_eq!(signal_of(0), Signal::FloatingPoint);
-        assert_eq!(signal_of(6), Signal::Illegal);
-        assert_eq!(signal_of(13), Signal::Segmentation);
     }
 
     #[ktest]

@@ -9,7 +9,7 @@ use nucleus::mm::PAGE_SIZE;
 use super::SyscallResult;
 use crate::errno::Errno;
 use crate::fs::{self, File};
-use crate::process::Process;
+use crate::process::Current;
 
 /// Most files that a process may have open.
 pub(crate) const MAX_FILES: usize = 64;
@@ -61,9 +61,9 @@ impl FileTable {
     }
 }
 
-pub(super) fn read(process: &mut Process, file: usize, to: usize, len: usize) -> SyscallResult {
-    match *process.files.get(file)? {
-        Open::Console => read_console(process, to, len),
+pub(super) fn read(current: &mut Current, file: usize, to: usize, len: usize) -> SyscallResult {
+    match *current.files.get(file)? {
+        Open::Console => read_console(current, to, len),
         Open::File { file, .. } if file.is_directory() => Err(Errno::IsDirectory),
         Open::File {
             file: source,
@@ -71,8 +71,8 @@ pub(super) fn read(process: &mut Process, file: usize, to: usize, len: usize) ->
         } => {
             let rest = source.contents.get(position..).unwrap_or(&[]);
             let part = &rest[..len.min(rest.len())];
-            process.memory.write(to, part)?;
-            if let Open::File { position, .. } = process.files.get(file)? {
+            current.memory.write(to, part)?;
+            if let Open::File { position, .. } = current.files.get(file)? {
                 *position += part.len();
             }
             Ok(part.len())
@@ -81,7 +81,7 @@ pub(super) fn read(process: &mut Process, file: usize, to: usize, len: usize) ->
 }
 
 /// Waits until something was typed. Ctrl-D, at the start of a line, is the end.
-fn read_console(process: &mut Process, to: usize, len: usize) -> SyscallResult {
+fn read_console(current: &mut Current, to: usize, len: usize) -> SyscallResult {
     const END_OF_INPUT: u8 = 4;
     let mut buffer = [0; 256];
     let len = len.min(buffer.len());
@@ -98,22 +98,22 @@ fn read_console(process: &mut Process, to: usize, len: usize) -> SyscallResult {
             for byte in bytes.iter_mut().filter(|byte| **byte == b'\r') {
                 *byte = b'\n'; // what a terminal sends for the return key
             }
-            process.memory.write(to, bytes)?;
+            current.memory.write(to, bytes)?;
             return Ok(bytes.len());
         }
         console::wait_for_input();
     }
 }
 
-pub(super) fn write(process: &mut Process, file: usize, from: usize, len: usize) -> SyscallResult {
-    match process.files.get(file)? {
-        Open::Console => write_console(process, from, len),
+pub(super) fn write(current: &mut Current, file: usize, from: usize, len: usize) -> SyscallResult {
+    match current.files.get(file)? {
+        Open::Console => write_console(current, from, len),
         Open::File { .. } => Err(Errno::BadFile),
     }
 }
 
 /// Writes as much as can be read; an error only if that is nothing.
-fn write_console(process: &mut Process, from: usize, len: usize) -> SyscallResult {
+fn write_console(current: &mut Current, from: usize, len: usize) -> SyscallResult {
     let mut buffer = [0; 512];
     let mut done = 0;
     while done < len {
@@ -121,7 +121,7 @@ fn write_console(process: &mut Process, from: usize, len: usize) -> SyscallResul
         // Up to the end of a page, so that what precedes a bad page is written.
         let to_page_end = PAGE_SIZE - start % PAGE_SIZE;
         let part = (len - done).min(buffer.len()).min(to_page_end);
-        match process.memory.read(start, &mut buffer[..part]) {
+        match current.memory.read(start, &mut buffer[..part]) {
             Ok(()) => console::write_program_output(&buffer[..part]),
             Err(_) if done > 0 => break,
             Err(error) => return Err(error),
@@ -132,7 +132,7 @@ fn write_console(process: &mut Process, from: usize, len: usize) -> SyscallResul
 }
 
 pub(super) fn writev(
-    process: &mut Process,
+    current: &mut Current,
     file: usize,
     vectors: usize,
     count: usize,
@@ -148,9 +148,9 @@ pub(super) fn writev(
         let address = vectors
             .checked_add(index * VECTOR_SIZE)
             .ok_or(Errno::Fault)?;
-        process.memory.read(address, words.as_flattened_mut())?;
+        current.memory.read(address, words.as_flattened_mut())?;
         let [base, len] = words.map(usize::from_le_bytes);
-        match write(process, file, base, len) {
+        match write(current, file, base, len) {
             Ok(written) => done = done.saturating_add(written),
             Err(_) if done > 0 => break,
             Err(error) => return Err(error),
@@ -159,11 +159,11 @@ pub(super) fn writev(
     Ok(done)
 }
 
-pub(super) fn open(process: &mut Process, path: usize, flags: usize) -> SyscallResult {
+pub(super) fn open(current: &mut Current, path: usize, flags: usize) -> SyscallResult {
     const ACCESS_MODE: usize = 3;
     const CREATE: usize = 0o100;
     const DIRECTORY: usize = 0o200_000;
-    let path = read_path(process, path)?;
+    let path = read_path(current, path)?;
     let file = match find(&path) {
         Err(Errno::NoEntry) if flags & CREATE != 0 => return Err(Errno::ReadOnly),
         other => other?,
@@ -178,7 +178,7 @@ pub(super) fn open(process: &mut Process, path: usize, flags: usize) -> SyscallR
     if flags & DIRECTORY != 0 && !file.is_directory() {
         return Err(Errno::NotDirectory);
     }
-    process.files.add(Open::File { file, position: 0 })
+    current.files.add(Open::File { file, position: 0 })
 }
 
 /// Finds a file; what a file is in the way of is no directory.
@@ -198,19 +198,19 @@ fn find(path: &str) -> Result<File, Errno> {
     })
 }
 
-pub(super) fn close(process: &mut Process, file: usize) -> SyscallResult {
-    process.files.get(file)?;
-    process.files.slots[file as u32 as usize] = None;
+pub(super) fn close(current: &mut Current, file: usize) -> SyscallResult {
+    current.files.get(file)?;
+    current.files.slots[file as u32 as usize] = None;
     Ok(0)
 }
 
 pub(super) fn lseek(
-    process: &mut Process,
+    current: &mut Current,
     file: usize,
     offset: usize,
     whence: usize,
 ) -> SyscallResult {
-    match process.files.get(file)? {
+    match current.files.get(file)? {
         Open::Console => Err(Errno::NotSeekable),
         Open::File { file, position } => {
             let base = match whence {
@@ -231,34 +231,34 @@ pub(super) fn lseek(
     }
 }
 
-pub(super) fn stat(process: &mut Process, path: usize, to: usize) -> SyscallResult {
-    let path = read_path(process, path)?;
+pub(super) fn stat(current: &mut Current, path: usize, to: usize) -> SyscallResult {
+    let path = read_path(current, path)?;
     let file = find(&path)?;
-    write_stat(process, to, file.mode, file.inode, file.contents.len())
+    write_stat(current, to, file.mode, file.inode, file.contents.len())
 }
 
-pub(super) fn fstat(process: &mut Process, file: usize, to: usize) -> SyscallResult {
-    match *process.files.get(file)? {
-        Open::Console => write_stat(process, to, CONSOLE_MODE, 1, 0),
+pub(super) fn fstat(current: &mut Current, file: usize, to: usize) -> SyscallResult {
+    match *current.files.get(file)? {
+        Open::Console => write_stat(current, to, CONSOLE_MODE, 1, 0),
         Open::File { file, .. } => {
-            write_stat(process, to, file.mode, file.inode, file.contents.len())
+            write_stat(current, to, file.mode, file.inode, file.contents.len())
         }
     }
 }
 
-pub(super) fn newfstatat(process: &mut Process, arguments: [usize; 4]) -> SyscallResult {
+pub(super) fn newfstatat(current: &mut Current, arguments: [usize; 4]) -> SyscallResult {
     const EMPTY_PATH: usize = 0x1000;
     let [directory, path, to, flags] = arguments;
-    if flags & EMPTY_PATH != 0 && read_path(process, path)?.is_empty() {
-        return fstat(process, directory, to);
+    if flags & EMPTY_PATH != 0 && read_path(current, path)?.is_empty() {
+        return fstat(current, directory, to);
     }
-    stat(process, path, to)
+    stat(current, path, to)
 }
 
 /// Fills in the fields that mean something here: inode, links, mode, size, and
 /// the sizes of blocks.
 fn write_stat(
-    process: &mut Process,
+    current: &mut Current,
     to: usize,
     mode: u32,
     inode: u32,
@@ -275,12 +275,12 @@ fn write_stat(
     ] {
         stat[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
     }
-    process.memory.write(to, &stat)?;
+    current.memory.write(to, &stat)?;
     Ok(0)
 }
 
 /// Every open file is ready at once; those that are not open say so.
-pub(super) fn poll(process: &mut Process, entries: usize, count: usize) -> SyscallResult {
+pub(super) fn poll(current: &mut Current, entries: usize, count: usize) -> SyscallResult {
     const ENTRY_SIZE: usize = 8;
     const NOT_OPEN: u16 = 0x20;
     const READY: u16 = 0x5; // input and output
@@ -293,60 +293,60 @@ pub(super) fn poll(process: &mut Process, entries: usize, count: usize) -> Sysca
         let address = entries
             .checked_add(index * ENTRY_SIZE)
             .ok_or(Errno::Fault)?;
-        process.memory.read(address, &mut entry)?;
+        current.memory.read(address, &mut entry)?;
         let descriptor = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
         let wanted = u16::from_le_bytes([entry[4], entry[5]]);
         let found = match usize::try_from(descriptor) {
             Err(_) => 0,
-            Ok(descriptor) => match process.files.get(descriptor) {
+            Ok(descriptor) => match current.files.get(descriptor) {
                 Ok(_) => wanted & READY,
                 Err(_) => NOT_OPEN,
             },
         };
         entry[6..].copy_from_slice(&found.to_le_bytes());
-        process.memory.write(address, &entry)?;
+        current.memory.write(address, &entry)?;
         ready += usize::from(found != 0);
     }
     Ok(ready)
 }
 
 /// The console is a serial line without the calls of a terminal.
-pub(super) fn ioctl(process: &mut Process, file: usize) -> SyscallResult {
-    process.files.get(file)?;
+pub(super) fn ioctl(current: &mut Current, file: usize) -> SyscallResult {
+    current.files.get(file)?;
     Err(Errno::NoTerminal)
 }
 
 /// There are links to the program's own file, and none besides.
-pub(super) fn readlink(process: &mut Process, path: usize, to: usize, len: usize) -> SyscallResult {
-    let path = read_path(process, path)?;
+pub(super) fn readlink(current: &mut Current, path: usize, to: usize, len: usize) -> SyscallResult {
+    let path = read_path(current, path)?;
     if path != "/proc/self/exe" {
         return find(&path).and(Err(Errno::Invalid));
     }
     if len == 0 {
         return Err(Errno::Invalid);
     }
-    let name = process.name.clone();
+    let name = current.process.program();
     let part = &name.as_bytes()[..len.min(name.len())];
-    process.memory.write(to, part)?;
+    current.memory.write(to, part)?;
     Ok(part.len())
 }
 
-pub(super) fn getcwd(process: &mut Process, to: usize, len: usize) -> SyscallResult {
+pub(super) fn getcwd(current: &mut Current, to: usize, len: usize) -> SyscallResult {
     const ROOT: &[u8] = b"/\0";
     if len < ROOT.len() {
         return Err(Errno::Range);
     }
-    process.memory.write(to, ROOT)?;
+    current.memory.write(to, ROOT)?;
     Ok(ROOT.len())
 }
 
 /// Reads a path that ends with a zero, and must be text.
-fn read_path(process: &mut Process, address: usize) -> Result<alloc::string::String, Errno> {
+fn read_path(current: &mut Current, address: usize) -> Result<alloc::string::String, Errno> {
     let mut bytes = Vec::new();
     while bytes.len() < MAX_PATH {
         let mut byte = [0];
         let next = address.checked_add(bytes.len()).ok_or(Errno::Fault)?;
-        process.memory.read(next, &mut byte)?;
+        current.memory.read(next, &mut byte)?;
         if byte[0] == 0 {
             return alloc::string::String::from_utf8(bytes).map_err(|_| Errno::NoEntry);
         }

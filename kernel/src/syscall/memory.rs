@@ -4,7 +4,7 @@ use nucleus::mm::{PAGE_SIZE, PageFlags};
 
 use super::{Arguments, SyscallResult};
 use crate::errno::Errno;
-use crate::process::Process;
+use crate::process::Current;
 use crate::vm::{RegionKind, UserRange};
 
 const PROT_WRITE: usize = 2;
@@ -22,7 +22,7 @@ const MADV_DONTNEED: usize = 4;
 const MADV_MAX: usize = 25;
 
 /// Anonymous private memory; a shared mapping of a single process is the same.
-pub(super) fn mmap(process: &mut Process, arguments: Arguments) -> SyscallResult {
+pub(super) fn mmap(current: &mut Current, arguments: Arguments) -> SyscallResult {
     let [address, len, protection, flags, _file, _offset] = arguments;
     let protection = page_flags(protection)?;
     if len == 0 || flags & (MAP_SHARED | MAP_PRIVATE) == 0 {
@@ -32,23 +32,23 @@ pub(super) fn mmap(process: &mut Process, arguments: Arguments) -> SyscallResult
         return Err(Errno::Access);
     }
     if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) == 0 {
-        return process.memory.map_anywhere(address, len, protection);
+        return current.memory.map_anywhere(address, len, protection);
     }
     if !address.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::Invalid);
     }
     let range = UserRange::new(address, len).ok_or(Errno::NoMemory)?;
     if flags & MAP_FIXED_NOREPLACE == 0 {
-        process.memory.unmap(&range)?;
+        current.memory.unmap(&range)?;
     }
-    process
+    current
         .memory
         .map_at(&range, protection, RegionKind::Anonymous)?;
     Ok(range.start())
 }
 
 pub(super) fn mprotect(
-    process: &mut Process,
+    current: &mut Current,
     address: usize,
     len: usize,
     protection: usize,
@@ -61,19 +61,19 @@ pub(super) fn mprotect(
         return Ok(0);
     }
     let range = UserRange::new(address, len).ok_or(Errno::NoMemory)?;
-    process.memory.protect(&range, flags)?;
+    current.memory.protect(&range, flags)?;
     Ok(0)
 }
 
-pub(super) fn munmap(process: &mut Process, address: usize, len: usize) -> SyscallResult {
+pub(super) fn munmap(current: &mut Current, address: usize, len: usize) -> SyscallResult {
     let range = UserRange::new(address, len).ok_or(Errno::Invalid)?;
-    process.memory.unmap(&range)?;
+    current.memory.unmap(&range)?;
     Ok(0)
 }
 
 /// A mapping can shrink where it is. It does not grow or move: a program that
 /// hears `ENOMEM` allocates and copies.
-pub(super) fn mremap(process: &mut Process, arguments: [usize; 4]) -> SyscallResult {
+pub(super) fn mremap(current: &mut Current, arguments: [usize; 4]) -> SyscallResult {
     const MAY_MOVE: usize = 1;
     const ALL_FLAGS: usize = 7;
     let [address, old_len, new_len, flags] = arguments;
@@ -82,20 +82,20 @@ pub(super) fn mremap(process: &mut Process, arguments: [usize; 4]) -> SyscallRes
     }
     let old = UserRange::new(address, old_len).ok_or(Errno::Invalid)?;
     let new = UserRange::new(address, new_len).ok_or(Errno::NoMemory)?;
-    if !process.memory.is_mapped(&old) {
+    if !current.memory.is_mapped(&old) {
         return Err(Errno::Fault);
     }
     if flags & !MAY_MOVE != 0 || new.end() > old.end() {
         return Err(Errno::NoMemory);
     }
     if let Some(tail) = UserRange::new(new.end(), old.end() - new.end()) {
-        process.memory.unmap(&tail)?;
+        current.memory.unmap(&tail)?;
     }
     Ok(address)
 }
 
 pub(super) fn madvise(
-    process: &mut Process,
+    current: &mut Current,
     address: usize,
     len: usize,
     advice: usize,
@@ -108,7 +108,7 @@ pub(super) fn madvise(
     }
     let range = UserRange::new(address, len).ok_or(Errno::NoMemory)?;
     if advice == MADV_DONTNEED {
-        process.memory.discard(&range)?;
+        current.memory.discard(&range)?;
     }
     Ok(0)
 }

@@ -13,10 +13,8 @@ pub(crate) mod signal;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use nucleus::user::UserContext;
-
 use crate::errno::Errno;
-use crate::process::Process;
+use crate::process::Current;
 
 /// What a call returns.
 type SyscallResult = Result<usize, Errno>;
@@ -25,7 +23,8 @@ type SyscallResult = Result<usize, Errno>;
 type Arguments = [usize; 6];
 
 /// Performs the call that a program's registers ask for.
-pub(crate) fn handle(process: &mut Process, context: &mut UserContext) {
+pub(crate) fn handle(current: &mut Current) {
+    let context = current.user.context();
     let call = context.rax();
     let arguments = [
         context.rdi(),
@@ -35,65 +34,65 @@ pub(crate) fn handle(process: &mut Process, context: &mut UserContext) {
         context.r8(),
         context.r9(),
     ];
-    let result = dispatch(process, context, call, arguments);
-    log::trace!("{}: call {call} {arguments:x?} = {result:?}", process.name);
+    let result = dispatch(current, call, arguments);
+    let thread = &current.thread;
+    log::trace!("{thread:?}: call {call} {arguments:x?} = {result:?}");
+    let context = current.user.context_mut();
     context.set_rax(result.unwrap_or_else(Errno::as_result));
 }
 
-fn dispatch(
-    process: &mut Process,
-    context: &mut UserContext,
-    call: usize,
-    arguments: Arguments,
-) -> SyscallResult {
+fn dispatch(current: &mut Current, call: usize, arguments: Arguments) -> SyscallResult {
     let [a, b, c, d, _, _] = arguments;
     match call {
-        number::READ => file::read(process, a, b, c),
-        number::WRITE => file::write(process, a, b, c),
-        number::WRITEV => file::writev(process, a, b, c),
-        number::OPEN => file::open(process, a, b),
-        number::OPENAT => file::open(process, b, c),
-        number::CLOSE => file::close(process, a),
-        number::LSEEK => file::lseek(process, a, b, c),
-        number::STAT | number::LSTAT => file::stat(process, a, b),
-        number::FSTAT => file::fstat(process, a, b),
-        number::NEWFSTATAT => file::newfstatat(process, [a, b, c, d]),
-        number::POLL | number::PPOLL => file::poll(process, a, b),
-        number::IOCTL => file::ioctl(process, a),
-        number::READLINK => file::readlink(process, a, b, c),
-        number::READLINKAT => file::readlink(process, b, c, d),
-        number::GETCWD => file::getcwd(process, a, b),
+        number::READ => file::read(current, a, b, c),
+        number::WRITE => file::write(current, a, b, c),
+        number::WRITEV => file::writev(current, a, b, c),
+        number::OPEN => file::open(current, a, b),
+        number::OPENAT => file::open(current, b, c),
+        number::CLOSE => file::close(current, a),
+        number::LSEEK => file::lseek(current, a, b, c),
+        number::STAT | number::LSTAT => file::stat(current, a, b),
+        number::FSTAT => file::fstat(current, a, b),
+        number::NEWFSTATAT => file::newfstatat(current, [a, b, c, d]),
+        number::POLL | number::PPOLL => file::poll(current, a, b),
+        number::IOCTL => file::ioctl(current, a),
+        number::READLINK => file::readlink(current, a, b, c),
+        number::READLINKAT => file::readlink(current, b, c, d),
+        number::GETCWD => file::getcwd(current, a, b),
 
-        number::MMAP => memory::mmap(process, arguments),
-        number::MPROTECT => memory::mprotect(process, a, b, c),
-        number::MUNMAP => memory::munmap(process, a, b),
-        number::BRK => Ok(process.memory.set_heap_end(a)),
-        number::MREMAP => memory::mremap(process, [a, b, c, d]),
-        number::MADVISE => memory::madvise(process, a, b, c),
+        number::MMAP => memory::mmap(current, arguments),
+        number::MPROTECT => memory::mprotect(current, a, b, c),
+        number::MUNMAP => memory::munmap(current, a, b),
+        number::BRK => Ok(current.memory.set_heap_end(a)),
+        number::MREMAP => memory::mremap(current, [a, b, c, d]),
+        number::MADVISE => memory::madvise(current, a, b, c),
 
-        number::RT_SIGACTION => signal::sigaction(process, [a, b, c, d]),
-        number::RT_SIGPROCMASK => signal::sigprocmask(process, [a, b, c, d]),
-        number::SIGALTSTACK => signal::sigaltstack(process, a, b),
-        number::KILL | number::TKILL => signal::kill(process, a, b),
-        number::TGKILL => signal::tgkill(process, a, b, c),
+        number::RT_SIGACTION => signal::sigaction(current, [a, b, c, d]),
+        number::RT_SIGPROCMASK => signal::sigprocmask(current, [a, b, c, d]),
+        number::SIGALTSTACK => signal::sigaltstack(current, a, b),
+        number::KILL | number::TKILL => signal::kill(current, a, b),
+        number::TGKILL => signal::tgkill(current, a, b, c),
 
-        number::EXIT | number::EXIT_GROUP => process::exit(process, a),
-        number::GETPID | number::GETTID | number::SET_TID_ADDRESS => Ok(process::PID),
+        number::EXIT => process::exit(current, a),
+        number::EXIT_GROUP => process::exit_group(current, a),
+        number::GETPID => Ok(current.process.id().as_usize()),
+        number::GETTID => Ok(current.thread.id().as_usize()),
+        number::SET_TID_ADDRESS => Ok(process::set_tid_address(current, a)),
         number::GETPPID => Ok(0),
         number::GETUID | number::GETGID | number::GETEUID | number::GETEGID => Ok(0),
-        number::ARCH_PRCTL => process::arch_prctl(process, context, a, b),
+        number::ARCH_PRCTL => process::arch_prctl(current, a, b),
         number::SET_ROBUST_LIST => process::set_robust_list(b),
-        number::PRLIMIT64 => process::prlimit(process, [a, b, c, d]),
-        number::UNAME => process::uname(process, a),
-        number::GETRANDOM => process::getrandom(process, a, b),
-        number::CLOCK_GETTIME => process::clock_gettime(process, a, b),
-        number::NANOSLEEP => process::nanosleep(process, a),
-        number::CLOCK_NANOSLEEP => process::clock_nanosleep(process, [a, b, c]),
+        number::PRLIMIT64 => process::prlimit(current, [a, b, c, d]),
+        number::UNAME => process::uname(current, a),
+        number::GETRANDOM => process::getrandom(current, a, b),
+        number::CLOCK_GETTIME => process::clock_gettime(current, a, b),
+        number::NANOSLEEP => process::nanosleep(current, a),
+        number::CLOCK_NANOSLEEP => process::clock_nanosleep(current, [a, b, c]),
         number::SCHED_YIELD => Ok(0),
-        number::SCHED_GETAFFINITY => process::sched_getaffinity(process, b, c),
+        number::SCHED_GETAFFINITY => process::sched_getaffinity(current, b, c),
         // The C library does without restartable sequences, and asks each time.
         number::RSEQ => Err(Errno::NoCall),
-        number::FUTEX => process::futex(process, [a, b, c, d]),
+        number::FUTEX => process::futex(current, [a, b, c, d]),
         _ => {
             log_unknown_once(call);
             Err(Errno::NoCall)

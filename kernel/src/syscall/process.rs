@@ -1,41 +1,53 @@
 //! Calls about the process itself, time and randomness.
 
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-use nucleus::user::UserContext;
 use nucleus::{console, random, time};
 
 use super::SyscallResult;
 use crate::errno::Errno;
-use crate::process::{End, Process};
+use crate::process::{Current, End};
 
 /// The identifier of the only process, and of its only thread.
 pub(super) const PID: usize = 1;
 
-pub(super) fn exit(process: &mut Process, status: usize) -> SyscallResult {
-    process.end = Some(End::Exited(status as u8));
+pub(super) fn exit(current: &mut Current, status: usize) -> SyscallResult {
+    current.own_end = Some(End::Exited(status as u8));
     Ok(0)
 }
 
-pub(super) fn arch_prctl(
-    process: &mut Process,
-    context: &mut UserContext,
-    code: usize,
-    address: usize,
-) -> SyscallResult {
+pub(super) fn exit_group(current: &mut Current, status: usize) -> SyscallResult {
+    current.process.end_all(End::Exited(status as u8));
+    Ok(0)
+}
+
+pub(super) fn arch_prctl(current: &mut Current, code: usize, address: usize) -> SyscallResult {
     const SET_FS: usize = 0x1002;
     const GET_FS: usize = 0x1003;
+    let context = current.user.context_mut();
     match code {
         SET_FS => context.set_fs_base(address).map_err(|_| {
             // Linux's answer to an address that is not the user's.
             Errno::NotPermitted
         })?,
-        GET_FS => process
-            .memory
-            .write(address, &context.fs_base().to_le_bytes())?,
+        GET_FS => {
+            let base = context.fs_base();
+            current.memory.write(address, &base.to_le_bytes())?;
+        }
         _ => return Err(Errno::Invalid),
     }
     Ok(0)
+}
+
+/// Says where zero is to be written when the thread ends.
+pub(super) fn set_tid_address(current: &Current, address: usize) -> usize {
+    // Relaxed: for the thread itself.
+    current
+        .thread
+        .clear_on_exit
+        .store(address, Ordering::Relaxed);
+    current.thread.id().as_usize()
 }
 
 /// The list is walked when a thread dies; the only one takes all with it.
@@ -49,7 +61,7 @@ pub(super) fn set_robust_list(len: usize) -> SyscallResult {
 }
 
 /// Limits are reported and cannot be changed.
-pub(super) fn prlimit(process: &mut Process, arguments: [usize; 4]) -> SyscallResult {
+pub(super) fn prlimit(current: &mut Current, arguments: [usize; 4]) -> SyscallResult {
     const LIMITS: usize = 16;
     const STACK: usize = 3;
     const CORE: usize = 4;
@@ -72,12 +84,12 @@ pub(super) fn prlimit(process: &mut Process, arguments: [usize; 4]) -> SyscallRe
             _ => u64::MAX,
         };
         let bytes = [limit.to_le_bytes(), limit.to_le_bytes()];
-        process.memory.write(old, bytes.as_flattened())?;
+        current.memory.write(old, bytes.as_flattened())?;
     }
     Ok(0)
 }
 
-pub(super) fn uname(process: &mut Process, address: usize) -> SyscallResult {
+pub(super) fn uname(current: &mut Current, address: usize) -> SyscallResult {
     const FIELD: usize = 65;
     // System, node, release, version, machine, domain. The release is that of
     // the Linux whose interface this is.
@@ -93,41 +105,41 @@ pub(super) fn uname(process: &mut Process, address: usize) -> SyscallResult {
     for (field, chunk) in fields.into_iter().zip(bytes.chunks_exact_mut(FIELD)) {
         chunk[..field.len()].copy_from_slice(field.as_bytes());
     }
-    process.memory.write(address, &bytes)?;
+    current.memory.write(address, &bytes)?;
     Ok(0)
 }
 
-pub(super) fn getrandom(process: &mut Process, address: usize, len: usize) -> SyscallResult {
+pub(super) fn getrandom(current: &mut Current, address: usize, len: usize) -> SyscallResult {
     // Linux returns fewer bytes than asked for, too, when many are.
     let mut bytes = [0; 256];
     let len = len.min(bytes.len());
     random::fill(&mut bytes[..len]);
-    process.memory.write(address, &bytes[..len])?;
+    current.memory.write(address, &bytes[..len])?;
     Ok(len)
 }
 
 /// Clocks count from start-up, since nothing tells the date.
-pub(super) fn clock_gettime(process: &mut Process, clock: usize, address: usize) -> SyscallResult {
+pub(super) fn clock_gettime(current: &mut Current, clock: usize, address: usize) -> SyscallResult {
     const LAST_CLOCK: usize = 11;
     if clock > LAST_CLOCK {
         return Err(Errno::Invalid);
     }
     let now = time::uptime();
     let words = [now.as_secs(), u64::from(now.subsec_nanos())].map(u64::to_le_bytes);
-    process.memory.write(address, words.as_flattened())?;
+    current.memory.write(address, words.as_flattened())?;
     Ok(0)
 }
 
-pub(super) fn nanosleep(process: &mut Process, request: usize) -> SyscallResult {
-    let duration = read_duration(process, request)?;
+pub(super) fn nanosleep(current: &mut Current, request: usize) -> SyscallResult {
+    let duration = read_duration(current, request)?;
     sleep_until(time::uptime().saturating_add(duration));
     Ok(0)
 }
 
-pub(super) fn clock_nanosleep(process: &mut Process, arguments: [usize; 3]) -> SyscallResult {
+pub(super) fn clock_nanosleep(current: &mut Current, arguments: [usize; 3]) -> SyscallResult {
     const ABSOLUTE: usize = 1;
     let [_clock, flags, request] = arguments;
-    let duration = read_duration(process, request)?;
+    let duration = read_duration(current, request)?;
     let end = if flags & ABSOLUTE != 0 {
         duration
     } else {
@@ -137,9 +149,9 @@ pub(super) fn clock_nanosleep(process: &mut Process, arguments: [usize; 3]) -> S
     Ok(0)
 }
 
-fn read_duration(process: &mut Process, address: usize) -> Result<Duration, Errno> {
+fn read_duration(current: &mut Current, address: usize) -> Result<Duration, Errno> {
     let mut bytes = [[0; 8]; 2];
-    process.memory.read(address, bytes.as_flattened_mut())?;
+    current.memory.read(address, bytes.as_flattened_mut())?;
     let [seconds, nanos] = bytes.map(i64::from_le_bytes);
     match (u64::try_from(seconds), u32::try_from(nanos)) {
         (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Duration::new(seconds, nanos)),
@@ -154,18 +166,18 @@ fn sleep_until(end: Duration) {
     }
 }
 
-pub(super) fn sched_getaffinity(process: &mut Process, len: usize, mask: usize) -> SyscallResult {
+pub(super) fn sched_getaffinity(current: &mut Current, len: usize, mask: usize) -> SyscallResult {
     const WORD: usize = 8;
     if len < WORD || !len.is_multiple_of(WORD) {
         return Err(Errno::Invalid);
     }
-    process.memory.write(mask, &1_u64.to_le_bytes())?;
+    current.memory.write(mask, &1_u64.to_le_bytes())?;
     Ok(WORD)
 }
 
 /// With one thread nobody waits and nobody could wake a waiter: waking wakes
 /// none, and waiting is refused, or ends with its time-out at once.
-pub(super) fn futex(process: &mut Process, arguments: [usize; 4]) -> SyscallResult {
+pub(super) fn futex(current: &mut Current, arguments: [usize; 4]) -> SyscallResult {
     const WAIT: usize = 0;
     const WAKE: usize = 1;
     const WAIT_BITSET: usize = 9;
@@ -179,7 +191,7 @@ pub(super) fn futex(process: &mut Process, arguments: [usize; 4]) -> SyscallResu
         WAKE | WAKE_BITSET => Ok(0),
         WAIT | WAIT_BITSET => {
             let mut bytes = [0; 4];
-            process.memory.read(address, &mut bytes)?;
+            current.memory.read(address, &mut bytes)?;
             let is_changed = u32::from_le_bytes(bytes) != value as u32;
             Err(if is_changed || timeout == 0 {
                 Errno::Again

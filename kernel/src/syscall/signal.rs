@@ -4,7 +4,7 @@
 use super::SyscallResult;
 use super::process::PID;
 use crate::errno::Errno;
-use crate::process::{End, Process};
+use crate::process::{Current, End};
 
 /// Signals have the numbers 1 to 64.
 const SIGNALS: usize = 64;
@@ -56,7 +56,7 @@ impl Signals {
     }
 }
 
-pub(super) fn sigaction(process: &mut Process, arguments: [usize; 4]) -> SyscallResult {
+pub(super) fn sigaction(current: &mut Current, arguments: [usize; 4]) -> SyscallResult {
     let [signal, new, old, set_size] = arguments;
     if set_size != SET_SIZE {
         return Err(Errno::Invalid);
@@ -64,23 +64,23 @@ pub(super) fn sigaction(process: &mut Process, arguments: [usize; 4]) -> Syscall
     // Linux copies first, and complains of the signal then.
     let mut action = [0; ACTION_SIZE];
     if new != 0 {
-        process.memory.read(new, &mut action)?;
+        current.memory.read(new, &mut action)?;
     }
     let may_change = signal != SIGKILL && signal != SIGSTOP;
     if !(1..=SIGNALS).contains(&signal) || (new != 0 && !may_change) {
         return Err(Errno::Invalid);
     }
-    let before = process.signals.actions[signal - 1];
+    let before = current.signals.actions[signal - 1];
     if new != 0 {
-        process.signals.actions[signal - 1] = action;
+        current.signals.actions[signal - 1] = action;
     }
     if old != 0 {
-        process.memory.write(old, &before)?;
+        current.memory.write(old, &before)?;
     }
     Ok(0)
 }
 
-pub(super) fn sigprocmask(process: &mut Process, arguments: [usize; 4]) -> SyscallResult {
+pub(super) fn sigprocmask(current: &mut Current, arguments: [usize; 4]) -> SyscallResult {
     const BLOCK: usize = 0;
     const UNBLOCK: usize = 1;
     const SET: usize = 2;
@@ -88,10 +88,10 @@ pub(super) fn sigprocmask(process: &mut Process, arguments: [usize; 4]) -> Sysca
     if set_size != SET_SIZE {
         return Err(Errno::Invalid);
     }
-    let before = process.signals.mask;
+    let before = current.signals.mask;
     if new != 0 {
         let mut bytes = [0; SET_SIZE];
-        process.memory.read(new, &mut bytes)?;
+        current.memory.read(new, &mut bytes)?;
         let set = u64::from_le_bytes(bytes);
         let mask = match how {
             BLOCK => before | set,
@@ -100,29 +100,29 @@ pub(super) fn sigprocmask(process: &mut Process, arguments: [usize; 4]) -> Sysca
             _ => return Err(Errno::Invalid),
         };
         let always_open = 1 << (SIGKILL - 1) | 1 << (SIGSTOP - 1);
-        process.signals.mask = mask & !always_open;
+        current.signals.mask = mask & !always_open;
     }
     if old != 0 {
-        process.memory.write(old, &before.to_le_bytes())?;
+        current.memory.write(old, &before.to_le_bytes())?;
     }
     Ok(0)
 }
 
-pub(super) fn sigaltstack(process: &mut Process, new: usize, old: usize) -> SyscallResult {
+pub(super) fn sigaltstack(current: &mut Current, new: usize, old: usize) -> SyscallResult {
     if old != 0 {
-        process
+        current
             .memory
-            .write(old, &process.signals.alternate_stack)?;
+            .write(old, &current.signals.alternate_stack)?;
     }
     if new != 0 {
         let mut stack = [0; STACK_SIZE];
-        process.memory.read(new, &mut stack)?;
-        process.signals.alternate_stack = stack;
+        current.memory.read(new, &mut stack)?;
+        current.signals.alternate_stack = stack;
     }
     Ok(0)
 }
 
-pub(super) fn kill(process: &mut Process, target: usize, signal: usize) -> SyscallResult {
+pub(super) fn kill(current: &mut Current, target: usize, signal: usize) -> SyscallResult {
     if signal > SIGNALS {
         return Err(Errno::Invalid);
     }
@@ -131,14 +131,14 @@ pub(super) fn kill(process: &mut Process, target: usize, signal: usize) -> Sysca
     if !is_self {
         return Err(Errno::NoProcess);
     }
-    if signal != 0 && !process.signals.ignores(signal) {
-        process.end = Some(End::Killed(signal as u8));
+    if signal != 0 && !current.signals.ignores(signal) {
+        current.process.end_all(End::Killed(signal as u8));
     }
     Ok(0)
 }
 
 pub(super) fn tgkill(
-    process: &mut Process,
+    current: &mut Current,
     group: usize,
     thread: usize,
     signal: usize,
@@ -146,5 +146,5 @@ pub(super) fn tgkill(
     if group != PID {
         return Err(Errno::NoProcess);
     }
-    kill(process, thread, signal)
+    kill(current, thread, signal)
 }

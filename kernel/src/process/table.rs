@@ -1,0 +1,201 @@
+//! All processes and threads, by their numbers, and who is whose child.
+//!
+//! ```text
+//!             last thread ends            the parent waits
+//!   RUNNING ──────────────────▶ ZOMBIE ────────────────────▶ (gone)
+//! ```
+//!
+//! One lock covers the family tree: parents, children, groups, sessions and ends. It
+//! is a spin lock, so that whoever waits for a child may look at the tree between
+//! getting into a queue and sleeping, and so that interrupts may send signals. It is
+//! taken before the locks of single processes, and nothing is woken, logged or dropped
+//! that could be the last of its kind while it is held. A process that ends is a zombie, which has a number and an end and nothing else, until its parent has asked
+//! for the end; a process whose parent ends first becomes a child of the first process.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use nucleus::sync::{SpinLock, SpinLockGuard};
+
+use super::{End, Process, Thread};
+use crate::errno::Errno;
+
+/// The number of a process or thread, which share one sequence. Never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pid(u32);
+
+impl Pid {
+    /// The first process.
+    pub(crate) const FIRST: Self = Self(1);
+    /// The highest number, as Linux has it unless told otherwise.
+    pub(crate) const MAX: u32 = 32_768;
+
+    /// Accepts a number that a program gave.
+    pub(crate) fn new(number: usize) -> Option<Self> {
+        let number = u32::try_from(number).ok()?;
+        (1..=Self::MAX).contains(&number).then_some(Self(number))
+    }
+
+    pub(crate) const fn as_u32(self) -> u32 {
+        self.0
+    }
+
+    /// Returns the number as a system call returns it.
+    pub(crate) const fn as_usize(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the family tree knows of a process.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) process: Arc<Process>,
+    /// None for the first process.
+    pub(crate) parent: Option<Pid>,
+    pub(crate) children: Vec<Pid>,
+    pub(crate) group: Pid,
+    pub(crate) session: Pid,
+    /// How a zombie ended.
+    pub(crate) end: Option<End>,
+}
+
+/// The family tree.
+#[derive(Debug)]
+pub(crate) struct Table {
+    last_number: u32,
+    processes: BTreeMap<Pid, Record>,
+    threads: BTreeMap<Pid, Arc<Thread>>,
+}
+
+static TABLE: SpinLock<Table> = SpinLock::new(Table::new());
+
+/// Takes the lock of the family tree.
+pub(crate) fn lock() -> SpinLockGuard<'static, Table> {
+    TABLE.lock()
+}
+
+/// Finds a process that has not been waited for.
+pub(crate) fn find_process(pid: Pid) -> Option<Arc<Process>> {
+    let table = lock();
+    table.get(pid).map(|record| Arc::clone(&record.process))
+}
+
+/// Finds a thread that has not ended.
+pub(crate) fn find_thread(tid: Pid) -> Option<Arc<Thread>> {
+    lock().threads.get(&tid).cloned()
+}
+
+impl Table {
+    pub(super) const fn new() -> Self {
+        Self {
+            last_number: 0,
+            processes: BTreeMap::new(),
+            threads: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a number that nobody has; numbers are not used again soon.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Again`] when all are taken.
+    pub(super) fn new_number(&mut self) -> Result<Pid, Errno> {
+        for _ in 0..Pid::MAX {
+            self.last_number = self.last_number % Pid::MAX + 1;
+            let number = Pid(self.last_number);
+            let is_name = |record: &Record| record.group == number || record.session == number;
+            let is_taken = self.processes.contains_key(&number)
+                || self.threads.contains_key(&number)
+                || self.processes.values().any(is_name);
+            if !is_taken {
+                return Ok(number);
+            }
+        }
+        Err(Errno::Again)
+    }
+
+    /// Adds a process as the child of another one, in its group and session.
+    pub(super) fn add_process(&mut self, process: Arc<Process>, parent: Option<Pid>) {
+        let id = process.id();
+        let family = parent.and_then(|parent| self.processes.get_mut(&parent));
+        let (group, session) = match family {
+            Some(family) => {
+                family.children.push(id);
+                (family.group, family.session)
+            }
+            None => (id, id),
+        };
+        let record = Record {
+            process,
+            parent,
+            children: Vec::new(),
+            group,
+            session,
+            end: None,
+        };
+        self.processes.insert(id, record);
+    }
+
+    pub(super) fn add_thread(&mut self, thread: Arc<Thread>) {
+        self.threads.insert(thread.id(), thread);
+    }
+
+    pub(super) fn remove_thread(&mut self, id: Pid) {
+        self.threads.remove(&id);
+    }
+
+    /// Takes a zombie out; its number is free from here on.
+    pub(super) fn remove_process(&mut self, id: Pid) -> Option<Record> {
+        let record = self.processes.remove(&id)?;
+        let parent = record.parent.and_then(|parent| self.get_mut(parent));
+        if let Some(parent) = parent {
+            parent.children.retain(|child| *child != id);
+        }
+        Some(record)
+    }
+
+    pub(crate) fn get(&self, id: Pid) -> Option<&Record> {
+        self.processes.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: Pid) -> Option<&mut Record> {
+        self.processes.get_mut(&id)
+    }
+
+    /// Returns all processes, zombies too, by their numbers.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &Record> {
+        self.processes.values()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.processes.is_empty()
+    }
+
+    /// Gives the children of a process to the first one; returns whether one of them is
+    /// a zombie, about which the first one has to be told.
+    pub(super) fn orphan_children(&mut self, id: Pid) -> bool {
+        let children = self
+            .get_mut(id)
+            .map(|record| core::mem::take(&mut record.children))
+            .unwrap_or_default();
+        let mut has_zombie = false;
+        for child in &children {
+            if let Some(record) = self.get_mut(*child) {
+                record.parent = Some(Pid::FIRST);
+                has_zombie |= record.end.is_some();
+            }
+        }
+        if let Some(first) = self.get_mut(Pid::FIRST) {
+            first.children.extend(children);
+        }
+        has_zombie
+    }
+}
