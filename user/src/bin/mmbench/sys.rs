@@ -123,9 +123,10 @@ fn must(what: &str, result: isize) -> usize {
     result.unsigned_abs()
 }
 
+/// Ends the program with a message.
 #[cold]
 #[inline(never)]
-fn fail(what: &str) -> ! {
+pub(crate) fn fail(what: &str) -> ! {
     write(2, b"mmbench: this failed: ");
     write(2, what.as_bytes());
     write(2, b"\n");

@@ -15,7 +15,11 @@ const SHELL: &str = "/bin/sh";
 
 pub(crate) fn run(arguments: &[OsString]) -> u8 {
     let shell = [OsString::from(SHELL)];
-    let words = if arguments.is_empty() { &shell } else { arguments };
+    let words = if arguments.is_empty() {
+        &shell
+    } else {
+        arguments
+    };
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     for (name, value) in [("PATH", "/bin"), ("HOME", "/"), ("TERM", "ansi")] {

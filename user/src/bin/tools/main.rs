@@ -37,6 +37,10 @@ fn main() -> ExitCode {
     });
     match tool {
         Some(tool) => ExitCode::from((tool.start)(&arguments[1..])),
+        None if arguments.first().is_some_and(|word| word == "--names") => {
+            TOOLS.iter().for_each(|tool| println!("{}", tool.name));
+            ExitCode::SUCCESS
+        }
         None => {
             for tool in TOOLS {
                 println!("{:<12} {}", tool.name, tool.summary);
