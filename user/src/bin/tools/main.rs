@@ -3,10 +3,17 @@
 //! `/bin/ls`, `/bin/sh` and the others are links to it, which keeps the initramfs
 //! small. `tools NAME ARGUMENTS…` does the same. All of them run on Linux, too.
 
+mod basics;
+mod fault_storm;
 mod init;
+mod memhog;
+mod proc;
+mod ps;
+mod sh;
+mod sys;
+mod vmmap;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,19 +24,70 @@ struct Tool {
     start: fn(&[OsString]) -> u8,
 }
 
-const TOOLS: &[Tool] = &[Tool {
-    name: "init",
-    summary: "the first process: runs a shell, or a program, and powers off after it",
-    start: init::run,
-}];
+const fn tool(name: &'static str, summary: &'static str, start: fn(&[OsString]) -> u8) -> Tool {
+    Tool {
+        name,
+        summary,
+        start,
+    }
+}
+
+const TOOLS: &[Tool] = &[
+    tool(
+        "init",
+        "the first process: runs a shell, or a program, and powers off",
+        init::run,
+    ),
+    tool("sh", "this shell", sh::run),
+    tool("ps", "the processes that there are", ps::run),
+    tool(
+        "vmmap",
+        "[PID]: an address space as a tree and a picture",
+        vmmap::run,
+    ),
+    tool(
+        "memhog",
+        "[SIZE]: take memory until there is no more",
+        memhog::run,
+    ),
+    tool(
+        "fault-storm",
+        "faults, forks and unmaps by many threads, and looks",
+        fault_storm::run,
+    ),
+    tool("cat", "[FILE…]: show files", basics::cat),
+    tool("echo", "[-n] WORDS…: say something", basics::echo),
+    tool("env", "the variables that programs see", basics::env),
+    tool("false", "fail", basics::fail),
+    tool("grep", "TEXT [FILE…]: the lines with a text", basics::grep),
+    tool("head", "[-n LINES] [FILE…]: the first lines", basics::head),
+    tool("kill", "[-NUMBER] PID…: send a signal", basics::kill),
+    tool(
+        "ls",
+        "[-a] [-l] [PATH…]: what is in a directory",
+        basics::ls,
+    ),
+    tool("mkdir", "DIR…: make directories", basics::mkdir),
+    tool(
+        "rm",
+        "PATH…: remove files and empty directories",
+        basics::rm,
+    ),
+    tool("sleep", "SECONDS: wait", basics::sleep),
+    tool("true", "succeed", basics::succeed),
+    tool(
+        "uname",
+        "[-a]: the name of this system",
+        basics::system_name,
+    ),
+    tool("wc", "[FILE…]: count lines, words and bytes", basics::wc),
+];
 
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let called = |arguments: &[OsString]| {
         let name = Path::new(arguments.first()?).file_name()?;
-        TOOLS
-            .iter()
-            .find(|tool| tool.name.as_bytes() == name.as_bytes())
+        TOOLS.iter().find(|tool| tool.name == name)
     };
     let tool = called(&arguments).or_else(|| {
         arguments.drain(..arguments.len().min(1));
