@@ -242,6 +242,13 @@ fn install_packages(packages: &str) -> Result<()> {
     Ok(())
 }
 
+/// Reads the lists of Debian packages anew, as root or by `sudo` without a password.
+pub(crate) fn update_packages() -> Result<()> {
+    let line = "apt-get update";
+    let mut command = privileged(line).with_context(|| format!("run as root: {line}"))?;
+    shell::step(line, &mut command)
+}
+
 /// Links the tools that Debian keeps elsewhere to where the compiler, and the
 /// loader's build, look for them.
 fn link_debian_tools() -> Result<()> {
