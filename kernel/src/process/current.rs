@@ -25,7 +25,7 @@ use crate::vm::{Access, AccessError, AddressSpace};
 /// What a thread starts with.
 pub(super) struct Beginning {
     pub(super) thread: Arc<Thread>,
-    pub(super) memory: AddressSpace,
+    pub(super) memory: Arc<AddressSpace>,
     pub(super) files: FileTable,
     pub(super) signals: Signals,
     pub(super) context: UserContext,
@@ -35,7 +35,7 @@ pub(super) struct Beginning {
 pub(crate) struct Current {
     pub(crate) thread: Arc<Thread>,
     pub(crate) process: Arc<Process>,
-    pub(crate) memory: AddressSpace,
+    pub(crate) memory: Arc<AddressSpace>,
     pub(crate) files: FileTable,
     pub(crate) signals: Signals,
     pub(crate) user: UserMode,

@@ -83,10 +83,10 @@ fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     let file = fs::find(path)
         .filter(|file| !file.is_directory())
         .ok_or(Errno::NoEntry)?;
-    let mut memory = AddressSpace::new()?;
+    let memory = AddressSpace::new()?;
     memory.activate();
-    let program = elf::load(file.contents, &mut memory)?;
-    let stack_pointer = stack::build(&mut memory, &program, arguments, &ENVIRONMENT)?;
+    let program = elf::load(file.contents, &memory)?;
+    let stack_pointer = stack::build(&memory, &program, arguments, &ENVIRONMENT)?;
     nucleus::mm::VmSpace::deactivate_current();
 
     let mut table = table::lock();
