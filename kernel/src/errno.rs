@@ -66,7 +66,9 @@ pub(crate) enum Errno {
     NotEmpty = 39,
     /// Too many symbolic links.
     TooManyLinks = 40,
-    /// Not for this kind of object.
+    /// A number is too large for what it is about.
+    Overflow = 75,
+    /// The operation is not there for this.
     NotSupported = 95,
     /// The time is over.
     TimedOut = 110,

@@ -84,13 +84,6 @@ impl<'a> Tree<'a> {
         children.get(name).copied()
     }
 
-    /// Finds a file by its path from the root. Links are not followed.
-    pub(crate) fn find(&self, path: &str) -> Option<&File<'a>> {
-        let mut parts = path.split('/').filter(|part| !part.is_empty());
-        let index = parts.try_fold(0, |directory, name| self.lookup(directory, name))?;
-        self.files.get(index)
-    }
-
     /// Adds a file, and the directories that its name implies.
     fn add(&mut self, path: &'a str, contents: &'a [u8], mode: u32) {
         let path = path.trim_start_matches("./").trim_matches('/');
@@ -133,5 +126,47 @@ impl<'a> Tree<'a> {
         self.files[file.parent].children.insert(file.name, index);
         self.files.push(file);
         index
+    }
+}
+
+#[cfg(ktest)]
+mod tests {
+    use nucleus::boot;
+    use nucleus::prelude::*;
+
+    use super::{File, Tree};
+
+    fn find<'t>(tree: &'t Tree<'t>, path: &str) -> Option<&'t File<'t>> {
+        let mut parts = path.split('/');
+        let index = parts.try_fold(0, |directory, name| tree.lookup(directory, name))?;
+        tree.files().get(index)
+    }
+
+    #[ktest]
+    fn command_line_is_a_file_of_the_archive() {
+        let tree = Tree::new(boot::initramfs());
+        let file = find(&tree, "boot/cmdline").expect("xtask puts it there");
+        assert!(core::str::from_utf8(file.contents).is_ok_and(|text| text.contains("ktest")));
+        assert!(find(&tree, "boot").is_some_and(File::is_directory));
+        assert_eq!(find(&tree, "boot/other"), None);
+    }
+
+    #[ktest]
+    fn truncated_archive_is_harmless() {
+        let archive = boot::initramfs();
+        for len in (0..archive.len().min(2000)).chain([archive.len() - 1]) {
+            let _ = Tree::new(&archive[..len]);
+        }
+    }
+
+    #[ktest]
+    fn garbage_is_an_empty_archive() {
+        let garbage: [&[u8]; 2] = [
+            &[0xff; 300],
+            b"070701 and then nothing that is hexadecimal at all ....",
+        ];
+        for archive in garbage {
+            assert_eq!(Tree::new(archive).files().len(), 1);
+        }
     }
 }

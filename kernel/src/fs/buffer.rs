@@ -70,7 +70,7 @@ pub(crate) struct UserVector {
 /// Ranges of a program's memory, one after the other, as a sink or a source.
 #[derive(Debug)]
 pub(crate) struct UserBuffers<'a> {
-    memory: &'a mut AddressSpace,
+    memory: &'a AddressSpace,
     vectors: &'a [UserVector],
     /// Bytes of the first of these that are done.
     offset: usize,
@@ -81,11 +81,7 @@ pub(crate) struct UserBuffers<'a> {
 impl<'a> UserBuffers<'a> {
     /// Returns ranges of a program's memory. No more than the first `limit` bytes
     /// count, which is also the most that can be counted.
-    pub(crate) fn new(
-        memory: &'a mut AddressSpace,
-        vectors: &'a [UserVector],
-        limit: usize,
-    ) -> Self {
+    pub(crate) fn new(memory: &'a AddressSpace, vectors: &'a [UserVector], limit: usize) -> Self {
         let sum = vectors
             .iter()
             .fold(0_usize, |sum, vector| sum.saturating_add(vector.len));
@@ -108,7 +104,7 @@ impl<'a> UserBuffers<'a> {
     fn advance(
         &mut self,
         len: usize,
-        mut copy: impl FnMut(&mut AddressSpace, usize, usize) -> Result<usize, Errno>,
+        mut copy: impl FnMut(&AddressSpace, usize, usize) -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         let wanted = len.min(self.left);
         let mut done = 0;
@@ -145,7 +141,10 @@ impl Sink for UserBuffers<'_> {
 
     fn put(&mut self, mut bytes: VmReader<'_>) -> Result<usize, Errno> {
         self.advance(bytes.remain(), |memory, address, len| {
-            copy_out(memory, address, &mut bytes, len)
+            let mut part = bytes.clone();
+            let copied = memory.write_from(address, part.limit(len))?;
+            bytes.skip(copied);
+            Ok(copied)
         })
     }
 }
@@ -157,60 +156,10 @@ impl Source for UserBuffers<'_> {
 
     fn take(&mut self, mut room: VmWriter<'_>) -> Result<usize, Errno> {
         self.advance(room.avail(), |memory, address, len| {
-            copy_in(memory, address, &mut room, len)
+            let mut part = room.clone_exclusive();
+            let copied = memory.read_to(address, part.limit(len))?;
+            room.skip(copied);
+            Ok(copied)
         })
     }
-}
-
-/// Bytes that are copied at once between a program's memory and other memory.
-const CHUNK: usize = 1024;
-
-/// Copies bytes to a program's memory; returns how many.
-fn copy_out(
-    memory: &mut AddressSpace,
-    address: usize,
-    bytes: &mut VmReader<'_>,
-    len: usize,
-) -> Result<usize, Errno> {
-    let mut done = 0;
-    while done < len {
-        let mut chunk = [0; CHUNK];
-        let start = address.wrapping_add(done);
-        let part = (len - done).min(to_chunk_end(start));
-        bytes.read(&mut VmWriter::from(&mut chunk[..part]));
-        match memory.write(start, &chunk[..part]) {
-            Err(_) if done > 0 => break,
-            other => other?,
-        }
-        done += part;
-    }
-    Ok(done)
-}
-
-/// Copies bytes of a program's memory; returns how many.
-fn copy_in(
-    memory: &mut AddressSpace,
-    address: usize,
-    room: &mut VmWriter<'_>,
-    len: usize,
-) -> Result<usize, Errno> {
-    let mut done = 0;
-    while done < len {
-        let mut chunk = [0; CHUNK];
-        let start = address.wrapping_add(done);
-        let part = (len - done).min(to_chunk_end(start));
-        match memory.read(start, &mut chunk[..part]) {
-            Err(_) if done > 0 => break,
-            other => other?,
-        }
-        room.write(&mut VmReader::from(&chunk[..part]));
-        done += part;
-    }
-    Ok(done)
-}
-
-/// Returns how many bytes may be copied at once, so that no chunk is in two pages: then
-/// all of it is there, or nothing.
-const fn to_chunk_end(address: usize) -> usize {
-    CHUNK - address % CHUNK
 }

@@ -15,8 +15,8 @@ use super::buffer::Sink;
 use super::node::{
     Directory, Filesystem, Inode, Kind, Link, Listed, Metadata, Node, Place, RegularFile,
 };
-use super::object::MemoryObject;
 use crate::errno::Errno;
+use crate::vm::MemoryObject;
 
 /// An archive as a tree of files, and the pages of these that were mapped.
 #[derive(Debug)]

@@ -38,7 +38,6 @@ mod devices;
 pub(crate) mod hooks;
 mod initramfs;
 pub(crate) mod node;
-mod object;
 pub(crate) mod open;
 mod pages;
 pub(crate) mod path;

@@ -15,9 +15,9 @@ use core::time::Duration;
 use nucleus::sync::WaitQueue;
 
 use super::buffer::{Sink, Source};
-use super::object::MemoryObject;
 use super::poll::Readiness;
 use crate::errno::Errno;
+use crate::vm::MemoryObject;
 
 /// What a path leads to.
 #[derive(Clone, Debug)]

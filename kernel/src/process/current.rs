@@ -26,7 +26,7 @@ use crate::vm::{Access, AccessError, AddressSpace};
 /// What a thread starts with.
 pub(super) struct Beginning {
     pub(super) thread: Arc<Thread>,
-    pub(super) memory: AddressSpace,
+    pub(super) memory: Arc<AddressSpace>,
     pub(super) files: Arc<FileTable>,
     pub(super) fs: Arc<FsContext>,
     pub(super) signals: Signals,
@@ -37,7 +37,7 @@ pub(super) struct Beginning {
 pub(crate) struct Current {
     pub(crate) thread: Arc<Thread>,
     pub(crate) process: Arc<Process>,
-    pub(crate) memory: AddressSpace,
+    pub(crate) memory: Arc<AddressSpace>,
     pub(crate) files: Arc<FileTable>,
     pub(crate) fs: Arc<FsContext>,
     pub(crate) signals: Signals,
@@ -85,6 +85,7 @@ impl Current {
     /// Shows others what the thread has; to be called whenever that changes.
     pub(crate) fn show_resources(&self) {
         self.thread.show_resources(Some(Resources {
+            memory: Arc::clone(&self.memory),
             files: Arc::clone(&self.files),
             fs: Arc::clone(&self.fs),
         }));

@@ -20,8 +20,8 @@ pub(super) fn leave(current: Current, end: End) {
         ..
     } = current;
     VmSpace::deactivate_current();
-    drop(memory);
     thread.show_resources(None);
+    drop(memory);
     drop(files);
     table::lock().remove_thread(thread.id());
     if process.remove_thread(thread.id()) {

@@ -81,10 +81,10 @@ pub(crate) fn run(arguments: &[&str]) -> u8 {
 fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     let context = FsContext::new();
     let program = fs::open_program(&context, path.as_bytes())?;
-    let mut memory = AddressSpace::new()?;
+    let memory = AddressSpace::new()?;
     memory.activate();
-    let program = elf::load(program.contents()?, &mut memory)?;
-    let stack_pointer = stack::build(&mut memory, &program, arguments, &ENVIRONMENT)?;
+    let program = elf::load(program.contents()?, &memory)?;
+    let stack_pointer = stack::build(&memory, &program, arguments, &ENVIRONMENT)?;
     nucleus::mm::VmSpace::deactivate_current();
 
     let mut table = table::lock();

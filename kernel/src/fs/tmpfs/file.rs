@@ -12,8 +12,8 @@ use super::{Record, Tmpfs};
 use crate::errno::Errno;
 use crate::fs::buffer::{Sink, Source};
 use crate::fs::node::{Change, Inode, Kind, Link, Metadata, RegularFile};
-use crate::fs::object::MemoryObject;
 use crate::fs::pages::Pages;
+use crate::vm::MemoryObject;
 
 /// Bytes of the longest file: what a position can tell.
 const MAX_LEN: u64 = i64::MAX as u64;

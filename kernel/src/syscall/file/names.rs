@@ -181,7 +181,7 @@ pub(super) fn readlink(current: &mut Current, arguments: [usize; 4]) -> SyscallR
     };
     let text = text_of(&**link)?;
     let part = &text[..text.len().min(len as u32 as usize)];
-    current.memory.write(to, part)?;
+    current.memory.write_bytes(to, part)?;
     Ok(part.len())
 }
 
@@ -195,7 +195,7 @@ pub(super) fn getcwd(current: &mut Current, to: usize, len: usize) -> SyscallRes
     if len < path.len() {
         return Err(Errno::Range);
     }
-    current.memory.write(to, &path)?;
+    current.memory.write_bytes(to, &path)?;
     Ok(path.len())
 }
 
@@ -239,7 +239,7 @@ pub(super) fn getdents(current: &mut Current, file: usize, to: usize, len: usize
     if is_too_small {
         return Err(Errno::Invalid);
     }
-    current.memory.write(to, &listing[..used])?;
+    current.memory.write_bytes(to, &listing[..used])?;
     Ok(used)
 }
 

@@ -319,7 +319,7 @@ pub(super) fn pipe2(current: &mut Current, to: usize, flags: usize) -> SyscallRe
     ];
     let numbers = current.files.add_pair(files, flags & CLOSE_ON_EXEC != 0)?;
     let bytes = numbers.map(|number| (number as u32).to_le_bytes());
-    if let Err(error) = current.memory.write(to, bytes.as_flattened()) {
+    if let Err(error) = current.memory.write_bytes(to, bytes.as_flattened()) {
         for number in numbers {
             // Another thread may have closed it already.
             let _ = current.files.close(number);
@@ -391,7 +391,7 @@ pub(super) fn ioctl(
                 _ => return Err(Errno::NoTerminal),
             };
             let count = i32::try_from(count).unwrap_or(i32::MAX);
-            current.memory.write(argument, &count.to_le_bytes())?;
+            current.memory.write_bytes(argument, &count.to_le_bytes())?;
         }
         request => {
             let stream = file.stream().ok_or(Errno::NoTerminal)?;
@@ -425,7 +425,7 @@ fn ioctl_terminal(
     match request {
         GET_SETTINGS => {
             let bytes = terminal.settings().to_bytes();
-            current.memory.write(argument, &bytes)?;
+            current.memory.write_bytes(argument, &bytes)?;
         }
         SET_SETTINGS..=SET_SETTINGS_AND_FLUSH => {
             let bytes: [u8; SETTINGS_SIZE] = read_array(current, argument)?;
@@ -441,7 +441,7 @@ fn ioctl_terminal(
         SEND_BREAK | FLOW | TAKE | LEAVE => {}
         GET_FOREGROUND | GET_SESSION => {
             let group = terminal.foreground();
-            current.memory.write(argument, &group.to_le_bytes())?;
+            current.memory.write_bytes(argument, &group.to_le_bytes())?;
         }
         SET_FOREGROUND => {
             let group = i32::from_le_bytes(read_array(current, argument)?);
@@ -450,11 +450,13 @@ fn ioctl_terminal(
         }
         GET_SIZE => {
             let bytes = terminal.size().map(u16::to_le_bytes);
-            current.memory.write(argument, bytes.as_flattened())?;
+            current.memory.write_bytes(argument, bytes.as_flattened())?;
         }
         SET_SIZE => {
             let mut bytes = [[0; 2]; 4];
-            current.memory.read(argument, bytes.as_flattened_mut())?;
+            current
+                .memory
+                .read_bytes(argument, bytes.as_flattened_mut())?;
             terminal.set_size(bytes.map(u16::from_le_bytes));
         }
         _ => return Err(Errno::NoTerminal),

@@ -96,7 +96,7 @@ fn poll_for(
     let reserved = bytes.try_reserve_exact(count * ENTRY_SIZE);
     reserved.map_err(|_| Errno::NoMemory)?;
     bytes.resize(count * ENTRY_SIZE, 0);
-    current.memory.read(entries, &mut bytes)?;
+    current.memory.read_bytes(entries, &mut bytes)?;
 
     // Negative descriptors are left out, and nothing is found of them.
     let mut polled = Vec::new();
@@ -124,7 +124,7 @@ fn poll_for(
         bytes[start..start + 2].copy_from_slice(&found.bits().to_le_bytes());
         nr_ready += usize::from(!found.is_empty());
     }
-    current.memory.write(entries, &bytes)?;
+    current.memory.write_bytes(entries, &bytes)?;
     Ok(nr_ready)
 }
 
@@ -148,7 +148,7 @@ pub(super) fn select(current: &mut Current, arguments: [usize; 5]) -> SyscallRes
         // Linux says how much is left; a program that cannot hear it is not told.
         let left = duration.saturating_sub(time::uptime().saturating_sub(start));
         let words = [left.as_secs(), u64::from(left.subsec_micros())].map(u64::to_le_bytes);
-        let _ = current.memory.write(timeout, words.as_flattened());
+        let _ = current.memory.write_bytes(timeout, words.as_flattened());
     }
     result
 }
@@ -184,7 +184,7 @@ fn select_for(
     let mut sets = [[0_u8; MAX_SELECT / 8]; 3];
     for (set, address) in sets.iter_mut().zip(addresses) {
         if address != 0 {
-            current.memory.read(address, &mut set[..nr_bytes])?;
+            current.memory.read_bytes(address, &mut set[..nr_bytes])?;
         }
     }
     let has = |set: &[u8], number: usize| set[number / 8] & (1 << (number % 8)) != 0;
@@ -220,7 +220,7 @@ fn select_for(
     }
     for (result, address) in results.iter().zip(addresses) {
         if address != 0 {
-            current.memory.write(address, &result[..nr_bytes])?;
+            current.memory.write_bytes(address, &result[..nr_bytes])?;
         }
     }
     Ok(nr_found)

@@ -146,7 +146,7 @@ fn check_offset(offset: usize) -> Result<u64, Errno> {
 /// Reads what there is, and waits until there is something.
 fn read_to(current: &mut Current, file: &OpenFile, vectors: &[UserVector]) -> SyscallResult {
     loop {
-        let mut to = UserBuffers::new(&mut current.memory, vectors, MAX_TRANSFER);
+        let mut to = UserBuffers::new(&current.memory, vectors, MAX_TRANSFER);
         match file.read(&mut to) {
             Err(Errno::Again) if !file.is_nonblocking() => {
                 wait_for(current, file, Readiness::READ)?;
@@ -160,7 +160,7 @@ fn read_to(current: &mut Current, file: &OpenFile, vectors: &[UserVector]) -> Sy
 fn write_from(current: &mut Current, file: &OpenFile, vectors: &[UserVector]) -> SyscallResult {
     let mut done = 0;
     loop {
-        let mut from = UserBuffers::new(&mut current.memory, vectors, MAX_TRANSFER);
+        let mut from = UserBuffers::new(&current.memory, vectors, MAX_TRANSFER);
         from.skip(done);
         let written = match file.write(&mut from) {
             Err(Errno::Again) if !file.is_nonblocking() => {
@@ -215,7 +215,7 @@ fn read_at(
     vectors: &[UserVector],
     offset: u64,
 ) -> SyscallResult {
-    let mut to = UserBuffers::new(&mut current.memory, vectors, MAX_TRANSFER);
+    let mut to = UserBuffers::new(&current.memory, vectors, MAX_TRANSFER);
     file.read_at(offset, &mut to)
 }
 
@@ -225,7 +225,7 @@ fn write_at(
     vectors: &[UserVector],
     offset: u64,
 ) -> SyscallResult {
-    let mut from = UserBuffers::new(&mut current.memory, vectors, MAX_TRANSFER);
+    let mut from = UserBuffers::new(&current.memory, vectors, MAX_TRANSFER);
     file.write_at(offset, &mut from)
 }
 
@@ -277,7 +277,9 @@ pub(super) fn sendfile(
     }
     let done = copy(current, &from, position.as_mut(), &to, None, count)?;
     if let Some(position) = position {
-        current.memory.write(offset, &position.to_le_bytes())?;
+        current
+            .memory
+            .write_bytes(offset, &position.to_le_bytes())?;
     }
     Ok(done)
 }
@@ -327,7 +329,9 @@ pub(super) fn copy_file_range(current: &mut Current, arguments: [usize; 6]) -> S
     )?;
     for (position, offset) in [(from_position, from_offset), (to_position, to_offset)] {
         if let Some(position) = position {
-            current.memory.write(offset, &position.to_le_bytes())?;
+            current
+                .memory
+                .write_bytes(offset, &position.to_le_bytes())?;
         }
     }
     Ok(done)

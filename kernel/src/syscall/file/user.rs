@@ -29,7 +29,7 @@ pub(super) fn read_array<const N: usize>(
     address: usize,
 ) -> Result<[u8; N], Errno> {
     let mut bytes = [0; N];
-    current.memory.read(address, &mut bytes)?;
+    current.memory.read_bytes(address, &mut bytes)?;
     Ok(bytes)
 }
 
@@ -39,7 +39,9 @@ pub(super) fn read_words<const N: usize>(
     address: usize,
 ) -> Result<[u64; N], Errno> {
     let mut words = [[0; 8]; N];
-    current.memory.read(address, words.as_flattened_mut())?;
+    current
+        .memory
+        .read_bytes(address, words.as_flattened_mut())?;
     Ok(words.map(u64::from_le_bytes))
 }
 
@@ -52,22 +54,7 @@ pub(super) fn read_path_or_nothing(
     current: &mut Current,
     address: usize,
 ) -> Result<Vec<u8>, Errno> {
-    const CHUNK: usize = 256;
-    let mut path = Vec::new();
-    while path.len() < MAX_PATH {
-        let start = address.checked_add(path.len()).ok_or(Errno::Fault)?;
-        // Up to the end of a chunk, so that nothing behind the end need be there.
-        let part = (CHUNK - start % CHUNK).min(MAX_PATH - path.len());
-        let mut chunk = [0; CHUNK];
-        let chunk = &mut chunk[..part];
-        current.memory.read(start, chunk)?;
-        if let Some(end) = chunk.iter().position(|byte| *byte == 0) {
-            path.extend_from_slice(&chunk[..end]);
-            return Ok(path);
-        }
-        path.extend_from_slice(chunk);
-    }
-    Err(Errno::NameTooLong)
+    current.memory.read_string(address, MAX_PATH)
 }
 
 /// Reads a path, which ends with a zero and is not empty.
@@ -190,6 +177,6 @@ impl<const N: usize> Structure<N> {
 
     /// Writes the structure to a program's memory.
     pub(super) fn write(&self, current: &mut Current, address: usize) -> Result<(), Errno> {
-        current.memory.write(address, &self.0)
+        current.memory.write_bytes(address, &self.0)
     }
 }
