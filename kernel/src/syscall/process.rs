@@ -80,7 +80,7 @@ pub(super) fn prlimit(current: &mut Current, arguments: [usize; 4]) -> SyscallRe
         let limit = match resource {
             STACK => current.memory.limits().stack as u64,
             CORE => 0,
-            FILES => super::file::MAX_FILES as u64,
+            FILES => current.files.limit() as u64,
             _ => u64::MAX,
         };
         let bytes = [limit.to_le_bytes(), limit.to_le_bytes()];
