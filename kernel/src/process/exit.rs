@@ -5,31 +5,61 @@
 //! that whoever has waited for it finds its memory free.
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 use nucleus::mm::VmSpace;
 
+use super::futex::{self, robust};
 use super::{Current, End, Pid, Process, table};
 
 /// Ends the thread, and with the last one its process.
-pub(super) fn leave(current: Current, end: End) {
+pub(super) fn leave(mut current: Current, end: End) {
+    let_go_of_memory(&mut current);
     let Current {
         thread,
         process,
         memory,
         files,
+        fs,
         ..
     } = current;
     VmSpace::deactivate_current();
     drop(memory);
     drop(files);
+    drop(fs);
     table::lock().remove_thread(thread.id());
-    if process.remove_thread(thread.id()) {
+    let usage = thread.usage();
+    if process.remove_thread(&thread, usage) {
         become_zombie(&process, process.end().unwrap_or(end));
     }
 }
 
+/// Does in user memory what has to be done there before a thread leaves it, and tells
+/// whoever waits for that: at the thread's end, and before it runs another program.
+pub(super) fn let_go_of_memory(current: &mut Current) {
+    let thread = &current.thread;
+    // Relaxed: written by the thread itself.
+    let robust_list = thread.robust_list.swap(0, Ordering::Relaxed);
+    if robust_list != 0 {
+        robust::release_all(current, robust_list);
+    }
+    // Relaxed: as above.
+    let word = thread.clear_on_exit.swap(0, Ordering::Relaxed);
+    // Nobody sees it in memory that nobody else has.
+    if word != 0 && Arc::strong_count(&current.memory) > 1 {
+        // As in Linux, whoever is not there cannot be told.
+        let _ = current.memory.write_value(word, &0_u32);
+        if let Ok(key) = current.memory.futex_key(word, false) {
+            futex::wake(&key, 1, futex::ANY);
+        }
+    }
+    if let Some(loan) = current.loan.take() {
+        loan.end();
+    }
+}
+
 /// Leaves the process's number and end for its parent, and tells it.
-fn become_zombie(process: &Process, end: End) {
+fn become_zombie(process: &Arc<Process>, end: End) {
     let mut table = table::lock();
     let has_zombie = table.orphan_children(process.id());
     let Some(record) = table.get_mut(process.id()) else {
