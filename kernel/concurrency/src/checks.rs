@@ -206,6 +206,30 @@ pub(crate) const CHECKS: &[Check] = &[
         Random,
         sleepers::pieces,
     ),
+    check(
+        "nudge",
+        "whoever is nudged looks again, whenever that happens",
+        Exhaustive(3),
+        sleepers::nudge,
+    ),
+    check(
+        "deadline",
+        "a wait ends when it is time, and leaves the queue",
+        Exhaustive(2),
+        sleepers::deadline,
+    ),
+    check(
+        "late-piece",
+        "a wake-up that comes with the deadline is not lost",
+        Random,
+        sleepers::late_piece,
+    ),
+    check(
+        "two-waits",
+        "what is there in time is found, and a timer ends no later wait",
+        Exhaustive(3),
+        sleepers::two_waits,
+    ),
     finds(
         "found-unmarked-stray",
         "finds: a node cut off is not marked stray",
@@ -331,5 +355,26 @@ pub(crate) const CHECKS: &[Check] = &[
         Exhaustive(2),
         sleepers::mutex,
         Bug::ForgottenWaiter,
+    ),
+    finds(
+        "found-lost-nudge",
+        "finds: who is nudged does not look again",
+        Exhaustive(2),
+        sleepers::nudge,
+        Bug::LostNudge,
+    ),
+    finds(
+        "found-hasty-deadline",
+        "finds: who is late goes without a last look",
+        Exhaustive(2),
+        sleepers::two_waits,
+        Bug::HastyDeadline,
+    ),
+    finds(
+        "found-forgotten-timer",
+        "finds: who was woken leaves its timer behind",
+        Exhaustive(2),
+        sleepers::two_waits,
+        Bug::ForgottenTimer,
     ),
 ];

@@ -79,6 +79,12 @@ pub enum Bug {
     UntoldOfNodes,
     /// Whoever waits does not look again before it sleeps.
     LostWakeUp,
+    /// A task that is nudged wakes, and does not look again.
+    LostNudge,
+    /// Whoever is late goes without a last look.
+    HastyDeadline,
+    /// A task that was woken leaves its timer behind.
+    ForgottenTimer,
     /// A lock that sleeps is released without a look at who waits for it.
     ForgottenWaiter,
     /// A processor that is disabled is listed among those that can be started.

@@ -12,11 +12,12 @@
 //! 4. the addresses of kernel virtual areas
 //! 5. a processor's queue of flushes
 //! 6. tasks that wait for something
-//! 7. tasks that are over, and then a processor's ready tasks
-//! 8. the heap
-//! 9. the pool of frames
-//! 10. the console
-//! 11. the serial port
+//! 7. tasks that a processor wakes at some time
+//! 8. tasks that are over, and then a processor's ready tasks
+//! 9. the heap
+//! 10. the pool of frames
+//! 11. the console
+//! 12. the serial port
 //!
 //! A log message takes the last two, so it may be written under any of the
 //! others. The tables of the processor and of the interrupt controllers have

@@ -1,14 +1,14 @@
 //! What a processor has of tasks.
 //!
-//! The queue, how long it is, and whether the processor sleeps are for all; the rest
+//! The queue, how long it is, the timers, and whether the processor sleeps are for all; the rest
 //! is for the processor alone, in atomic mode or with interrupts off.
 
 use alloc::sync::Arc;
 use core::cell::Cell;
 use core::fmt;
 
-use super::Task;
 use super::run_queue::RunQueue;
+use super::{Task, Timers};
 use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::sync::{Rank, SpinLock};
 
@@ -44,6 +44,8 @@ pub(crate) struct CpuTasks {
     /// How many tasks are in the queue; written under its lock.
     nr_ready: AtomicUsize,
     pub(super) sleep: Sleep,
+    /// Those that it wakes at some time.
+    pub(crate) timers: Timers,
 }
 
 impl CpuTasks {
@@ -58,6 +60,7 @@ impl CpuTasks {
             queue: SpinLock::ranked(RunQueue::new(), Rank::Ready),
             nr_ready: AtomicUsize::new(0),
             sleep: Sleep::new(),
+            timers: Timers::new(),
         }
     }
 

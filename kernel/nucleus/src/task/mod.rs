@@ -4,6 +4,7 @@
 //! * `state`: what a task may be, and how it becomes something else.
 //! * `list`: lists that tasks are linked into without allocating.
 //! * `run_queue`: a processor's ready tasks, where new ones go, who takes whose.
+//! * `timers`: tasks that want to be woken at some time.
 //! * `cpu_tasks`: what each processor has of all that.
 //! * `scheduler`: leaving a task for another one.
 //! * `idle`: a processor that has nothing to do.
@@ -26,10 +27,12 @@ mod list;
 mod record;
 mod run_queue;
 mod state;
+mod timers;
 
 pub(crate) use self::cpu_tasks::CpuTasks;
 pub(crate) use self::list::{TaskList, WAIT_LINK};
 pub use self::record::Task;
+pub(crate) use self::timers::Timers;
 
 // ---- From here on, the bare machine alone. ----
 
@@ -45,6 +48,8 @@ pub(crate) mod scheduler;
 mod test_task;
 #[cfg(ktest)]
 mod tests;
+#[cfg(ktest)]
+mod wait_tests;
 
 #[cfg(target_os = "none")]
 pub(crate) use self::idle::{adopt, run_idle};

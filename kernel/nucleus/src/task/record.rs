@@ -7,10 +7,12 @@ use core::fmt;
 
 use super::list::{Link, NR_LINKS};
 use super::state::State;
+use super::timers::Timer;
 use crate::arch::tasks;
 use crate::cpu::{CpuId, CpuSet, MAX_CPUS};
 use crate::mm::kspace::KernelStack;
 use crate::mm::{Vaddr, VmSpace};
+use crate::planted::{Bug, is_planted};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{SpinLock, WaitQueue};
 
@@ -38,6 +40,10 @@ pub struct Task {
     pub(crate) user: UserRegisters,
     /// Whether it is in the list of a wait queue, whose lock protects this.
     pub(crate) is_waiting: AtomicBool,
+    /// Whether it was nudged and has not looked since.
+    is_nudged: AtomicBool,
+    /// When it is to be woken, if it waits for that.
+    pub(crate) timer: Timer,
     /// Those who wait for its end.
     pub(super) joiners: WaitQueue,
     /// Whether it is over and its stack is freed.
@@ -61,8 +67,8 @@ pub(crate) struct UserRegisters {
     pub(crate) cpu: Cell<Option<CpuId>>,
 }
 
-// SAFETY: The links are used under the lock of the list that the task is in. The
-// other cells are used by the processor that runs the task, or switches to it or from
+// SAFETY: The links, and the cells of the timer, are used under the lock of the list
+// that the task is in. The other cells are used by the processor that runs the task, or switches to it or from
 // it, and tasks change processors by way of a queue with a lock.
 unsafe impl Sync for Task {}
 // SAFETY: As above; nothing in it belongs to a processor.
@@ -93,6 +99,8 @@ impl Task {
             space: Cell::new(None),
             user: UserRegisters::default(),
             is_waiting: AtomicBool::new(false),
+            is_nudged: AtomicBool::new(false),
+            timer: Timer::new(),
             joiners: WaitQueue::new(),
             is_reaped: AtomicBool::new(false),
             #[cfg(ktest)]
@@ -145,6 +153,26 @@ impl Task {
     pub fn is_over(&self) -> bool {
         // Acquire: what the task has done is seen.
         self.is_reaped.load(Ordering::Acquire)
+    }
+
+    /// Has the task look again at what it waits for in a [`WaitQueue`]; at its next
+    /// wait, if it does not wait. Several nudges count as one.
+    ///
+    /// Callable in any context, interrupts included, but not with a lock held of the
+    /// rank of ready tasks or later.
+    pub fn nudge(self: &Arc<Self>) {
+        if !is_planted(Bug::LostNudge) {
+            // Release: what was brought about is seen by the task. Before it is woken,
+            // and sees this.
+            self.is_nudged.store(true, Ordering::Release);
+        }
+        self.unpark();
+    }
+
+    /// Returns whether the task was nudged since it asked last; for the task itself.
+    pub(crate) fn take_nudge(&self) -> bool {
+        // Acquire: pairs with the Release in `nudge`.
+        self.is_nudged.swap(false, Ordering::Acquire)
     }
 
     /// Has the task go on if it sleeps, or else not sleep the next time.

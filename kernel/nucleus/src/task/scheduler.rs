@@ -10,6 +10,7 @@ use crate::arch::cpu;
 use crate::arch::x86_64::{context, irq, user_entry};
 use crate::cpu::{CpuId, CpuSet, may_switch};
 use crate::mm::vm_space;
+use crate::time;
 
 /// Ticks that a task may run on while others are ready.
 const SLICE: u32 = 2;
@@ -146,6 +147,7 @@ pub(crate) fn on_tick() {
     if current.is_some_and(|task| is_over || test_task::is_left_behind(task)) {
         cpu::request_reschedule();
     }
+    here.timers.expire(time::uptime());
     test_task::on_tick();
 }
 

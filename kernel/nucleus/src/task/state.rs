@@ -50,11 +50,16 @@ impl State {
 
     /// Makes a new task awake; returns whether it was new.
     pub(crate) fn start(&self) -> bool {
-        // AcqRel: once. A token that came before is of no use, and is lost.
-        let exchange = self
-            .0
-            .compare_exchange(MADE, AWAKE, Ordering::AcqRel, Ordering::Acquire);
-        exchange.is_ok()
+        let start = |token| {
+            let (from, to) = (MADE | token, AWAKE | token);
+            // AcqRel: once.
+            let exchange = self
+                .0
+                .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+            exchange.is_ok()
+        };
+        // A token that came before stays.
+        start(0) || start(TOKEN)
     }
 
     /// Begins to park; returns false, and takes the token, if there is one. For the
@@ -165,6 +170,14 @@ mod tests {
         assert!(state.begin_park() && state.finish_park() && state.is_parked());
         assert!(state.unpark());
         assert!(!state.unpark());
+    }
+
+    #[ktest]
+    fn task_that_was_unparked_before_it_ran_starts_with_the_token() {
+        let state = State::made();
+        assert!(!state.unpark(), "it has not run");
+        assert!(state.start() && !state.start());
+        assert!(!state.begin_park() && state.begin_park());
     }
 
     #[ktest]

@@ -47,6 +47,7 @@ pub(crate) mod memory;
 pub(crate) mod mmu;
 pub(crate) mod serial;
 pub(crate) mod tasks;
+pub(crate) mod timer;
 mod tlb;
 pub(crate) mod uaccess;
 mod walker;

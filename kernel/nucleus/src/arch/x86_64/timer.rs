@@ -160,6 +160,11 @@ fn tsc_hz() -> Option<u64> {
     Some(TSC_HZ.load(Ordering::Relaxed)).filter(|hz| *hz > 0)
 }
 
+/// Returns whether each processor ticks by itself, and not the boot processor alone.
+pub(crate) fn is_local() -> bool {
+    LOCAL_TIMER.get().is_some()
+}
+
 /// Returns the number of the boot processor's ticks so far.
 #[cfg(ktest)]
 pub(crate) fn ticks() -> u64 {
