@@ -3,6 +3,7 @@
 //! * [`Process`], [`Thread`]: what others may see of one; [`table`]: all of them.
 //! * [`Current`]: the running thread's own view, and the loop that runs it.
 //! * `exit`: how they end.
+//! * [`signal`]: what they are told meanwhile.
 //! * `elf`, `stack`: what a program starts with.
 
 mod current;
@@ -10,6 +11,7 @@ mod elf;
 mod exit;
 #[expect(clippy::module_inception, reason = "its file has the type's name")]
 mod process;
+pub(crate) mod signal;
 mod stack;
 pub(crate) mod table;
 mod thread;
@@ -21,12 +23,12 @@ use nucleus::user::UserContext;
 use self::current::Beginning;
 pub(crate) use self::current::Current;
 pub(crate) use self::process::Process;
+use self::signal::{Actions, SignalSet, Signals};
 pub(crate) use self::table::Pid;
 pub(crate) use self::thread::Thread;
 use crate::errno::Errno;
 use crate::fs;
 use crate::syscall::file::FileTable;
-use crate::syscall::signal::Signals;
 use crate::vm::AddressSpace;
 
 /// The environment of the first program.
@@ -90,10 +92,18 @@ fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     nucleus::mm::VmSpace::deactivate_current();
 
     let mut table = table::lock();
-    let process = Arc::new(Process::new(table.new_number()?, path));
+    let process = Arc::new(Process::new(
+        table.new_number()?,
+        path,
+        Arc::new(Actions::new()),
+    ));
     table.add_process(Arc::clone(&process), None);
     drop(table);
-    let thread = Arc::new(Thread::new(process.id(), Arc::clone(&process)));
+    let thread = Arc::new(Thread::new(
+        process.id(),
+        Arc::clone(&process),
+        SignalSet::EMPTY,
+    ));
     let beginning = Beginning {
         thread,
         memory,

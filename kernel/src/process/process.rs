@@ -7,6 +7,7 @@ use core::fmt;
 
 use nucleus::sync::{Once, SpinLock, WaitQueue};
 
+use super::signal::{Actions, ProcessSignals, Signal};
 use super::{End, Pid, Thread, table};
 
 /// A process.
@@ -17,6 +18,7 @@ pub(crate) struct Process {
     threads: SpinLock<Vec<Arc<Thread>>>,
     /// How it is to end, from the moment when that is decided.
     end: Once<End>,
+    pub(crate) signals: ProcessSignals,
     /// Woken when a child ends, or changes otherwise in a way that is waited for.
     pub(crate) child_events: WaitQueue,
     /// Woken when it has become a zombie.
@@ -24,12 +26,13 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(id: Pid, program: &str) -> Self {
+    pub(super) fn new(id: Pid, program: &str, actions: Arc<Actions>) -> Self {
         Self {
             id,
             program: SpinLock::new(String::from(program)),
             threads: SpinLock::new(Vec::new()),
             end: Once::new(),
+            signals: ProcessSignals::new(actions),
             child_events: WaitQueue::new(),
             ended: WaitQueue::new(),
         }
@@ -63,6 +66,14 @@ impl Process {
     /// Returns how the process is to end, if that is decided.
     pub(crate) fn end(&self) -> Option<End> {
         self.end.get().copied()
+    }
+
+    /// Forgets a signal that waits for the process or its threads.
+    pub(crate) fn forget_signal(&self, signal: Signal) {
+        self.signals.forget(signal.into());
+        for thread in self.threads() {
+            thread.signals.forget(signal.into());
+        }
     }
 
     /// Waits until the process is a zombie, or gone; returns how it ended.

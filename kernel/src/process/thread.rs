@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use nucleus::sync::Once;
 use nucleus::task::Task;
 
+use super::signal::{SignalSet, ThreadSignals};
 use super::{Pid, Process};
 
 /// A thread of a process.
@@ -17,19 +18,21 @@ pub(crate) struct Thread {
     /// Whether it has to look around before it enters ring 3 again: a signal may have
     /// come, or its process may be about to end.
     must_look: AtomicBool,
+    pub(crate) signals: ThreadSignals,
     /// Where zero is written, and a waiter woken, when the thread ends; zero for
     /// nowhere.
     pub(crate) clear_on_exit: AtomicUsize,
 }
 
 impl Thread {
-    pub(super) fn new(id: Pid, process: Arc<Process>) -> Self {
+    pub(super) fn new(id: Pid, process: Arc<Process>, blocked: SignalSet) -> Self {
         Self {
             id,
             process,
             task: Once::new(),
             // Its process may be ending already.
             must_look: AtomicBool::new(true),
+            signals: ThreadSignals::new(blocked),
             clear_on_exit: AtomicUsize::new(0),
         }
     }
@@ -56,6 +59,15 @@ impl Thread {
     pub(crate) fn call_attention(&self) {
         // Release: what it is to see was done before.
         self.must_look.store(true, Ordering::Release);
+        if let Some(task) = self.task.get() {
+            task.nudge();
+        }
+    }
+
+    /// Returns whether the thread has to look around before it enters ring 3 again.
+    pub(crate) fn is_called(&self) -> bool {
+        // Acquire: as in `take_attention`.
+        self.must_look.load(Ordering::Acquire)
     }
 
     /// Returns whether the thread has to look around, which it does then.

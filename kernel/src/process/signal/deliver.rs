@@ -144,7 +144,10 @@ impl Current {
         let was_stopped = process.signals.is_stopped();
         if was_stopped {
             let goes_on = || !process.signals.is_stopped() || process.end().is_some();
-            process.signals.resumed.wait_until(|| goes_on().then_some(()));
+            process
+                .signals
+                .resumed
+                .wait_until(|| goes_on().then_some(()));
         }
         was_stopped
     }

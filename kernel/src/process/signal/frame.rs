@@ -314,7 +314,10 @@ mod tests {
             return;
         }
         assert_eq!(image.len(), size + 4);
-        assert_eq!(image[software::OFFSET..][..4], software::MAGIC_1.to_le_bytes());
+        assert_eq!(
+            image[software::OFFSET..][..4],
+            software::MAGIC_1.to_le_bytes()
+        );
         assert_eq!(image[size..], software::MAGIC_2.to_le_bytes());
     }
 }

@@ -24,6 +24,10 @@ pub(crate) mod code {
     pub(crate) const BUS_ADRERR: i32 = 2;
     pub(crate) const ILL_ILLOPN: i32 = 2;
     pub(crate) const FPE_INTDIV: i32 = 1;
+    pub(crate) const FPE_FLTDIV: i32 = 3;
+    pub(crate) const FPE_FLTOVF: i32 = 4;
+    pub(crate) const FPE_FLTUND: i32 = 5;
+    pub(crate) const FPE_FLTRES: i32 = 6;
     pub(crate) const FPE_FLTINV: i32 = 7;
     pub(crate) const TRAP_TRACE: i32 = 2;
     pub(crate) const CHILD_EXITED: i32 = 1;
@@ -44,7 +48,10 @@ pub(crate) struct SigInfo {
 enum Detail {
     Nothing,
     Sender(Pid),
-    Child { pid: Pid, status: u8 },
+    Child {
+        pid: Pid,
+        status: u8,
+    },
     Address(usize),
     /// All that follows the code, as a program gave it.
     Queued([u8; INFO_SIZE - FIELDS]),

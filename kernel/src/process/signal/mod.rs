@@ -10,11 +10,13 @@
 //! * `number`, `info`, `action`: what there is to say about a signal.
 //! * `pending`, `state`: what waits, and for whom.
 //! * `send`: how a signal gets there. `deliver`: what becomes of it.
+//! * `fault`: signals that a thread's own instructions raise.
 //! * `frame`, `stack`: what a handler finds, and how it returns.
 //! * `restart`: what becomes of a call that a signal has interrupted.
 
 pub(crate) mod action;
 mod deliver;
+mod fault;
 mod frame;
 pub(crate) mod info;
 mod number;

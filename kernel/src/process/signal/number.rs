@@ -173,6 +173,10 @@ impl SignalSet {
         Self(self.0 & !others.0)
     }
 
+    pub(super) const fn complement(self) -> Self {
+        Self(!self.0)
+    }
+
     pub(crate) const fn and(self, others: Self) -> Self {
         Self(self.0 & others.0)
     }

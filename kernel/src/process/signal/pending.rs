@@ -100,7 +100,8 @@ mod tests {
             assert_eq!(pending.add(SigInfo::of_kernel(Signal::USR1)), Ok(()));
         }
         let taken = core::iter::from_fn(|| pending.take(ALL));
-        let taken: alloc::vec::Vec<_> = taken.map(|info| (info.signal.as_u8(), info.code)).collect();
+        let taken: alloc::vec::Vec<_> =
+            taken.map(|info| (info.signal.as_u8(), info.code)).collect();
         assert_eq!(taken, [(10, 0x80), (34, 1), (34, 2), (34, 3)]);
         assert!(pending.set().is_empty());
     }
@@ -111,7 +112,10 @@ mod tests {
         for signal in [Signal::HUP, Signal::SEGV] {
             assert_eq!(pending.add(SigInfo::of_kernel(signal)), Ok(()));
         }
-        assert_eq!(pending.take(ALL).map(|info| info.signal), Some(Signal::SEGV));
+        assert_eq!(
+            pending.take(ALL).map(|info| info.signal),
+            Some(Signal::SEGV)
+        );
         assert_eq!(pending.take(SignalSet::EMPTY), None);
         assert_eq!(pending.take(ALL).map(|info| info.signal), Some(Signal::HUP));
     }
