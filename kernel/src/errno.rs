@@ -10,6 +10,8 @@ pub(crate) enum Errno {
     NoEntry = 2,
     /// No such process.
     NoProcess = 3,
+    /// A signal came first. Nothing was done; the call may be made again.
+    Interrupted = 4,
     /// The argument list is too long.
     TooBig = 7,
     /// The file is no program that can be run.

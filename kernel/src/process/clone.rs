@@ -14,6 +14,7 @@ use nucleus::sync::WaitQueue;
 use nucleus::user::UserContext;
 
 use super::current::Beginning;
+use super::signal::Actions;
 use super::{Current, Pid, Process, Thread, table};
 use crate::errno::Errno;
 
@@ -226,7 +227,7 @@ fn register(
     request: &Request,
     memory: &Arc<crate::vm::AddressSpace>,
 ) -> Result<(Arc<Thread>, Made), Errno> {
-    let name = current.thread.name();
+    let (name, blocked) = (current.thread.name(), current.blocked());
     let limits = current.process.limits.lock().clone();
     let program = current.process.program();
     let mut table = table::lock();
@@ -235,22 +236,35 @@ fn register(
         None => table.new_number()?,
     };
     if request.flags.contains(CloneFlags::THREAD) {
-        let thread = Arc::new(Thread::new(id, Arc::clone(&current.process), name));
+        let thread = Arc::new(Thread::new(id, Arc::clone(&current.process), name, blocked));
         current.process.add_thread(Arc::clone(&thread))?;
         table.add_thread(Arc::clone(&thread));
         return Ok((thread, Made::Thread));
     }
-    let process = Arc::new(Process::new(id, limits));
+    let process = Arc::new(Process::new(id, limits, actions_for(current, request.flags)));
     let parent = match request.flags.contains(CloneFlags::PARENT) {
         true => table.get(current.process.id()).and_then(|own| own.parent),
         false => Some(current.process.id()),
     };
     let exit_signal = request.exit_signal;
     table.add_process(Arc::clone(&process), parent, exit_signal);
-    let thread = Arc::new(Thread::new(id, Arc::clone(&process), name));
+    let thread = Arc::new(Thread::new(id, Arc::clone(&process), name, blocked));
     process.add_thread(Arc::clone(&thread))?;
     table.add_thread(Arc::clone(&thread));
     drop(table);
     process.set_program(program, memory);
     Ok((thread, Made::Process))
+}
+
+/// Returns what a new process does about signals.
+fn actions_for(current: &Current, flags: CloneFlags) -> Arc<Actions> {
+    let actions = current.process.signals.actions();
+    if flags.contains(CloneFlags::ACTIONS) {
+        return actions;
+    }
+    let own = actions.fork();
+    if flags.contains(CloneFlags::NO_HANDLERS) {
+        own.forget_handlers();
+    }
+    Arc::new(own)
 }

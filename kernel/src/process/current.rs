@@ -16,15 +16,15 @@ use core::time::Duration;
 use nucleus::mm::Vaddr;
 use nucleus::sync::WaitQueue;
 use nucleus::task::{Task, TaskOptions};
-use nucleus::user::{CpuException, FpuContext, ReturnReason, UserContext, UserMode};
+use nucleus::user::{FpuContext, ReturnReason, UserContext, UserMode};
 
 use super::clone::Loan;
+use super::signal::Signals;
 use super::{End, Process, Thread, exit};
 use crate::errno::Errno;
 use crate::fs::{FileTable, FsContext};
 use crate::syscall;
-use crate::syscall::signal::Signals;
-use crate::vm::{Access, AccessError, AddressSpace};
+use crate::vm::AddressSpace;
 
 /// How a thread ends whose process goes on without it; nobody asks.
 const DISMISSED: End = End::Exited(0);
@@ -115,13 +115,7 @@ impl Current {
                 ReturnReason::UserSyscall => syscall::handle(self),
                 ReturnReason::UserException(exception) => self.handle_exception(&exception),
                 ReturnReason::KernelEvent => {}
-                ReturnReason::InvalidState => {
-                    let at = self.user.context().rip();
-                    self.raise(
-                        Signal::Segmentation,
-                        format_args!("cannot go on at {at:#x}"),
-                    );
-                }
+                ReturnReason::InvalidState => self.refuse_registers(),
             }
         }
     }
@@ -182,91 +176,10 @@ impl Current {
             return self.own_end;
         }
         if self.thread.take_attention() {
+            self.handle_signals();
             let dismissed = self.thread.is_dismissed().then_some(DISMISSED);
             return self.process.end().or(dismissed);
         }
         None
-    }
-
-    /// Ends the process by a signal that its own doing raised, for a reason that is
-    /// logged.
-    fn raise(&mut self, signal: Signal, reason: core::fmt::Arguments<'_>) {
-        log::error!(
-            "{} ({}): killed by {signal:?} (signal {}): {reason}",
-            self.process.program(),
-            self.process.id(),
-            signal as u8
-        );
-        self.process.end_all(End::Killed(signal as u8));
-    }
-
-    fn handle_exception(&mut self, exception: &CpuException) {
-        let rip = self.user.context().rip();
-        let Some(address) = exception.fault_address else {
-            let name = exception.name();
-            self.raise(
-                signal_of(exception.vector),
-                format_args!("{name} at {rip:#x}"),
-            );
-            return;
-        };
-        self.thread.count_fault();
-        let access = if exception.instruction_fetch() {
-            Access::Execute
-        } else if exception.write() {
-            Access::Write
-        } else {
-            Access::Read
-        };
-        match self.memory.handle_fault(address, access) {
-            Ok(()) => {}
-            Err(AccessError::NoMemory) => {
-                self.raise(Signal::Kill, format_args!("no memory for {address:#x}"));
-            }
-            Err(error) => {
-                let what = exception.page_fault_code();
-                self.raise(
-                    Signal::Segmentation,
-                    format_args!("{what}: {address:#x} at {rip:#x} ({error:?})"),
-                );
-            }
-        }
-    }
-}
-
-/// Signals that the kernel raises (`signal(7)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Signal {
-    Illegal = 4,
-    Trap = 5,
-    Bus = 7,
-    FloatingPoint = 8,
-    Kill = 9,
-    Segmentation = 11,
-}
-
-/// Returns the signal that Linux sends for an exception that is no page fault.
-const fn signal_of(vector: u8) -> Signal {
-    match vector {
-        0 | 16 | 19 => Signal::FloatingPoint,
-        1 | 3 => Signal::Trap,
-        6 => Signal::Illegal,
-        17 => Signal::Bus,
-        _ => Signal::Segmentation,
-    }
-}
-
-#[cfg(ktest)]
-mod tests {
-    use nucleus::prelude::*;
-
-    use super::{Signal, signal_of};
-
-    #[ktest]
-    fn exceptions_become_linux_signals() {
-        assert_eq!(signal_of(0), Signal::FloatingPoint);
-        assert_eq!(signal_of(6), Signal::Illegal);
-        assert_eq!(signal_of(13), Signal::Segmentation);
     }
 }

@@ -14,6 +14,7 @@ use alloc::sync::Arc;
 use nucleus::user::UserMode;
 
 use super::arguments::Arguments;
+use super::signal::Signals;
 use super::program::{self, Prepared, ProgramFile};
 use super::{Current, exit, table};
 use crate::errno::Errno;
@@ -57,7 +58,8 @@ pub(crate) fn exec(
         current.files = files;
     }
     current.files.close_for_exec();
-    current.signals.reset_for_exec();
+    current.process.signals.reset_for_exec();
+    current.signals = Signals::default();
     current.user = UserMode::new(context);
     Ok(())
 }

@@ -17,6 +17,7 @@ pub(crate) mod limits;
 mod process;
 mod program;
 mod script;
+pub(crate) mod signal;
 mod stack;
 pub(crate) mod table;
 mod thread;
@@ -31,11 +32,11 @@ pub(crate) use self::current::Current;
 use self::limits::Limits;
 pub(crate) use self::process::Process;
 pub(crate) use self::program::ProgramFile;
+use self::signal::{Actions, SignalSet, Signals};
 pub(crate) use self::table::Pid;
 pub(crate) use self::thread::{Name, Thread};
 use crate::errno::Errno;
 use crate::fs::{self, FileTable, FsContext};
-use crate::syscall::signal::Signals;
 
 /// The environment of the first program.
 const ENVIRONMENT: [&str; 3] = ["PATH=/bin", "HOME=/", "TERM=linux"];
@@ -98,11 +99,16 @@ fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     let prepared = program::prepare(&fs, file, arguments, &limits)?;
 
     let mut table = table::lock();
-    let process = Arc::new(Process::new(table.new_number()?, limits));
+    let process = Arc::new(Process::new(
+        table.new_number()?,
+        limits,
+        Arc::new(Actions::new()),
+    ));
     let thread = Arc::new(Thread::new(
         process.id(),
         Arc::clone(&process),
         prepared.name,
+        SignalSet::EMPTY,
     ));
     process.add_thread(Arc::clone(&thread))?;
     table.add_process(Arc::clone(&process), None, 0);

@@ -13,6 +13,7 @@ use core::fmt;
 use nucleus::sync::{Once, SpinLock, WaitQueue};
 
 use super::limits::Limits;
+use super::signal::{Actions, ProcessSignals, Signal};
 use super::usage::Usage;
 use super::{Current, End, Pid, Thread, table};
 use crate::errno::Errno;
@@ -26,6 +27,7 @@ pub(crate) struct Process {
     /// How it is to end, from the moment when that is decided.
     end: Once<End>,
     pub(crate) limits: SpinLock<Limits>,
+    pub(crate) signals: ProcessSignals,
     /// What its threads that have ended, and its children that were waited for, have
     /// used.
     usage: SpinLock<PastUsage>,
@@ -60,13 +62,14 @@ struct PastUsage {
 
 impl Process {
     /// Makes a process without threads.
-    pub(super) fn new(id: Pid, limits: Limits) -> Self {
+    pub(super) fn new(id: Pid, limits: Limits, actions: Arc<Actions>) -> Self {
         Self {
             id,
             program: SpinLock::new(Program::default()),
             threads: SpinLock::new(Threads::default()),
             end: Once::new(),
             limits: SpinLock::new(limits),
+            signals: ProcessSignals::new(actions),
             usage: SpinLock::new(PastUsage::default()),
             child_events: WaitQueue::new(),
             thread_events: WaitQueue::new(),
@@ -134,6 +137,14 @@ impl Process {
     /// Returns how the process is to end, if that is decided.
     pub(crate) fn end(&self) -> Option<End> {
         self.end.get().copied()
+    }
+
+    /// Forgets a signal that waits for the process or its threads.
+    pub(crate) fn forget_signal(&self, signal: Signal) {
+        self.signals.forget(signal.into());
+        for thread in self.threads() {
+            thread.signals.forget(signal.into());
+        }
     }
 
     /// Waits until the process is a zombie, or gone; returns how it ended.

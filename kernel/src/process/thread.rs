@@ -8,6 +8,7 @@ use nucleus::sync::{Once, SpinLock};
 use nucleus::task::Task;
 
 use super::futex::Waiter;
+use super::signal::{SignalSet, ThreadSignals};
 use super::usage::Usage;
 use super::{Pid, Process};
 
@@ -25,6 +26,7 @@ pub(crate) struct Thread {
     /// Whether it has to look around before it enters ring 3 again: a signal may have
     /// come, or its process may be about to end.
     must_look: AtomicBool,
+    pub(crate) signals: ThreadSignals,
     /// Whether it ends when it looks, for the sake of another thread of its process.
     is_dismissed: AtomicBool,
     /// Where zero is written, and a waiter woken, when the thread ends; zero for
@@ -39,7 +41,7 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    pub(super) fn new(id: Pid, process: Arc<Process>, name: Name) -> Self {
+    pub(super) fn new(id: Pid, process: Arc<Process>, name: Name, blocked: SignalSet) -> Self {
         Self {
             id: AtomicU32::new(id.as_u32()),
             process,
@@ -47,6 +49,7 @@ impl Thread {
             name: SpinLock::new(name),
             // Its process may be ending already.
             must_look: AtomicBool::new(true),
+            signals: ThreadSignals::new(blocked),
             is_dismissed: AtomicBool::new(false),
             clear_on_exit: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
@@ -98,7 +101,7 @@ impl Thread {
     }
 
     /// Returns whether the thread is called to look around, which it need not do yet.
-    pub(super) fn is_called(&self) -> bool {
+    pub(crate) fn is_called(&self) -> bool {
         // Acquire: pairs with the Release of whoever called.
         self.must_look.load(Ordering::Acquire)
     }

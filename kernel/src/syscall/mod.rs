@@ -7,11 +7,13 @@
 
 pub(crate) mod file;
 mod memory;
-mod number;
+pub(crate) mod number;
 mod process;
-pub(crate) mod signal;
+mod signal;
 
 use core::sync::atomic::{AtomicU64, Ordering};
+
+use nucleus::user::UserContext;
 
 use crate::errno::Errno;
 use crate::process::Current;
@@ -26,19 +28,27 @@ type Arguments = [usize; 6];
 pub(crate) fn handle(current: &mut Current) {
     let context = current.user.context();
     let call = context.rax();
-    let arguments = [
+    let arguments = arguments(context);
+    let result = dispatch(current, call, arguments);
+    let thread = &current.thread;
+    log::trace!("{thread:?}: call {call} {arguments:x?} = {result:?}");
+    if result == Err(Errno::Interrupted) {
+        current.note_interrupted(call);
+    }
+    let context = current.user.context_mut();
+    context.set_rax(result.unwrap_or_else(Errno::as_result));
+}
+
+/// Returns the arguments of a call that the registers ask for.
+pub(crate) fn arguments(context: &UserContext) -> Arguments {
+    [
         context.rdi(),
         context.rsi(),
         context.rdx(),
         context.r10(),
         context.r8(),
         context.r9(),
-    ];
-    let result = dispatch(current, call, arguments);
-    let thread = &current.thread;
-    log::trace!("{thread:?}: call {call} {arguments:x?} = {result:?}");
-    let context = current.user.context_mut();
-    context.set_rax(result.unwrap_or_else(Errno::as_result));
+    ]
 }
 
 fn dispatch(current: &mut Current, call: usize, arguments: Arguments) -> SyscallResult {
@@ -69,8 +79,16 @@ fn dispatch(current: &mut Current, call: usize, arguments: Arguments) -> Syscall
 
         number::RT_SIGACTION => signal::sigaction(current, [a, b, c, d]),
         number::RT_SIGPROCMASK => signal::sigprocmask(current, [a, b, c, d]),
+        number::RT_SIGRETURN => signal::sigreturn(current),
+        number::RT_SIGPENDING => signal::sigpending(current, a, b),
+        number::RT_SIGSUSPEND => signal::sigsuspend(current, a, b),
+        number::RT_SIGTIMEDWAIT => signal::sigtimedwait(current, [a, b, c, d]),
+        number::RT_SIGQUEUEINFO => signal::sigqueueinfo(current, a, b, c),
+        number::RT_TGSIGQUEUEINFO => signal::tgsigqueueinfo(current, [a, b, c, d]),
         number::SIGALTSTACK => signal::sigaltstack(current, a, b),
-        number::KILL | number::TKILL => signal::kill(current, a, b),
+        number::PAUSE => signal::pause(current),
+        number::KILL => signal::kill(current, a, b),
+        number::TKILL => signal::tkill(current, a, b),
         number::TGKILL => signal::tgkill(current, a, b, c),
 
         number::EXIT => process::exit(current, a),

@@ -2,7 +2,7 @@
 
 macro_rules! numbers {
     ($($name:ident = $number:literal,)*) => {
-        $(pub(super) const $name: usize = $number;)*
+        $(pub(crate) const $name: usize = $number;)*
     };
 }
 
@@ -22,11 +22,14 @@ numbers! {
     BRK = 12,
     RT_SIGACTION = 13,
     RT_SIGPROCMASK = 14,
+    RT_SIGRETURN = 15,
     IOCTL = 16,
     WRITEV = 20,
+    SELECT = 23,
     SCHED_YIELD = 24,
     MREMAP = 25,
     MADVISE = 28,
+    PAUSE = 34,
     NANOSLEEP = 35,
     GETPID = 39,
     EXIT = 60,
@@ -39,6 +42,10 @@ numbers! {
     GETEUID = 107,
     GETEGID = 108,
     GETPPID = 110,
+    RT_SIGPENDING = 127,
+    RT_SIGTIMEDWAIT = 128,
+    RT_SIGQUEUEINFO = 129,
+    RT_SIGSUSPEND = 130,
     SIGALTSTACK = 131,
     ARCH_PRCTL = 158,
     GETTID = 186,
@@ -53,8 +60,10 @@ numbers! {
     OPENAT = 257,
     NEWFSTATAT = 262,
     READLINKAT = 267,
+    PSELECT6 = 270,
     PPOLL = 271,
     SET_ROBUST_LIST = 273,
+    RT_TGSIGQUEUEINFO = 297,
     PRLIMIT64 = 302,
     GETRANDOM = 318,
     RSEQ = 334,
