@@ -18,6 +18,8 @@ pub(crate) enum Errno {
     NoExec = 8,
     /// The file descriptor is not open, or not for this.
     BadFile = 9,
+    /// There is no child to wait for.
+    NoChild = 10,
     /// Try again: the condition does not hold.
     Again = 11,
     /// Out of memory, or of address space.
@@ -48,6 +50,10 @@ pub(crate) enum Errno {
     NameTooLong = 36,
     /// There is no such system call.
     NoCall = 38,
+    /// Too many links, or scripts, lead from one to the next.
+    TooManyLinks = 40,
+    /// Not for this object.
+    NotSupported = 95,
     /// The time is over.
     TimedOut = 110,
 }

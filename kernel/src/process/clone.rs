@@ -14,7 +14,7 @@ use nucleus::sync::WaitQueue;
 use nucleus::user::UserContext;
 
 use super::current::Beginning;
-use super::signal::Actions;
+use super::signal::{Actions, Signals};
 use super::{Current, Pid, Process, Thread, table};
 use crate::errno::Errno;
 
@@ -156,7 +156,7 @@ pub(crate) fn clone(current: &mut Current, request: &Request) -> Result<Pid, Err
         false => Arc::new(current.fs.fork()),
     };
     let loan = has(CloneFlags::VFORK).then(|| Arc::new(Loan::new()));
-    let signals = current.signals.clone();
+    let signals = signals_for(current, request.flags);
     let (thread, made) = register(current, request, &memory)?;
     let id = thread.id();
     let start = |address: Vaddr, flag| if has(flag) { address } else { 0 };
@@ -267,4 +267,14 @@ fn actions_for(current: &Current, flags: CloneFlags) -> Arc<Actions> {
         own.forget_handlers();
     }
     Arc::new(own)
+}
+
+/// Returns what a new thread alone knows of its signals. A stack for handlers cannot be
+/// that of two threads which run at the same time.
+fn signals_for(current: &Current, flags: CloneFlags) -> Signals {
+    if flags & (CloneFlags::MEMORY | CloneFlags::VFORK) == CloneFlags::MEMORY {
+        Signals::default()
+    } else {
+        current.signals.clone()
+    }
 }

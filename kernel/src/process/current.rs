@@ -121,7 +121,8 @@ impl Current {
     }
 
     /// Waits until `condition` finds something, as [`WaitQueue::wait_until_or`] does, or
-    /// the thread is called to look around.
+    /// the thread is called to look around. A call that is made again, since nothing came
+    /// of that, waits until it was to end at first.
     ///
     /// # Errors
     ///
@@ -133,7 +134,12 @@ impl Current {
         deadline: Option<Duration>,
         condition: impl FnMut() -> Option<R>,
     ) -> Result<R, Errno> {
-        self.wait_unless(queue, deadline, condition, || self.thread.is_called())
+        let deadline = self.signals.deadline.take().or(deadline);
+        let result = self.wait_unless(queue, deadline, condition, || self.thread.is_called());
+        if matches!(result, Err(Errno::Interrupted)) {
+            self.signals.deadline.set(deadline);
+        }
+        result
     }
 
     /// Waits as [`Self::wait`], without a deadline, for something that no handler of a

@@ -10,6 +10,8 @@ use core::sync::atomic::Ordering;
 use nucleus::mm::VmSpace;
 
 use super::futex::{self, robust};
+use super::signal::action::flag;
+use super::signal::{SigInfo, Signal, send_to_process};
 use super::{Current, End, Pid, Process, table};
 
 /// Ends the thread, and with the last one its process.
@@ -60,19 +62,41 @@ pub(super) fn let_go_of_memory(current: &mut Current) {
 
 /// Leaves the process's number and end for its parent, and tells it.
 fn become_zombie(process: &Arc<Process>, end: End) {
+    process.set_end(end);
     let mut table = table::lock();
     let has_zombie = table.orphan_children(process.id());
     let Some(record) = table.get_mut(process.id()) else {
         return;
     };
     record.end = Some(end);
+    let signal = Signal::new(record.exit_signal.into());
     let parent = record.parent.and_then(|parent| table.get(parent));
     let parent = parent.map(|record| Arc::clone(&record.process));
     let first = has_zombie.then(|| table.get(Pid::FIRST)).flatten();
     let first = first.map(|record| Arc::clone(&record.process));
     drop(table);
+    if let (Some(parent), Some(signal)) = (&parent, signal) {
+        tell(parent, signal, process.id(), end);
+    }
     process.ended.wake_all();
     for told in parent.into_iter().chain(first) {
         told.child_events.wake_all();
     }
+}
+
+/// Sends a parent the signal of a child's end. One that has said that it does not want to
+/// know of its children need not wait for the child.
+fn tell(parent: &Process, signal: Signal, child: Pid, end: End) {
+    let action = parent.signals.actions().get(signal);
+    let is_ignored = action.ignores(signal) && !action.is_default();
+    if signal == Signal::CHLD && (is_ignored || action.has(flag::NO_CHILD_WAIT)) {
+        let reaped = table::lock().remove_process(child);
+        drop(reaped);
+    }
+    let info = SigInfo {
+        signal,
+        ..SigInfo::of_child(child, end)
+    };
+    // A queue that is full has been told enough.
+    let _ = send_to_process(parent, info);
 }

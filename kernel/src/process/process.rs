@@ -139,6 +139,11 @@ impl Process {
         self.end.get().copied()
     }
 
+    /// Decides how it ends, unless that is decided.
+    pub(super) fn set_end(&self, end: End) {
+        self.end.call_once(|| end);
+    }
+
     /// Forgets a signal that waits for the process or its threads.
     pub(crate) fn forget_signal(&self, signal: Signal) {
         self.signals.forget(signal.into());

@@ -4,10 +4,10 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use nucleus::sync::{Once, SpinLock};
+use nucleus::sync::{Once, SpinLock, WaitQueue};
 use nucleus::task::Task;
 
-use super::futex::Waiter;
+use super::futex::Place;
 use super::signal::{SignalSet, ThreadSignals};
 use super::usage::Usage;
 use super::{Pid, Process};
@@ -34,8 +34,10 @@ pub(crate) struct Thread {
     pub(crate) clear_on_exit: AtomicUsize,
     /// Where the list of the locks is that it holds; zero for nowhere.
     pub(crate) robust_list: AtomicUsize,
-    /// How it waits for a futex.
-    pub(super) futex: Waiter,
+    /// Where it waits for what concerns nobody else.
+    pub(crate) queue: WaitQueue,
+    /// Where it is among those that wait for futexes.
+    pub(super) futex: Place,
     /// Written by the thread alone.
     faults: AtomicU64,
 }
@@ -53,7 +55,8 @@ impl Thread {
             is_dismissed: AtomicBool::new(false),
             clear_on_exit: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
-            futex: Waiter::new(),
+            queue: WaitQueue::new(),
+            futex: Place::new(),
             faults: AtomicU64::new(0),
         }
     }

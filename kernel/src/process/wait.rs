@@ -6,9 +6,10 @@
 
 use bitflags::bitflags;
 
+use super::signal::Change;
 use super::table::{Record, Table};
 use super::usage::Usage;
-use super::{Current, End, Pid, table};
+use super::{Current, End, Pid, Process, table};
 use crate::errno::Errno;
 
 bitflags! {
@@ -156,11 +157,31 @@ fn is_meant(record: &Record, whom: Whom, options: WaitOptions) -> bool {
 
 /// Returns what has become of a child, if that is wanted.
 fn event_of(record: &Record, options: WaitOptions) -> Option<Found> {
-    let end = record.end?;
-    options.contains(WaitOptions::ENDED).then(|| Found {
-        child: record.process.id(),
-        event: ChildEvent::Ended(end),
-        usage: record.process.usage(),
+    let process = &record.process;
+    let event = match record.end {
+        Some(end) => options
+            .contains(WaitOptions::ENDED)
+            .then_some(ChildEvent::Ended(end)),
+        None => change_of(process, options),
+    };
+    event.map(|event| Found {
+        child: process.id(),
+        event,
+        usage: process.usage(),
+    })
+}
+
+/// Returns whether a child has stopped or gone on, if that is wanted.
+fn change_of(process: &Process, options: WaitOptions) -> Option<ChildEvent> {
+    let is_wanted = |change| match change {
+        Change::Stopped(_) => options.contains(WaitOptions::STOPPED),
+        Change::Continued => options.contains(WaitOptions::CONTINUED),
+    };
+    let is_left = options.contains(WaitOptions::LEAVE);
+    let change = process.signals.change(is_wanted, !is_left)?;
+    Some(match change {
+        Change::Stopped(signal) => ChildEvent::Stopped(signal.as_u8()),
+        Change::Continued => ChildEvent::Continued,
     })
 }
 

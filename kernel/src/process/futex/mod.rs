@@ -56,43 +56,34 @@ struct Entry {
     thread: Arc<Thread>,
 }
 
-/// How a thread waits for a futex, one at a time.
+/// Where a thread is among those that wait: the number of its bucket, or
+/// [`Self::NOWHERE`].
 #[derive(Debug)]
-pub(super) struct Waiter {
-    /// The number of its bucket, or [`Self::NOWHERE`].
-    place: AtomicUsize,
-    /// For the thread alone.
-    queue: WaitQueue,
-}
+pub(super) struct Place(AtomicUsize);
 
-impl Waiter {
+impl Place {
     const NOWHERE: usize = usize::MAX;
 
     pub(super) const fn new() -> Self {
-        Self {
-            place: AtomicUsize::new(Self::NOWHERE),
-            queue: WaitQueue::new(),
-        }
+        Self(AtomicUsize::new(Self::NOWHERE))
     }
 
-    /// Says where the thread is; under the lock of that bucket.
-    fn set_place(&self, bucket: usize) {
-        // Relaxed: for the thread itself, which has not slept yet, or looks again under
-        // the bucket's lock.
-        self.place.store(bucket, Ordering::Relaxed);
+    /// Changes it, under the lock of the bucket.
+    fn set(&self, bucket: usize) {
+        // Release: whoever finds the thread nowhere sees what its waker did before.
+        self.0.store(bucket, Ordering::Release);
     }
 
-    fn place(&self) -> usize {
-        // Acquire: pairs with the Release of `wake`.
-        self.place.load(Ordering::Acquire)
+    fn get(&self) -> usize {
+        // Acquire: pairs with the Release of `set`.
+        self.0.load(Ordering::Acquire)
     }
+}
 
-    /// Has the thread go on, which is in no bucket any more.
-    fn wake(&self) {
-        // Release: what the waker did before is seen.
-        self.place.store(Self::NOWHERE, Ordering::Release);
-        self.queue.wake_one();
-    }
+/// Has a thread go on that was taken out of its bucket, whose lock is held.
+fn release(thread: &Thread) {
+    thread.futex.set(Place::NOWHERE);
+    thread.queue.wake_one();
 }
 
 /// How many threads to wake, and how many to move.
@@ -118,8 +109,8 @@ pub(crate) fn wait(
 ) -> Result<(), Errno> {
     let thread = &current.thread;
     enter(&current.memory, address, expected, bits, thread)?;
-    let is_woken = || (thread.futex.place() == Waiter::NOWHERE).then_some(());
-    let waited = current.wait(&thread.futex.queue, deadline, is_woken);
+    let is_woken = || (thread.futex.get() == Place::NOWHERE).then_some(());
+    let waited = current.wait(&thread.queue, deadline, is_woken);
     // Somebody may have woken it in the last moment, and must not have done so in vain.
     waited.or_else(|error| if leave(thread) { Err(error) } else { Ok(()) })
 }
@@ -144,7 +135,7 @@ fn enter(
             Some(_) => {
                 bucket.try_reserve(1).map_err(|_| Errno::NoMemory)?;
                 let thread = Arc::clone(thread);
-                thread.futex.set_place(number);
+                thread.futex.set(number);
                 bucket.push(Entry { key, bits, thread });
                 return Ok(());
             }
@@ -159,15 +150,15 @@ fn enter(
 /// Takes a thread out of its bucket; returns false if somebody has woken it before.
 fn leave(thread: &Arc<Thread>) -> bool {
     loop {
-        let place = thread.futex.place();
-        if place == Waiter::NOWHERE {
+        let place = thread.futex.get();
+        if place == Place::NOWHERE {
             return false;
         }
         let mut bucket = BUCKETS[place].lock();
         // It may have been moved.
-        if thread.futex.place() == place {
+        if thread.futex.get() == place {
             bucket.retain(|entry| !Arc::ptr_eq(&entry.thread, thread));
-            thread.futex.set_place(Waiter::NOWHERE);
+            thread.futex.set(Place::NOWHERE);
             return true;
         }
     }
@@ -182,7 +173,7 @@ pub(crate) fn wake(key: &FutexKey, limit: usize, bits: u32) -> usize {
         let is_meant = nr_woken < limit && entry.key == *key && entry.bits & bits != 0;
         if is_meant {
             nr_woken += 1;
-            entry.thread.futex.wake();
+            release(&entry.thread);
         }
         !is_meant
     });
@@ -219,11 +210,11 @@ pub(crate) fn requeue(
         }
         nr_seen += 1;
         if nr_seen <= wake {
-            source.remove(index).thread.futex.wake();
+            release(&source.remove(index).thread);
         } else if let Some(target) = &mut target {
             let mut entry = source.remove(index);
             entry.key = *to;
-            entry.thread.futex.set_place(bucket_of(to));
+            entry.thread.futex.set(bucket_of(to));
             target.push(entry);
         } else {
             source[index].key = *to;
