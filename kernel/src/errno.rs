@@ -28,8 +28,12 @@ pub(crate) enum Errno {
     Access = 13,
     /// A pointer leads outside of the program's memory.
     Fault = 14,
+    /// It is in use.
+    Busy = 16,
     /// The range is taken.
     Exists = 17,
+    /// There is no such device, or it cannot do this.
+    NoDevice = 19,
     /// Not a directory.
     NotDirectory = 20,
     /// A directory, and that will not do.
@@ -52,7 +56,9 @@ pub(crate) enum Errno {
     NoCall = 38,
     /// Too many links, or scripts, lead from one to the next.
     TooManyLinks = 40,
-    /// Not for this object.
+    /// A number is too large for what it is about.
+    Overflow = 75,
+    /// The operation is not there for this.
     NotSupported = 95,
     /// The time is over.
     TimedOut = 110,

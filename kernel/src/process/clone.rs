@@ -140,21 +140,13 @@ impl Request {
 /// [`Errno::Again`] and [`Errno::NoMemory`] when there is too little of something.
 pub(crate) fn clone(current: &mut Current, request: &Request) -> Result<Pid, Errno> {
     request.check(current)?;
-    nucleus::mm::frame::ensure_reserve()?;
     let context = request.context(current)?;
     let has = |flags| request.flags.contains(flags);
     let memory = match has(CloneFlags::MEMORY) {
         true => Arc::clone(&current.memory),
         false => current.memory.fork()?,
     };
-    let files = match has(CloneFlags::FILES) {
-        true => Arc::clone(&current.files),
-        false => Arc::new(current.files.fork()),
-    };
-    let fs = match has(CloneFlags::FS) {
-        true => Arc::clone(&current.fs),
-        false => Arc::new(current.fs.fork()),
-    };
+    let files = current.files.clone();
     let loan = has(CloneFlags::VFORK).then(|| Arc::new(Loan::new()));
     let signals = signals_for(current, request.flags);
     let (thread, made) = register(current, request, &memory)?;
@@ -169,7 +161,6 @@ pub(crate) fn clone(current: &mut Current, request: &Request) -> Result<Pid, Err
         thread: Arc::clone(&thread),
         memory,
         files,
-        fs,
         signals,
         context,
         fpu: Some(current.user.fpu_context()),

@@ -22,8 +22,8 @@ use super::clone::Loan;
 use super::signal::Signals;
 use super::{End, Process, Thread, exit};
 use crate::errno::Errno;
-use crate::fs::{FileTable, FsContext};
 use crate::syscall;
+use crate::syscall::file::FileTable;
 use crate::vm::AddressSpace;
 
 /// How a thread ends whose process goes on without it; nobody asks.
@@ -33,8 +33,7 @@ const DISMISSED: End = End::Exited(0);
 pub(super) struct Beginning {
     pub(super) thread: Arc<Thread>,
     pub(super) memory: Arc<AddressSpace>,
-    pub(super) files: Arc<FileTable>,
-    pub(super) fs: Arc<FsContext>,
+    pub(super) files: FileTable,
     pub(super) signals: Signals,
     pub(super) context: UserContext,
     /// What is in its floating-point registers, if it goes on where another one was.
@@ -50,8 +49,7 @@ pub(crate) struct Current {
     pub(crate) thread: Arc<Thread>,
     pub(crate) process: Arc<Process>,
     pub(crate) memory: Arc<AddressSpace>,
-    pub(crate) files: Arc<FileTable>,
-    pub(crate) fs: Arc<FsContext>,
+    pub(crate) files: FileTable,
     pub(crate) signals: Signals,
     pub(crate) user: UserMode,
     pub(super) loan: Option<Arc<Loan>>,
@@ -93,7 +91,6 @@ impl Beginning {
             thread: self.thread,
             memory: self.memory,
             files: self.files,
-            fs: self.fs,
             signals: self.signals,
             user,
             loan: self.loan,

@@ -9,8 +9,6 @@
 //! 3. files are closed that say so, handlers of signals are forgotten,
 //! 4. registers start anew.
 
-use alloc::sync::Arc;
-
 use nucleus::user::UserMode;
 
 use super::arguments::Arguments;
@@ -31,14 +29,11 @@ pub(crate) fn exec(
     file: ProgramFile,
     arguments: Arguments,
 ) -> Result<(), Errno> {
-    nucleus::mm::frame::ensure_reserve()?;
     let limits = current.process.limits.lock().clone();
-    let prepared = program::prepare(&current.fs, file, arguments, &limits);
+    let prepared = program::prepare(file, arguments, &limits);
     // Whatever came of it, the old program is still there.
     current.memory.activate();
     let prepared = prepared?;
-    let is_shared = Arc::strong_count(&current.files) > 1;
-    let own_files = is_shared.then(|| Arc::new(current.files.fork()));
     current.process.end_others(current)?;
     // ---- The point of no return. ----
     table::lock().become_first(&current.thread);
@@ -54,10 +49,6 @@ pub(crate) fn exec(
     current.thread.set_name(name);
     // The old memory goes here, if nobody else has it.
     current.memory = memory;
-    if let Some(files) = own_files {
-        current.files = files;
-    }
-    current.files.close_for_exec();
     current.process.signals.reset_for_exec();
     current.signals = Signals::default();
     current.user = UserMode::new(context);

@@ -22,13 +22,11 @@ pub(super) fn leave(mut current: Current, end: End) {
         process,
         memory,
         files,
-        fs,
         ..
     } = current;
     VmSpace::deactivate_current();
     drop(memory);
     drop(files);
-    drop(fs);
     table::lock().remove_thread(thread.id());
     let usage = thread.usage();
     if process.remove_thread(&thread, usage) {

@@ -35,6 +35,9 @@ pub(crate) const UNLIMITED: u64 = u64::MAX;
 /// The highest limit of open files that is accepted, as in Linux.
 const MOST_FILES: u64 = 1 << 20;
 
+/// Bytes that a stack may have unless somebody says otherwise.
+const DEFAULT_STACK: u64 = 8 << 20;
+
 /// A limit, and how high the process may set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
@@ -61,7 +64,7 @@ impl Default for Limits {
         let mut set = |resource: Resource, soft, hard| {
             limits[resource as usize] = Limit::new(soft, hard);
         };
-        set(Resource::Stack, vm::STACK_SIZE as u64, UNLIMITED);
+        set(Resource::Stack, DEFAULT_STACK, UNLIMITED);
         set(Resource::Core, 0, UNLIMITED);
         set(Resource::Processes, NR_THREADS, NR_THREADS);
         set(Resource::Files, 1024, 4096);
@@ -78,6 +81,16 @@ impl Limits {
     /// Returns the limit of a resource that is known to exist.
     pub(crate) const fn soft(&self, resource: Resource) -> u64 {
         self.0[resource as usize].soft
+    }
+
+    /// Returns those that concern memory.
+    pub(crate) fn of_memory(&self) -> vm::Limits {
+        let bytes = |resource| usize::try_from(self.soft(resource)).unwrap_or(usize::MAX);
+        vm::Limits {
+            address_space: bytes(Resource::AddressSpace),
+            data: bytes(Resource::Data),
+            stack: bytes(Resource::Stack),
+        }
     }
 
     /// Returns the limit of a resource by its number.

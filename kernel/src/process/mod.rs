@@ -36,7 +36,7 @@ use self::signal::{Actions, SignalSet, Signals};
 pub(crate) use self::table::Pid;
 pub(crate) use self::thread::{Name, Thread};
 use crate::errno::Errno;
-use crate::fs::{self, FileTable, FsContext};
+use crate::syscall::file::FileTable;
 
 /// The environment of the first program.
 const ENVIRONMENT: [&str; 3] = ["PATH=/bin", "HOME=/", "TERM=linux"];
@@ -89,14 +89,10 @@ pub(crate) fn run(arguments: &[&str]) -> u8 {
 
 /// Starts a program as the first process.
 fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
-    let fs = FsContext::new();
-    let file = ProgramFile {
-        file: fs::open_program(&fs, path.as_bytes())?,
-        path: path.as_bytes().to_vec(),
-    };
+    let file = ProgramFile::open(path.as_bytes())?;
     let limits = Limits::default();
     let arguments = Arguments::from_kernel(arguments, &ENVIRONMENT, &limits)?;
-    let prepared = program::prepare(&fs, file, arguments, &limits)?;
+    let prepared = program::prepare(file, arguments, &limits)?;
 
     let mut table = table::lock();
     let process = Arc::new(Process::new(
@@ -118,8 +114,7 @@ fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     let beginning = Beginning {
         thread,
         memory: prepared.memory,
-        files: Arc::new(FileTable::for_first_process()),
-        fs: Arc::new(fs),
+        files: FileTable::new(),
         signals: Signals::default(),
         context: prepared.context,
         fpu: None,

@@ -9,6 +9,7 @@ use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use nucleus::sync::{Once, SpinLock, WaitQueue};
 
@@ -28,6 +29,10 @@ pub(crate) struct Process {
     end: Once<End>,
     pub(crate) limits: SpinLock<Limits>,
     pub(crate) signals: ProcessSignals,
+    /// The signal that it gets when its parent ends; zero for none.
+    death_signal: AtomicU8,
+    /// Whether it has promised never to have more rights than now.
+    no_new_privileges: AtomicBool,
     /// What its threads that have ended, and its children that were waited for, have
     /// used.
     usage: SpinLock<PastUsage>,
@@ -70,6 +75,8 @@ impl Process {
             end: Once::new(),
             limits: SpinLock::new(limits),
             signals: ProcessSignals::new(actions),
+            death_signal: AtomicU8::new(0),
+            no_new_privileges: AtomicBool::new(false),
             usage: SpinLock::new(PastUsage::default()),
             child_events: WaitQueue::new(),
             thread_events: WaitQueue::new(),
@@ -99,6 +106,26 @@ impl Process {
         };
         // Dropped without the lock.
         let _old = core::mem::replace(&mut *self.program.lock(), new);
+    }
+
+    pub(crate) fn death_signal(&self) -> u8 {
+        // Relaxed: a number, and nothing goes with it.
+        self.death_signal.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_death_signal(&self, signal: u8) {
+        // Relaxed: as above.
+        self.death_signal.store(signal, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_no_new_privileges(&self) -> bool {
+        // Relaxed: as above.
+        self.no_new_privileges.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn forbid_new_privileges(&self) {
+        // Relaxed: as above.
+        self.no_new_privileges.store(true, Ordering::Relaxed);
     }
 
     /// Returns its threads that have not ended.

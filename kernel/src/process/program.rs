@@ -13,7 +13,7 @@ use super::script::{BEGINNING, Script};
 use super::thread::Name;
 use super::{elf, stack};
 use crate::errno::Errno;
-use crate::fs::{self, FsContext};
+use crate::fs;
 use crate::vm::AddressSpace;
 
 /// How often a script's interpreter may be a script.
@@ -22,8 +22,27 @@ const MAX_SCRIPTS: usize = 5;
 /// A file to run, and the path by which it was asked for.
 #[derive(Debug)]
 pub(crate) struct ProgramFile {
-    pub(crate) file: fs::Program,
-    pub(crate) path: Vec<u8>,
+    contents: &'static [u8],
+    path: Vec<u8>,
+}
+
+impl ProgramFile {
+    /// Opens a file that is to be run.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::NoEntry`]; [`Errno::Access`] for a directory.
+    pub(crate) fn open(path: &[u8]) -> Result<Self, Errno> {
+        let name = core::str::from_utf8(path).map_err(|_| Errno::NoEntry)?;
+        let file = fs::find(name).ok_or(Errno::NoEntry)?;
+        if file.is_directory() {
+            return Err(Errno::Access);
+        }
+        Ok(Self {
+            contents: file.contents,
+            path: path.to_vec(),
+        })
+    }
 }
 
 /// A program that is ready to start.
@@ -44,7 +63,6 @@ pub(super) struct Prepared {
 /// interpreter; [`Errno::TooManyLinks`] when that is a script, and so on;
 /// [`Errno::TooBig`]; [`Errno::NoMemory`].
 pub(super) fn prepare(
-    context: &FsContext,
     mut file: ProgramFile,
     mut arguments: Arguments,
     limits: &Limits,
@@ -53,15 +71,12 @@ pub(super) fn prepare(
     let first_path = file.path.clone();
     let name = name_of(&first_path);
     for _ in 0..=MAX_SCRIPTS {
-        let beginning = file.file.beginning::<BEGINNING>()?;
-        let Some(script) = Script::parse(&beginning)? else {
+        let beginning = &file.contents[..file.contents.len().min(BEGINNING)];
+        let Some(script) = Script::parse(beginning)? else {
             return load(&file, &first_path, &arguments, limits, name);
         };
         arguments.interpret(script.interpreter, script.argument, &file.path)?;
-        file = ProgramFile {
-            file: fs::open_program(context, script.interpreter)?,
-            path: script.interpreter.to_vec(),
-        };
+        file = ProgramFile::open(script.interpreter)?;
     }
     Err(Errno::TooManyLinks)
 }
@@ -75,14 +90,14 @@ fn load(
 ) -> Result<Prepared, Errno> {
     let memory = AddressSpace::new()?;
     memory.set_limits(limits.of_memory());
-    let program = elf::load(&file.file, &memory)?;
+    let program = elf::load(file.contents, &memory)?;
     memory.activate();
     let stack_pointer = stack::build(&memory, &program, path, arguments);
     VmSpace::deactivate_current();
     Ok(Prepared {
         context: UserContext::new(program.entry, stack_pointer?),
         memory,
-        path: file.file.path(),
+        path: String::from_utf8_lossy(&file.path).into_owned(),
         name,
     })
 }

@@ -14,7 +14,6 @@ use alloc::vec::Vec;
 
 use nucleus::mm::{PAGE_SIZE, Vaddr};
 use nucleus::random;
-use nucleus::user;
 
 use super::arguments::{Arguments, Strings};
 use super::elf::LoadedProgram;
@@ -26,6 +25,8 @@ const MOST_GAP: usize = 8192;
 /// Of the stack pointer.
 const ALIGNMENT: usize = 16;
 const PLATFORM: &[u8] = b"x86_64\0";
+/// Bytes that the frame of a handler needs, at most.
+const MIN_SIGNAL_STACK: usize = 4096;
 /// The program runs with the rights of whoever started it.
 const NOT_SECURE: usize = 0;
 
@@ -44,11 +45,9 @@ mod key {
     pub(super) const GID: usize = 13;
     pub(super) const EGID: usize = 14;
     pub(super) const PLATFORM: usize = 15;
-    pub(super) const HARDWARE: usize = 16;
     pub(super) const CLOCK_TICKS: usize = 17;
     pub(super) const SECURE: usize = 23;
     pub(super) const RANDOM: usize = 25;
-    pub(super) const HARDWARE_2: usize = 26;
     pub(super) const PROGRAM_NAME: usize = 31;
     pub(super) const MIN_SIGNAL_STACK: usize = 51;
 }
@@ -91,8 +90,10 @@ pub(super) fn build(
     let stack_pointer = below / ALIGNMENT * ALIGNMENT;
     let too_big = |_| Errno::TooBig;
     memory.write_bytes(start, &text).map_err(too_big)?;
+    let words: Vec<[u8; size_of::<usize>()]> =
+        words.into_iter().map(usize::to_le_bytes).collect();
     memory
-        .write_bytes(stack_pointer, words.as_bytes())
+        .write_bytes(stack_pointer, words.as_flattened())
         .map_err(too_big)?;
     Ok(stack_pointer)
 }
@@ -148,11 +149,9 @@ fn auxiliary(
     random_bytes: Vaddr,
     platform: Vaddr,
     path: Vaddr,
-) -> [(usize, usize); 20] {
-    let (hardware, hardware_2) = cpu::capabilities();
+) -> [(usize, usize); 18] {
     [
         (key::MIN_SIGNAL_STACK, MIN_SIGNAL_STACK),
-        (key::HARDWARE, hardware),
         (key::PAGE_SIZE, PAGE_SIZE),
         (key::CLOCK_TICKS, 100),
         (key::HEADERS, program.headers),
@@ -167,7 +166,6 @@ fn auxiliary(
         (key::EGID, 0),
         (key::SECURE, NOT_SECURE),
         (key::RANDOM, random_bytes),
-        (key::HARDWARE_2, hardware_2),
         (key::PROGRAM_NAME, path),
         (key::PLATFORM, platform),
         (key::NULL, 0),

@@ -231,6 +231,11 @@ impl Table {
         self.processes.values()
     }
 
+    /// Returns how many threads there are.
+    pub(crate) fn nr_threads(&self) -> usize {
+        self.threads.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.processes.is_empty()
     }

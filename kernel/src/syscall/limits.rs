@@ -18,7 +18,7 @@ pub(super) fn getrlimit(current: &mut Current, resource: usize, to: usize) -> Sy
 pub(super) fn setrlimit(current: &mut Current, resource: usize, from: usize) -> SyscallResult {
     let limit = read_limit(current, from)?;
     let process = Arc::clone(&current.process);
-    set_limit(current, &process, resource as u32 as usize, limit)?;
+    set_limit(&process, resource as u32 as usize, limit)?;
     Ok(0)
 }
 
@@ -31,7 +31,7 @@ pub(super) fn prlimit(current: &mut Current, arguments: [usize; 4]) -> SyscallRe
     };
     let process = find_process(current, pid)?;
     let old = match new {
-        Some(new) => set_limit(current, &process, resource, new)?,
+        Some(new) => set_limit(&process, resource, new)?,
         None => process.limits.lock().get(resource)?,
     };
     if to != 0 {
@@ -53,7 +53,6 @@ fn find_process(current: &Current, pid: usize) -> Result<Arc<Process>, Errno> {
 
 /// Sets a limit, and tells those who keep to it; returns the one before.
 fn set_limit(
-    current: &Current,
     process: &Arc<Process>,
     resource: usize,
     limit: Limit,
@@ -64,10 +63,6 @@ fn set_limit(
     };
     if let Some(memory) = process.memory() {
         memory.set_limits(limits.of_memory());
-    }
-    if Arc::ptr_eq(process, &current.process) {
-        let files = limits.soft(Resource::Files);
-        current.files.set_limit(usize::try_from(files).unwrap_or(usize::MAX));
     }
     Ok(old)
 }

@@ -166,12 +166,20 @@ pub(super) fn execve(
     let limits = current.process.limits.lock().clone();
     let arguments =
         process::Arguments::read(&current.memory, arguments, environment, &limits)?;
-    let file = ProgramFile {
-        file: crate::fs::open_program(&current.fs, &path)?,
-        path,
-    };
+    let file = ProgramFile::open(&path)?;
     exec::exec(current, file, arguments)?;
     Ok(0)
+}
+
+/// Runs a program that is named relative to a directory.
+pub(super) fn execveat(current: &mut Current, arguments: [usize; 5]) -> SyscallResult {
+    const EMPTY_PATH: usize = 0x1000;
+    const NO_FOLLOW: usize = 0x100;
+    let [_directory, path, list, environment, flags] = arguments;
+    if flags & !(EMPTY_PATH | NO_FOLLOW) != 0 {
+        return Err(Errno::Invalid);
+    }
+    execve(current, path, list, environment)
 }
 
 pub(super) fn exit(current: &mut Current, status: usize) -> SyscallResult {
