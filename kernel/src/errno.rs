@@ -10,12 +10,16 @@ pub(crate) enum Errno {
     NoEntry = 2,
     /// No such process.
     NoProcess = 3,
+    /// A signal came first. Nothing was done; the call may be made again.
+    Interrupted = 4,
     /// The argument list is too long.
     TooBig = 7,
     /// The file is no program that can be run.
     NoExec = 8,
     /// The file descriptor is not open, or not for this.
     BadFile = 9,
+    /// There is no child to wait for.
+    NoChild = 10,
     /// Try again: the condition does not hold.
     Again = 11,
     /// Out of memory, or of address space.
@@ -50,6 +54,8 @@ pub(crate) enum Errno {
     NameTooLong = 36,
     /// There is no such system call.
     NoCall = 38,
+    /// Too many links, or scripts, lead from one to the next.
+    TooManyLinks = 40,
     /// A number is too large for what it is about.
     Overflow = 75,
     /// The operation is not there for this.

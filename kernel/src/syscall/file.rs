@@ -28,7 +28,7 @@ enum Open {
 }
 
 /// The open files of a process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FileTable {
     slots: Vec<Option<Open>>,
 }
