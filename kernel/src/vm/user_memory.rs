@@ -193,7 +193,7 @@ impl AddressSpace {
 /// Bytes of a string that are read at once.
 const STRING_PART: usize = 256;
 
-fn check_word(address: Vaddr) -> Result<(), Errno> {
+pub(super) fn check_word(address: Vaddr) -> Result<(), Errno> {
     if address.is_multiple_of(size_of::<u32>()) {
         Ok(())
     } else {
