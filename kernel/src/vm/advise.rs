@@ -21,7 +21,10 @@ pub(crate) enum Advice {
     /// The object is to forget the contents.
     Remove,
     /// Sets flags of the regions, and clears others.
-    Mark { set: RegionFlags, clear: RegionFlags },
+    Mark {
+        set: RegionFlags,
+        clear: RegionFlags,
+    },
     /// The pages are to be there, for such accesses.
     Populate(Access),
 }
@@ -108,10 +111,19 @@ impl AddressSpace {
     /// # Errors
     ///
     /// `ENOMEM` if it has one; `EBUSY` if a part is locked and must not be.
-    pub(crate) fn check_mapped(&self, range: &UserRange, forbids_locked: bool) -> Result<(), Errno> {
+    pub(crate) fn check_mapped(
+        &self,
+        range: &UserRange,
+        forbids_locked: bool,
+    ) -> Result<(), Errno> {
         let layout = self.look();
         let is_locked = |region: &Region| region.flags.contains(RegionFlags::LOCKED);
-        if forbids_locked && layout.regions.parts(range).any(|(_, region)| is_locked(region)) {
+        if forbids_locked
+            && layout
+                .regions
+                .parts(range)
+                .any(|(_, region)| is_locked(region))
+        {
             return Err(Errno::Busy);
         }
         if !layout.regions.covers(range) {

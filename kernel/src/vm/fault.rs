@@ -16,9 +16,7 @@
 use nucleus::cpu::disable_preempt;
 use nucleus::mm::page_table::{MappedItem, MappedItemRef};
 use nucleus::mm::vm_space::CursorMut;
-use nucleus::mm::{
-    FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, Vaddr,
-};
+use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, Vaddr};
 
 use super::range::page_start;
 use super::region::{Access, Region, WRITE_IN_PLACE};
@@ -112,9 +110,7 @@ impl AddressSpace {
                 cursor.protect_next(PAGE_SIZE, mend)?;
                 Ok(())
             }
-            Finding::Copied(copy) => {
-                Ok(cursor.replace(copy, region.property(true, access))?)
-            }
+            Finding::Copied(copy) => Ok(cursor.replace(copy, region.property(true, access))?),
         }
     }
 }

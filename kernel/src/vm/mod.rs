@@ -102,9 +102,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use nucleus::mm::{Vaddr, VmSpace};
 use nucleus::sync::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 
-use self::heap::Heap;
 pub(crate) use self::advise::Advice;
 pub(crate) use self::futex::FutexKey;
+use self::heap::Heap;
 pub(crate) use self::limits::Limits;
 pub(crate) use self::object::{MemoryObject, SharedMemory};
 pub(crate) use self::range::{LOWEST_ADDRESS, UserRange};

@@ -66,7 +66,12 @@ impl AddressSpace {
             return Err(Errno::NoMemory);
         }
         let target = layout.find_free(request.new_len)?;
-        self.move_region(&mut layout, request, &target, &region.skip(request.address - range.start))
+        self.move_region(
+            &mut layout,
+            request,
+            &target,
+            &region.skip(request.address - range.start),
+        )
     }
 
     /// Moves a part of a region to a place that is given, or leaves its old place
@@ -123,7 +128,9 @@ impl AddressSpace {
         } else {
             request.new_len.saturating_sub(request.old_len)
         };
-        layout.limits.check(layout.regions.totals(), region, growth)?;
+        layout
+            .limits
+            .check(layout.regions.totals(), region, growth)?;
         layout.check_room(3)?;
         let old = UserRange::new(request.address, request.old_len);
         if let Some(old) = &old {
