@@ -82,7 +82,7 @@ impl Beginning {
             let number = self.thread.id().as_u32();
             let _ = self.memory.write_value(self.tell_number, &number);
         }
-        let user = match &self.fpu {
+        let user = match self.fpu {
             Some(fpu) => UserMode::with_fpu(self.context, fpu),
             None => UserMode::new(self.context),
         };

@@ -91,10 +91,8 @@ fn tell(parent: &Process, signal: Signal, child: Pid, end: End) {
         let reaped = table::lock().remove_process(child);
         drop(reaped);
     }
-    let info = SigInfo {
-        signal,
-        ..SigInfo::of_child(child, end)
-    };
+    let mut info = SigInfo::of_child(child, end);
+    info.signal = signal;
     // A queue that is full has been told enough.
     let _ = send_to_process(parent, info);
 }

@@ -129,7 +129,7 @@ impl Thread {
     }
 
     /// Counts a fault; for the thread itself.
-    pub(super) fn count_fault(&self) {
+    pub(crate) fn count_fault(&self) {
         // Relaxed: a count that one thread writes.
         let faults = self.faults.load(Ordering::Relaxed);
         self.faults.store(faults.wrapping_add(1), Ordering::Relaxed);

@@ -343,7 +343,7 @@ pub(super) fn getcwd(current: &mut Current, to: usize, len: usize) -> SyscallRes
 }
 
 /// Reads a path that ends with a zero, and must be text.
-fn read_path(current: &mut Current, address: usize) -> Result<alloc::string::String, Errno> {
+pub(super) fn read_path(current: &mut Current, address: usize) -> Result<alloc::string::String, Errno> {
     let mut bytes = Vec::new();
     while bytes.len() < MAX_PATH {
         let mut byte = [0];

@@ -6,7 +6,7 @@
 
 use super::SyscallResult;
 use crate::errno::Errno;
-use crate::process::table::{self, Table};
+use crate::process::table::{self, Record, Table};
 use crate::process::{Current, Pid};
 
 pub(super) fn getppid(current: &Current) -> SyscallResult {
@@ -54,8 +54,8 @@ pub(super) fn setpgid(current: &Current, pid: usize, group: usize) -> SyscallRes
     let mut table = table::lock();
     check_move(&table, own, pid)?;
     let session = table.get(pid).map(|record| record.session);
-    let mut members = table.processes().filter(|record| record.group == group);
-    if group != pid && !members.any(|record| Some(record.session) == session) {
+    let is_member = |record: &Record| record.group == group && Some(record.session) == session;
+    if group != pid && !table.processes().any(is_member) {
         return Err(Errno::NotPermitted);
     }
     if let Some(record) = table.get_mut(pid) {

@@ -166,7 +166,7 @@ pub(super) fn execve(
     let limits = current.process.limits.lock().clone();
     let arguments =
         process::Arguments::read(&current.memory, arguments, environment, &limits)?;
-    let file = ProgramFile::open(&path)?;
+    let file = ProgramFile::open(path.as_bytes())?;
     exec::exec(current, file, arguments)?;
     Ok(0)
 }

@@ -31,7 +31,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
 use nucleus::mm::Vaddr;
-use nucleus::sync::{SpinLock, SpinLockGuard, WaitQueue};
+use nucleus::sync::{SpinLock, SpinLockGuard};
 
 use super::{Current, Thread};
 use crate::errno::Errno;

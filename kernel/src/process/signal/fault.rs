@@ -26,6 +26,7 @@ impl Current {
             self.signal_exception(exception);
             return;
         };
+        self.thread.count_fault();
         let access = if exception.instruction_fetch() {
             Access::Execute
         } else if exception.write() {

@@ -75,7 +75,7 @@ impl ProcessSignals {
         self.pending.lock().take(allowed)
     }
 
-    pub(super) fn forget(&self, signals: SignalSet) {
+    pub(crate) fn forget(&self, signals: SignalSet) {
         self.pending.lock().forget(signals);
     }
 
@@ -162,7 +162,7 @@ impl ThreadSignals {
         self.pending.lock().take(allowed)
     }
 
-    pub(super) fn forget(&self, signals: SignalSet) {
+    pub(crate) fn forget(&self, signals: SignalSet) {
         self.pending.lock().forget(signals);
     }
 
