@@ -322,7 +322,9 @@ fn checked_range(address: usize, len: usize, wrapped: Errno) -> Result<Option<Us
     if len == 0 {
         return Ok(None);
     }
-    UserRange::new(address, len).map(Some).ok_or(Errno::NoMemory)
+    UserRange::new(address, len)
+        .map(Some)
+        .ok_or(Errno::NoMemory)
 }
 
 /// Translates a protection; bits that say nothing are ignored.

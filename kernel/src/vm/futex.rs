@@ -1,6 +1,6 @@
 //! What a futex is: the same word for all that may wait for it.
 
-use nucleus::mm::{PAGE_SIZE, Paddr, Vaddr};
+use nucleus::mm::{PAGE_SIZE, Paddr, USER_END, Vaddr};
 
 use super::AddressSpace;
 use super::fault::objects_page;
@@ -28,6 +28,9 @@ impl AddressSpace {
     /// `EINVAL` for an address that is not a multiple of 4, `EFAULT`.
     pub(crate) fn futex_key(&self, address: Vaddr, is_private: bool) -> Result<FutexKey, Errno> {
         super::user_memory::check_word(address)?;
+        if address >= USER_END {
+            return Err(Errno::Fault);
+        }
         let private = FutexKey::Private {
             space: core::ptr::from_ref(self).addr(),
             address,
@@ -51,6 +54,7 @@ impl AddressSpace {
 
     /// Reads a word in one access, if its page is there. Does not sleep.
     pub(crate) fn peek_u32(&self, address: Vaddr) -> Option<u32> {
+        super::user_memory::check_word(address).ok()?;
         let reader = self.space.reader(address, size_of::<u32>()).ok()?;
         reader.atomic_load().ok()
     }
