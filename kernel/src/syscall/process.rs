@@ -162,7 +162,7 @@ pub(super) fn execve(
     arguments: usize,
     environment: usize,
 ) -> SyscallResult {
-    let path = super::file::read_path(&current.memory, path)?;
+    let path = super::file::user::read_path(current, path)?;
     let limits = current.process.limits.lock().clone();
     let arguments =
         process::Arguments::read(&current.memory, arguments, environment, &limits)?;

@@ -13,7 +13,7 @@ mod names;
 mod open;
 mod poll;
 mod transfer;
-mod user;
+pub(super) mod user;
 
 use core::time::Duration;
 
