@@ -25,6 +25,8 @@ pub(crate) enum Rank {
     Heap,
     /// The pool of frames.
     Frames,
+    /// What was typed.
+    Input,
     /// The console.
     Console,
     /// The serial port.
@@ -33,7 +35,7 @@ pub(crate) enum Rank {
 
 impl Rank {
     /// All of them, in order.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::KernelAddresses,
         Self::Waiters,
         Self::Timers,
@@ -41,6 +43,7 @@ impl Rank {
         Self::Ready,
         Self::Heap,
         Self::Frames,
+        Self::Input,
         Self::Console,
         Self::Serial,
     ];
