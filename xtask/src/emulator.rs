@@ -117,8 +117,14 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     });
     match &boot.medium {
         Medium::Disk(image) => {
-            let drive = format!("format=raw,snapshot=on,file={}", image.display());
-            command.args(["-drive", &drive]);
+            // Behind AHCI, as the firmware reads an IDE disk word by word, which takes
+            // almost a minute for an initramfs of 20 MiB.
+            let drive = format!(
+                "if=none,id=disk,format=raw,snapshot=on,file={}",
+                image.display()
+            );
+            command.args(["-drive", &drive, "-device", "ahci,id=ahci"]);
+            command.args(["-device", "ide-hd,drive=disk,bus=ahci.0"]);
         }
         Medium::Linux {
             kernel,

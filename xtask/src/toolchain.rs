@@ -158,6 +158,14 @@ pub(crate) fn need_valgrind() -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that a C compiler and a static C library are there.
+pub(crate) fn need_gcc() -> Result<()> {
+    if shell::find_program("gcc").is_none() {
+        install_packages("gcc libc6-dev")?;
+    }
+    Ok(())
+}
+
 /// Makes sure that gdb is there.
 pub(crate) fn need_gdb() -> Result<()> {
     if shell::find_program("gdb").is_none() {

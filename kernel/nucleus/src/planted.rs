@@ -79,12 +79,28 @@ pub enum Bug {
     UntoldOfNodes,
     /// Whoever waits does not look again before it sleeps.
     LostWakeUp,
+    /// A task that is nudged wakes, and does not look again.
+    LostNudge,
+    /// Whoever is late goes without a last look.
+    HastyDeadline,
+    /// A task that was woken leaves its timer behind.
+    ForgottenTimer,
     /// A lock that sleeps is released without a look at who waits for it.
     ForgottenWaiter,
     /// A processor that is disabled is listed among those that can be started.
     ListedDisabled,
     /// An entry that is longer than what is left of its table is read all the same.
     CutEntry,
+    /// A page that is copied into another table has no more references than before.
+    UncountedCopy,
+    /// What is copied into another table keeps its rights in its own.
+    WritableSource,
+    /// What a copy has changed in its source is not flushed.
+    UnflushedCopy,
+    /// A page that one other shares may be written in place.
+    SharedWrite,
+    /// A page is replaced by another one before all have flushed it.
+    EarlyReplacement,
 }
 
 /// The bug that is there; zero if none is.

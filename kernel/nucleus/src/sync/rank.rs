@@ -15,6 +15,8 @@ pub(crate) enum Rank {
     KernelAddresses,
     /// Tasks that wait for something.
     Waiters,
+    /// Tasks that a processor wakes at some time.
+    Timers,
     /// Tasks that are over.
     Dead,
     /// A processor's ready tasks.
@@ -31,9 +33,10 @@ pub(crate) enum Rank {
 
 impl Rank {
     /// All of them, in order.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::KernelAddresses,
         Self::Waiters,
+        Self::Timers,
         Self::Dead,
         Self::Ready,
         Self::Heap,

@@ -1,14 +1,14 @@
 //! What a processor has of tasks.
 //!
-//! The queue, how long it is, and whether the processor sleeps are for all; the rest
+//! The queue, how long it is, the timers, and whether the processor sleeps are for all; the rest
 //! is for the processor alone, in atomic mode or with interrupts off.
 
 use alloc::sync::Arc;
 use core::cell::Cell;
 use core::fmt;
 
-use super::Task;
 use super::run_queue::RunQueue;
+use super::{Task, Timers};
 use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::sync::{Rank, SpinLock};
 
@@ -36,14 +36,16 @@ pub(crate) struct CpuTasks {
     pub(super) left: Cell<Option<(Arc<Task>, Leave)>>,
     /// Ticks that the current task may run on while others are ready.
     pub(super) slice: Cell<u32>,
-    /// The task whose registers of ring 3 the processor has, by its address.
-    pub(crate) user_owner: Cell<*const Task>,
+    /// The count of cycles when the current task was last given its time.
+    pub(super) settled_at: Cell<u64>,
     /// Switches of tasks so far.
     pub(super) nr_switches: Cell<u64>,
     pub(super) queue: SpinLock<RunQueue>,
     /// How many tasks are in the queue; written under its lock.
     nr_ready: AtomicUsize,
     pub(super) sleep: Sleep,
+    /// Those that it wakes at some time.
+    pub(crate) timers: Timers,
 }
 
 impl CpuTasks {
@@ -53,11 +55,12 @@ impl CpuTasks {
             idle: Cell::new(None),
             left: Cell::new(None),
             slice: Cell::new(0),
-            user_owner: Cell::new(core::ptr::null()),
+            settled_at: Cell::new(0),
             nr_switches: Cell::new(0),
             queue: SpinLock::ranked(RunQueue::new(), Rank::Ready),
             nr_ready: AtomicUsize::new(0),
             sleep: Sleep::new(),
+            timers: Timers::new(),
         }
     }
 

@@ -14,8 +14,10 @@ use super::Task;
 pub(crate) const RUN_LINK: usize = 0;
 /// The link of a task that waits for something.
 pub(crate) const WAIT_LINK: usize = 1;
+/// The link of a task that is to be woken at some time.
+pub(super) const TIMER_LINK: usize = 2;
 /// How many links a task has.
-pub(super) const NR_LINKS: usize = 2;
+pub(super) const NR_LINKS: usize = 3;
 
 /// Leads from a task to the next one of a list.
 #[derive(Default)]

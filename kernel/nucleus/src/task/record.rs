@@ -7,10 +7,13 @@ use core::fmt;
 
 use super::list::{Link, NR_LINKS};
 use super::state::State;
+use super::timers::Timer;
+use super::usage::Usage;
 use crate::arch::tasks;
-use crate::cpu::{CpuId, CpuSet, MAX_CPUS};
+use crate::cpu::{AtomicCpuSet, CpuId, CpuSet, MAX_CPUS};
 use crate::mm::kspace::KernelStack;
 use crate::mm::{Vaddr, VmSpace};
+use crate::planted::{Bug, is_planted};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{SpinLock, WaitQueue};
 
@@ -22,7 +25,8 @@ pub(super) type Body = Box<dyn FnOnce() + Send>;
 /// A task that runs holds itself, so that dropping the last handle does not end it.
 pub struct Task {
     pub(crate) state: State,
-    affinity: CpuSet,
+    /// The processors on which it may run.
+    pub(super) affinity: AtomicCpuSet,
     /// The links of the lists that it is in.
     pub(super) links: [Link; NR_LINKS],
     /// The processor that it ran on last: a hint.
@@ -38,6 +42,12 @@ pub struct Task {
     pub(crate) user: UserRegisters,
     /// Whether it is in the list of a wait queue, whose lock protects this.
     pub(crate) is_waiting: AtomicBool,
+    /// Whether it was nudged and has not looked since.
+    is_nudged: AtomicBool,
+    /// When it is to be woken, if it waits for that.
+    pub(crate) timer: Timer,
+    /// What it has used.
+    pub(super) usage: Usage,
     /// Those who wait for its end.
     pub(super) joiners: WaitQueue,
     /// Whether it is over and its stack is freed.
@@ -55,14 +65,10 @@ pub(crate) struct UserRegisters {
     pub(crate) area: Cell<Vaddr>,
     /// The program whose registers they are, by its number.
     pub(crate) program: Cell<u64>,
-    /// Whether they have changed, or may have, since they were saved.
-    pub(crate) is_changed: Cell<bool>,
-    /// The processor that has them, if it has had no others since.
-    pub(crate) cpu: Cell<Option<CpuId>>,
 }
 
-// SAFETY: The links are used under the lock of the list that the task is in. The
-// other cells are used by the processor that runs the task, or switches to it or from
+// SAFETY: The links, and the cells of the timer, are used under the lock of the list
+// that the task is in. The other cells are used by the processor that runs the task, or switches to it or from
 // it, and tasks change processors by way of a queue with a lock.
 unsafe impl Sync for Task {}
 // SAFETY: As above; nothing in it belongs to a processor.
@@ -84,7 +90,7 @@ impl Task {
     pub(super) fn made(stack: Option<KernelStack>, body: Option<Body>) -> Self {
         Self {
             state: State::made(),
-            affinity: CpuSet::of_any_machine(),
+            affinity: AtomicCpuSet::new(CpuSet::of_any_machine()),
             links: Default::default(),
             last_cpu: AtomicUsize::new(0),
             context: Cell::new(0),
@@ -93,6 +99,9 @@ impl Task {
             space: Cell::new(None),
             user: UserRegisters::default(),
             is_waiting: AtomicBool::new(false),
+            is_nudged: AtomicBool::new(false),
+            timer: Timer::new(),
+            usage: Usage::new(),
             joiners: WaitQueue::new(),
             is_reaped: AtomicBool::new(false),
             #[cfg(ktest)]
@@ -107,7 +116,7 @@ impl Task {
     /// Panics when the set is empty.
     pub(crate) fn with_affinity(mut self, affinity: CpuSet) -> Self {
         assert!(!affinity.is_empty(), "a task has to run somewhere");
-        self.affinity = affinity;
+        self.affinity = AtomicCpuSet::new(affinity);
         self
     }
 
@@ -127,8 +136,8 @@ impl Task {
     }
 
     /// Returns the processors on which the task may run.
-    pub const fn affinity(&self) -> CpuSet {
-        self.affinity
+    pub fn affinity(&self) -> CpuSet {
+        self.affinity.snapshot()
     }
 
     /// Waits until the task is over and its stack is freed.
@@ -145,6 +154,26 @@ impl Task {
     pub fn is_over(&self) -> bool {
         // Acquire: what the task has done is seen.
         self.is_reaped.load(Ordering::Acquire)
+    }
+
+    /// Has the task look again at what it waits for in a [`WaitQueue`]; at its next
+    /// wait, if it does not wait. Several nudges count as one.
+    ///
+    /// Callable in any context, interrupts included, but not with a lock held of the
+    /// rank of ready tasks or later.
+    pub fn nudge(self: &Arc<Self>) {
+        if !is_planted(Bug::LostNudge) {
+            // Release: what was brought about is seen by the task. Before it is woken,
+            // and sees this.
+            self.is_nudged.store(true, Ordering::Release);
+        }
+        self.unpark();
+    }
+
+    /// Returns whether the task was nudged since it asked last; for the task itself.
+    pub(crate) fn take_nudge(&self) -> bool {
+        // Acquire: pairs with the Release in `nudge`.
+        self.is_nudged.swap(false, Ordering::Acquire)
     }
 
     /// Has the task go on if it sleeps, or else not sleep the next time.
@@ -187,7 +216,7 @@ impl fmt::Debug for Task {
         f.debug_struct("Task")
             .field("address", &core::ptr::from_ref(self))
             .field("state", &self.state)
-            .field("affinity", &self.affinity)
+            .field("affinity", &self.affinity())
             .finish_non_exhaustive()
     }
 }

@@ -50,11 +50,16 @@ impl State {
 
     /// Makes a new task awake; returns whether it was new.
     pub(crate) fn start(&self) -> bool {
-        // AcqRel: once. A token that came before is of no use, and is lost.
-        let exchange = self
-            .0
-            .compare_exchange(MADE, AWAKE, Ordering::AcqRel, Ordering::Acquire);
-        exchange.is_ok()
+        let start = |token| {
+            let (from, to) = (MADE | token, AWAKE | token);
+            // AcqRel: once.
+            let exchange = self
+                .0
+                .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+            exchange.is_ok()
+        };
+        // A token that came before stays.
+        start(0) || start(TOKEN)
     }
 
     /// Begins to park; returns false, and takes the token, if there is one. For the
@@ -120,6 +125,12 @@ impl State {
         self.0.load(Ordering::Acquire) & !TOKEN == PARKED
     }
 
+    /// Returns whether the task runs or is ready.
+    pub(crate) fn is_awake(&self) -> bool {
+        // Acquire: whatever is known of the task that woke is seen.
+        self.0.load(Ordering::Acquire) & !TOKEN == AWAKE
+    }
+
     /// Returns whether the task is over.
     pub(crate) fn is_over(&self) -> bool {
         // Acquire: what the task has done is seen.
@@ -165,6 +176,14 @@ mod tests {
         assert!(state.begin_park() && state.finish_park() && state.is_parked());
         assert!(state.unpark());
         assert!(!state.unpark());
+    }
+
+    #[ktest]
+    fn task_that_was_unparked_before_it_ran_starts_with_the_token() {
+        let state = State::made();
+        assert!(!state.unpark(), "it has not run");
+        assert!(state.start() && !state.start());
+        assert!(!state.begin_park() && state.begin_park());
     }
 
     #[ktest]

@@ -14,7 +14,7 @@ use crate::arch::x86_64::{fpu, timer};
 use crate::cpu::{CpuId, CpuSet, disable_preempt};
 use crate::irq;
 use crate::prelude::*;
-use crate::sync::{Mutex, SpinLock, WaitQueue};
+use crate::sync::{Mutex, RwMutex, SpinLock, WaitQueue};
 
 fn spawn(body: impl FnOnce() + Send + 'static) -> Arc<Task> {
     TaskOptions::new(body).spawn().expect("enough memory")
@@ -181,17 +181,47 @@ fn mutex_lets_one_in_at_a_time() {
 }
 
 #[ktest]
+fn readers_and_writers_keep_each_other_out() {
+    const TASKS: usize = 6;
+    const ROUNDS: usize = 300;
+    let lock = Arc::new(RwMutex::new([0_usize; 2]));
+    let worker = |number: usize| {
+        let lock = Arc::clone(&lock);
+        move || {
+            for round in 0..ROUNDS {
+                if (round + number).is_multiple_of(3) {
+                    let mut pair = lock.write();
+                    pair[0] += 1;
+                    if round.is_multiple_of(4) {
+                        Task::yield_now();
+                    }
+                    pair[1] += 1;
+                }
+                let pair = lock.read();
+                let first = pair[0];
+                if round.is_multiple_of(5) {
+                    Task::yield_now();
+                }
+                assert_eq!(first, pair[1]);
+            }
+        }
+    };
+    join_all((0..TASKS).map(|number| spawn(worker(number))).collect());
+    assert_eq!(*lock.read(), [TASKS * ROUNDS / 3; 2]);
+}
+
+#[ktest]
 fn registers_of_ring_3_stay_with_their_task() {
     const ROUNDS: u64 = 200;
     let worker = |program: u64| {
         move || {
-            let task = Task::current().expect("it is one");
+            let owner = fpu::Owner::new();
             for round in 0..ROUNDS {
                 let found: u64;
                 {
                     let _irq_off = irq::disable_local();
                     // As on the way into ring 3, and by the program there.
-                    fpu::load_for(&task, program);
+                    owner.make_live();
                     // SAFETY: The registers are loaded, and the kernel keeps nothing in
                     // them.
                     unsafe {
@@ -209,9 +239,7 @@ fn registers_of_ring_3_stay_with_their_task() {
             }
         }
     };
-    // Numbers that no program has.
-    let tasks = (1..=4).map(|number| spawn(worker(u64::from(u32::MAX) - number)));
-    join_all(tasks.collect());
+    join_all((1..=4).map(|program| spawn(worker(program))).collect());
 }
 
 #[ktest]

@@ -6,7 +6,7 @@ use std::boxed::Box;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
@@ -81,6 +81,8 @@ pub(super) struct State {
     pub(super) checker: Option<Mutex<Checker>>,
     /// Free frames after the machine was made.
     free_at_first: AtomicUsize,
+    /// The time since start-up.
+    pub(super) clock_ns: AtomicU64,
 }
 
 /// A processor.
@@ -177,6 +179,7 @@ impl Machine {
                 .checked
                 .then(|| Mutex::new(Checker::new(config.cpus, config.identifiers))),
             free_at_first: AtomicUsize::new(0),
+            clock_ns: AtomicU64::new(0),
         })));
         let machine = Self { state };
         let state = machine.state();
@@ -197,7 +200,7 @@ impl Machine {
         machine
     }
 
-    fn state(&self) -> &'static State {
+    pub(super) fn state(&self) -> &'static State {
         // SAFETY: The state is there as long as the machine, and this module uses
         // it no longer than that.
         unsafe { self.state.as_ref() }

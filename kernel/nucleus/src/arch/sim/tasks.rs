@@ -7,7 +7,7 @@ use super::interleave::{switch, wait};
 use super::machine;
 use crate::cpu::may_switch;
 use crate::mm::VmSpace;
-use crate::task::Task;
+use crate::task::{Task, Timers};
 
 /// Returns the task that asks.
 pub(crate) fn current() -> Option<Arc<Task>> {
@@ -50,6 +50,11 @@ pub(crate) fn yield_now() {
 /// Lets another task go on if that is due.
 pub(crate) fn reschedule() {
     switch();
+}
+
+/// Returns the timers of this processor.
+pub(crate) fn timers() -> &'static Timers {
+    &machine::current().tasks.timers
 }
 
 /// Makes a space that of the current task, in atomic mode; gives the one before up.

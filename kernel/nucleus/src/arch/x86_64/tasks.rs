@@ -2,10 +2,10 @@
 
 use alloc::sync::Arc;
 
-use super::cpu;
-use crate::cpu::disable_preempt;
+use super::{cpu, timer};
+use crate::cpu::{CpuId, disable_preempt};
 use crate::mm::VmSpace;
-use crate::task::{Task, scheduler};
+use crate::task::{Task, Timers, scheduler};
 
 pub(crate) use scheduler::{make_ready, park, reschedule, yield_now};
 
@@ -13,6 +13,16 @@ pub(crate) use scheduler::{make_ready, park, reschedule, yield_now};
 pub(crate) fn current() -> Option<Arc<Task>> {
     let _stays = disable_preempt();
     cpu::tasks().current().cloned()
+}
+
+/// Returns the timers of this processor, or of one that ticks.
+pub(crate) fn timers() -> &'static Timers {
+    let stays = disable_preempt();
+    let cpu = match timer::is_local() {
+        true => CpuId::current(&stays),
+        false => CpuId::bsp(),
+    };
+    &cpu::tasks_of(cpu).timers
 }
 
 /// Makes a space that of the current task, in atomic mode; gives the one before up.

@@ -1,0 +1,34 @@
+//! Time of a simulated machine: it stands still but for [`Machine::pass_time`].
+
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+use super::interleave::switch;
+use super::machine::{self, Machine};
+
+/// Returns the time since start-up; zero outside of machines.
+pub fn uptime() -> Duration {
+    switch();
+    let cpu = machine::CURRENT.get();
+    if cpu.is_null() {
+        return Duration::ZERO;
+    }
+    let clock = &machine::current().machine().clock_ns;
+    // Relaxed: a clock orders nothing.
+    Duration::from_nanos(clock.load(Ordering::Relaxed))
+}
+
+impl Machine {
+    /// Lets time pass, and then has each processor tick once; as one of them.
+    pub fn pass_time(&self, time: Duration) {
+        let state = self.state();
+        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        switch();
+        // Relaxed: as above.
+        state.clock_ns.fetch_add(time_ns, Ordering::Relaxed);
+        let now = uptime();
+        for cpu in &state.cpus {
+            cpu.tasks.timers.expire(now);
+        }
+    }
+}
