@@ -10,6 +10,10 @@ pub(crate) enum Errno {
     NoEntry = 2,
     /// No such process.
     NoProcess = 3,
+    /// A signal came while the call waited.
+    Interrupted = 4,
+    /// Nothing is at that address of the device, or behind the file's end.
+    NoAddress = 6,
     /// The argument list is too long.
     TooBig = 7,
     /// The file is no program that can be run.
@@ -24,8 +28,14 @@ pub(crate) enum Errno {
     Access = 13,
     /// A pointer leads outside of the program's memory.
     Fault = 14,
-    /// The range is taken.
+    /// It is in use.
+    Busy = 16,
+    /// The range, or the name, is taken.
     Exists = 17,
+    /// The other file is on another filesystem.
+    CrossDevice = 18,
+    /// The device cannot do this.
+    NoDevice = 19,
     /// Not a directory.
     NotDirectory = 20,
     /// A directory, and that will not do.
@@ -36,16 +46,30 @@ pub(crate) enum Errno {
     TooManyFiles = 24,
     /// Not a terminal.
     NoTerminal = 25,
+    /// The file would be too long.
+    FileTooBig = 27,
+    /// The filesystem is full.
+    NoSpace = 28,
     /// The file has no positions.
     NotSeekable = 29,
     /// The files cannot be written.
     ReadOnly = 30,
+    /// Nobody reads what is written.
+    BrokenPipe = 32,
     /// A result does not fit.
     Range = 34,
     /// A name is too long.
     NameTooLong = 36,
     /// There is no such system call.
     NoCall = 38,
+    /// The directory is not empty.
+    NotEmpty = 39,
+    /// Too many symbolic links.
+    TooManyLinks = 40,
+    /// A number is too large for what it is about.
+    Overflow = 75,
+    /// The operation is not there for this.
+    NotSupported = 95,
     /// The time is over.
     TimedOut = 110,
 }

@@ -15,18 +15,20 @@ use alloc::sync::Arc;
 use nucleus::task::TaskOptions;
 use nucleus::user::{CpuException, ReturnReason, UserContext, UserMode};
 
+use super::thread::Resources;
 use super::{End, Process, Thread, exit, table};
 use crate::errno::Errno;
+use crate::fs::{FileTable, FsContext};
 use crate::syscall;
-use crate::syscall::file::FileTable;
 use crate::syscall::signal::Signals;
 use crate::vm::{Access, AccessError, AddressSpace};
 
 /// What a thread starts with.
 pub(super) struct Beginning {
     pub(super) thread: Arc<Thread>,
-    pub(super) memory: AddressSpace,
-    pub(super) files: FileTable,
+    pub(super) memory: Arc<AddressSpace>,
+    pub(super) files: Arc<FileTable>,
+    pub(super) fs: Arc<FsContext>,
     pub(super) signals: Signals,
     pub(super) context: UserContext,
 }
@@ -35,8 +37,9 @@ pub(super) struct Beginning {
 pub(crate) struct Current {
     pub(crate) thread: Arc<Thread>,
     pub(crate) process: Arc<Process>,
-    pub(crate) memory: AddressSpace,
-    pub(crate) files: FileTable,
+    pub(crate) memory: Arc<AddressSpace>,
+    pub(crate) files: Arc<FileTable>,
+    pub(crate) fs: Arc<FsContext>,
     pub(crate) signals: Signals,
     pub(crate) user: UserMode,
     /// How this thread, and perhaps no other of its process, is to end.
@@ -67,16 +70,27 @@ impl Beginning {
             thread: self.thread,
             memory: self.memory,
             files: self.files,
+            fs: self.fs,
             signals: self.signals,
             user: UserMode::new(self.context),
             own_end: None,
         };
+        current.show_resources();
         let end = current.live();
         exit::leave(current, end);
     }
 }
 
 impl Current {
+    /// Shows others what the thread has; to be called whenever that changes.
+    pub(crate) fn show_resources(&self) {
+        self.thread.show_resources(Some(Resources {
+            memory: Arc::clone(&self.memory),
+            files: Arc::clone(&self.files),
+            fs: Arc::clone(&self.fs),
+        }));
+    }
+
     /// Runs the thread to its end.
     fn live(&mut self) -> End {
         loop {

@@ -20,6 +20,7 @@ pub(super) fn leave(current: Current, end: End) {
         ..
     } = current;
     VmSpace::deactivate_current();
+    thread.show_resources(None);
     drop(memory);
     drop(files);
     table::lock().remove_thread(thread.id());

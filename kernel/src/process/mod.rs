@@ -24,8 +24,7 @@ pub(crate) use self::process::Process;
 pub(crate) use self::table::Pid;
 pub(crate) use self::thread::Thread;
 use crate::errno::Errno;
-use crate::fs;
-use crate::syscall::file::FileTable;
+use crate::fs::{self, FsContext};
 use crate::syscall::signal::Signals;
 use crate::vm::AddressSpace;
 
@@ -80,13 +79,12 @@ pub(crate) fn run(arguments: &[&str]) -> u8 {
 
 /// Starts a program as the first process.
 fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
-    let file = fs::find(path)
-        .filter(|file| !file.is_directory())
-        .ok_or(Errno::NoEntry)?;
-    let mut memory = AddressSpace::new()?;
+    let context = FsContext::new();
+    let program = fs::open_program(&context, path.as_bytes())?;
+    let memory = AddressSpace::new()?;
     memory.activate();
-    let program = elf::load(file.contents, &mut memory)?;
-    let stack_pointer = stack::build(&mut memory, &program, arguments, &ENVIRONMENT)?;
+    let program = elf::load(program.contents()?, &memory)?;
+    let stack_pointer = stack::build(&memory, &program, arguments, &ENVIRONMENT)?;
     nucleus::mm::VmSpace::deactivate_current();
 
     let mut table = table::lock();
@@ -97,7 +95,8 @@ fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     let beginning = Beginning {
         thread,
         memory,
-        files: FileTable::new(),
+        files: Arc::new(fs::first_files()?),
+        fs: Arc::new(context),
         signals: Signals::default(),
         context: UserContext::new(program.entry, stack_pointer),
     };

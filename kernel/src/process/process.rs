@@ -7,6 +7,7 @@ use core::fmt;
 
 use nucleus::sync::{Once, SpinLock, WaitQueue};
 
+use super::thread::Resources;
 use super::{End, Pid, Thread, table};
 
 /// A process.
@@ -47,6 +48,12 @@ impl Process {
     /// Returns its threads that have not ended.
     pub(crate) fn threads(&self) -> Vec<Arc<Thread>> {
         self.threads.lock().clone()
+    }
+
+    /// Returns what the process has, as long as it runs: what its first thread has.
+    pub(crate) fn resources(&self) -> Option<Resources> {
+        let threads = self.threads();
+        threads.iter().find_map(|thread| thread.resources())
     }
 
     pub(super) fn add_thread(&self, thread: Arc<Thread>) {

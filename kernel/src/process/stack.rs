@@ -44,7 +44,7 @@ mod key {
 
 /// Writes a program's stack; returns the stack pointer to start with.
 pub(crate) fn build(
-    memory: &mut AddressSpace,
+    memory: &AddressSpace,
     program: &LoadedProgram,
     arguments: &[&str],
     environment: &[&str],
@@ -58,11 +58,11 @@ pub(crate) fn build(
         return Err(Errno::TooBig);
     }
     let mut top = memory.map_stack()?;
-    let mut push = |memory: &mut AddressSpace, bytes: &[u8]| {
+    let mut push = |memory: &AddressSpace, bytes: &[u8]| {
         top -= bytes.len();
-        memory.write(top, bytes).map(|()| top)
+        memory.write_bytes(top, bytes).map(|()| top)
     };
-    let mut push_string = |memory: &mut AddressSpace, string: &str| {
+    let mut push_string = |memory: &AddressSpace, string: &str| {
         push(memory, &[0])?;
         push(memory, string.as_bytes())
     };
@@ -110,6 +110,6 @@ pub(crate) fn build(
     words.extend(auxiliary.into_iter().flat_map(|(key, value)| [key, value]));
     let bytes: Vec<u8> = words.into_iter().flat_map(usize::to_le_bytes).collect();
     let stack_pointer = (top - bytes.len()) / 16 * 16;
-    memory.write(stack_pointer, &bytes)?;
+    memory.write_bytes(stack_pointer, &bytes)?;
     Ok(stack_pointer)
 }

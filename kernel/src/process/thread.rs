@@ -4,16 +4,28 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use nucleus::sync::Once;
+use nucleus::sync::{Once, SpinLock};
 use nucleus::task::Task;
 
 use super::{Pid, Process};
+use crate::fs::{FileTable, FsContext};
+use crate::vm::AddressSpace;
+
+/// What others may look at of what a thread has: `/proc` does.
+#[derive(Clone, Debug)]
+pub(crate) struct Resources {
+    pub(crate) memory: Arc<AddressSpace>,
+    pub(crate) files: Arc<FileTable>,
+    pub(crate) fs: Arc<FsContext>,
+}
 
 /// A thread of a process.
 pub(crate) struct Thread {
     id: Pid,
     process: Arc<Process>,
     task: Once<Arc<Task>>,
+    /// None before it runs, and from its end on.
+    resources: SpinLock<Option<Resources>>,
     /// Whether it has to look around before it enters ring 3 again: a signal may have
     /// come, or its process may be about to end.
     must_look: AtomicBool,
@@ -28,6 +40,7 @@ impl Thread {
             id,
             process,
             task: Once::new(),
+            resources: SpinLock::new(None),
             // Its process may be ending already.
             must_look: AtomicBool::new(true),
             clear_on_exit: AtomicUsize::new(0),
@@ -45,6 +58,18 @@ impl Thread {
     /// Returns the task that runs the thread, once there is one.
     pub(crate) fn task(&self) -> Option<&Arc<Task>> {
         self.task.get()
+    }
+
+    /// Returns what the thread has, as long as it runs.
+    pub(crate) fn resources(&self) -> Option<Resources> {
+        self.resources.lock().clone()
+    }
+
+    /// Shows others what the thread has from now on.
+    pub(crate) fn show_resources(&self, resources: Option<Resources>) {
+        let old = core::mem::replace(&mut *self.resources.lock(), resources);
+        // Without the lock: it may be the last handle.
+        drop(old);
     }
 
     pub(super) fn set_task(&self, task: Arc<Task>) {

@@ -33,7 +33,7 @@ pub(super) fn arch_prctl(current: &mut Current, code: usize, address: usize) -> 
         })?,
         GET_FS => {
             let base = context.fs_base();
-            current.memory.write(address, &base.to_le_bytes())?;
+            current.memory.write_bytes(address, &base.to_le_bytes())?;
         }
         _ => return Err(Errno::Invalid),
     }
@@ -78,13 +78,13 @@ pub(super) fn prlimit(current: &mut Current, arguments: [usize; 4]) -> SyscallRe
     }
     if old != 0 {
         let limit = match resource {
-            STACK => crate::vm::STACK_SIZE as u64,
+            STACK => current.memory.limits().stack as u64,
             CORE => 0,
-            FILES => super::file::MAX_FILES as u64,
+            FILES => current.files.limit() as u64,
             _ => u64::MAX,
         };
         let bytes = [limit.to_le_bytes(), limit.to_le_bytes()];
-        current.memory.write(old, bytes.as_flattened())?;
+        current.memory.write_bytes(old, bytes.as_flattened())?;
     }
     Ok(0)
 }
@@ -105,7 +105,7 @@ pub(super) fn uname(current: &mut Current, address: usize) -> SyscallResult {
     for (field, chunk) in fields.into_iter().zip(bytes.chunks_exact_mut(FIELD)) {
         chunk[..field.len()].copy_from_slice(field.as_bytes());
     }
-    current.memory.write(address, &bytes)?;
+    current.memory.write_bytes(address, &bytes)?;
     Ok(0)
 }
 
@@ -114,7 +114,7 @@ pub(super) fn getrandom(current: &mut Current, address: usize, len: usize) -> Sy
     let mut bytes = [0; 256];
     let len = len.min(bytes.len());
     random::fill(&mut bytes[..len]);
-    current.memory.write(address, &bytes[..len])?;
+    current.memory.write_bytes(address, &bytes[..len])?;
     Ok(len)
 }
 
@@ -126,7 +126,7 @@ pub(super) fn clock_gettime(current: &mut Current, clock: usize, address: usize)
     }
     let now = time::uptime();
     let words = [now.as_secs(), u64::from(now.subsec_nanos())].map(u64::to_le_bytes);
-    current.memory.write(address, words.as_flattened())?;
+    current.memory.write_bytes(address, words.as_flattened())?;
     Ok(0)
 }
 
@@ -151,7 +151,9 @@ pub(super) fn clock_nanosleep(current: &mut Current, arguments: [usize; 3]) -> S
 
 fn read_duration(current: &mut Current, address: usize) -> Result<Duration, Errno> {
     let mut bytes = [[0; 8]; 2];
-    current.memory.read(address, bytes.as_flattened_mut())?;
+    current
+        .memory
+        .read_bytes(address, bytes.as_flattened_mut())?;
     let [seconds, nanos] = bytes.map(i64::from_le_bytes);
     match (u64::try_from(seconds), u32::try_from(nanos)) {
         (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Duration::new(seconds, nanos)),
@@ -171,7 +173,7 @@ pub(super) fn sched_getaffinity(current: &mut Current, len: usize, mask: usize) 
     if len < WORD || !len.is_multiple_of(WORD) {
         return Err(Errno::Invalid);
     }
-    current.memory.write(mask, &1_u64.to_le_bytes())?;
+    current.memory.write_bytes(mask, &1_u64.to_le_bytes())?;
     Ok(WORD)
 }
 
@@ -191,7 +193,7 @@ pub(super) fn futex(current: &mut Current, arguments: [usize; 4]) -> SyscallResu
         WAKE | WAKE_BITSET => Ok(0),
         WAIT | WAIT_BITSET => {
             let mut bytes = [0; 4];
-            current.memory.read(address, &mut bytes)?;
+            current.memory.read_bytes(address, &mut bytes)?;
             let is_changed = u32::from_le_bytes(bytes) != value as u32;
             Err(if is_changed || timeout == 0 {
                 Errno::Again

@@ -64,7 +64,7 @@ pub(super) fn sigaction(current: &mut Current, arguments: [usize; 4]) -> Syscall
     // Linux copies first, and complains of the signal then.
     let mut action = [0; ACTION_SIZE];
     if new != 0 {
-        current.memory.read(new, &mut action)?;
+        current.memory.read_bytes(new, &mut action)?;
     }
     let may_change = signal != SIGKILL && signal != SIGSTOP;
     if !(1..=SIGNALS).contains(&signal) || (new != 0 && !may_change) {
@@ -75,7 +75,7 @@ pub(super) fn sigaction(current: &mut Current, arguments: [usize; 4]) -> Syscall
         current.signals.actions[signal - 1] = action;
     }
     if old != 0 {
-        current.memory.write(old, &before)?;
+        current.memory.write_bytes(old, &before)?;
     }
     Ok(0)
 }
@@ -91,7 +91,7 @@ pub(super) fn sigprocmask(current: &mut Current, arguments: [usize; 4]) -> Sysca
     let before = current.signals.mask;
     if new != 0 {
         let mut bytes = [0; SET_SIZE];
-        current.memory.read(new, &mut bytes)?;
+        current.memory.read_bytes(new, &mut bytes)?;
         let set = u64::from_le_bytes(bytes);
         let mask = match how {
             BLOCK => before | set,
@@ -103,7 +103,7 @@ pub(super) fn sigprocmask(current: &mut Current, arguments: [usize; 4]) -> Sysca
         current.signals.mask = mask & !always_open;
     }
     if old != 0 {
-        current.memory.write(old, &before.to_le_bytes())?;
+        current.memory.write_bytes(old, &before.to_le_bytes())?;
     }
     Ok(0)
 }
@@ -112,11 +112,11 @@ pub(super) fn sigaltstack(current: &mut Current, new: usize, old: usize) -> Sysc
     if old != 0 {
         current
             .memory
-            .write(old, &current.signals.alternate_stack)?;
+            .write_bytes(old, &current.signals.alternate_stack)?;
     }
     if new != 0 {
         let mut stack = [0; STACK_SIZE];
-        current.memory.read(new, &mut stack)?;
+        current.memory.read_bytes(new, &mut stack)?;
         current.signals.alternate_stack = stack;
     }
     Ok(0)
