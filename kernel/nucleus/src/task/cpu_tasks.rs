@@ -36,8 +36,6 @@ pub(crate) struct CpuTasks {
     pub(super) left: Cell<Option<(Arc<Task>, Leave)>>,
     /// Ticks that the current task may run on while others are ready.
     pub(super) slice: Cell<u32>,
-    /// The task whose registers of ring 3 the processor has, by its address.
-    pub(crate) user_owner: Cell<*const Task>,
     /// Switches of tasks so far.
     pub(super) nr_switches: Cell<u64>,
     pub(super) queue: SpinLock<RunQueue>,
@@ -55,7 +53,6 @@ impl CpuTasks {
             idle: Cell::new(None),
             left: Cell::new(None),
             slice: Cell::new(0),
-            user_owner: Cell::new(core::ptr::null()),
             nr_switches: Cell::new(0),
             queue: SpinLock::ranked(RunQueue::new(), Rank::Ready),
             nr_ready: AtomicUsize::new(0),

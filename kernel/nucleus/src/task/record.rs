@@ -61,10 +61,6 @@ pub(crate) struct UserRegisters {
     pub(crate) area: Cell<Vaddr>,
     /// The program whose registers they are, by its number.
     pub(crate) program: Cell<u64>,
-    /// Whether they have changed, or may have, since they were saved.
-    pub(crate) is_changed: Cell<bool>,
-    /// The processor that has them, if it has had no others since.
-    pub(crate) cpu: Cell<Option<CpuId>>,
 }
 
 // SAFETY: The links, and the cells of the timer, are used under the lock of the list

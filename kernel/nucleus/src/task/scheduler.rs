@@ -7,7 +7,7 @@ use super::cpu_tasks::{CpuTasks, Leave};
 use super::run_queue::{RunQueue, least_loaded, most_loaded};
 use super::{Task, TaskOptions, idle, reaper, test_task};
 use crate::arch::cpu;
-use crate::arch::x86_64::{context, irq, user_entry};
+use crate::arch::x86_64::{context, fpu, irq};
 use crate::cpu::{CpuId, CpuSet, may_switch};
 use crate::mm::vm_space;
 use crate::time;
@@ -196,7 +196,7 @@ fn switch(how: Leave) {
     let Some(current) = here.replace_current(next) else {
         unreachable!("a processor without a task switches tasks");
     };
-    user_entry::leave_task(&current);
+    fpu::save_of(&current);
     let save = current.context.as_ptr();
     here.nr_switches.set(here.nr_switches.get().wrapping_add(1));
     here.left.set(Some((current, how)));

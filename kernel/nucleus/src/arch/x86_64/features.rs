@@ -3,7 +3,8 @@
 //! Every protection that the processor has is on from here: no-execute pages,
 //! write protection in the kernel, no execution (SMEP) and no accidental access
 //! (SMAP) of user pages by the kernel, no descriptor-table reads by ring 3
-//! (UMIP). The control registers are set to computed values and not merely
+//! (UMIP). Where programs may read and write the bases of FS and GS themselves
+//! (FSGSBASE), they may. The control registers are set to computed values and not merely
 //! updated, so that nothing depends on what the firmware or the loader left.
 
 use core::fmt;
@@ -12,6 +13,8 @@ use spin::Once;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::Msr;
 use x86_64::registers::xcontrol::{XCr0, XCr0Flags};
+
+use super::fpu;
 
 /// The features that the nucleus asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,10 @@ pub(crate) struct Features {
     pub(crate) invpcid: bool,
     /// `RDRAND`.
     pub(crate) rdrand: bool,
+    /// `RDSEED`.
+    pub(crate) rdseed: bool,
+    /// Instructions for the bases of FS and GS.
+    pub(crate) fsgsbase: bool,
     /// The 256-bit registers, and the instructions that save them.
     pub(crate) avx: bool,
 }
@@ -55,6 +62,12 @@ pub(crate) fn get() -> Features {
 #[inline]
 pub(crate) fn has_avx() -> bool {
     FEATURES.get().is_some_and(|features| features.avx)
+}
+
+/// Returns whether there are instructions for the bases of FS and GS.
+#[inline]
+pub(crate) fn has_fsgsbase() -> bool {
+    FEATURES.get().is_some_and(|features| features.fsgsbase)
 }
 
 /// Finds the features of the processor, and switches on those that the kernel's
@@ -117,10 +130,12 @@ pub(crate) fn protect() {
         // switched on.
         unsafe { XCr0::write(EXTENDED_STATE) };
     }
+    fpu::init();
 }
 
-/// What `xsave` knows of, where there is more than `fxsave` does.
-const EXTENDED_STATE: XCr0Flags = XCr0Flags::X87.union(XCr0Flags::SSE).union(XCr0Flags::AVX);
+/// What `xsave` saves, where there is more than `fxsave` does.
+pub(super) const EXTENDED_STATE: XCr0Flags =
+    XCr0Flags::X87.union(XCr0Flags::SSE).union(XCr0Flags::AVX);
 
 /// Returns all of CR0.
 fn cr0() -> Cr0Flags {
@@ -141,6 +156,7 @@ fn cr4(features: Features) -> Cr4Flags {
     cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, features.smap);
     cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.umip);
     cr4.set(Cr4Flags::OSXSAVE, features.avx);
+    cr4.set(Cr4Flags::FSGSBASE, features.fsgsbase);
     cr4.set(Cr4Flags::PCID, features.pcid);
     cr4
 }
@@ -168,8 +184,21 @@ fn detect() -> Features {
         pcid: bit(basic.ecx, 17) && bit(basic.edx, 13),
         invpcid: bit(leaf_7_ebx, 10),
         rdrand: bit(basic.ecx, 30),
-        avx: bit(basic.ecx, 26) && bit(basic.ecx, 28),
+        rdseed: bit(leaf_7_ebx, 18),
+        fsgsbase: bit(leaf_7_ebx, 0),
+        avx: bit(basic.ecx, 26) && bit(basic.ecx, 28) && wide_registers_fit(max_basic),
     }
+}
+
+/// Returns whether the 256-bit registers are saved where there is room for them.
+fn wide_registers_fit(max_basic: u32) -> bool {
+    const LEAF: u32 = 0xd;
+    if max_basic < LEAF {
+        return false;
+    }
+    let upper_halves = core::arch::x86_64::__cpuid_count(LEAF, 2);
+    let end = upper_halves.ebx.checked_add(upper_halves.eax);
+    end.is_some_and(|end| end as usize <= fpu::AREA_SIZE)
 }
 
 /// Asks for the extended features, zero on a processor that has none.
@@ -188,7 +217,7 @@ const fn bit(word: u32, index: u32) -> bool {
 
 impl Features {
     /// Returns the features with their names.
-    fn named(self) -> [(bool, &'static str); 11] {
+    fn named(self) -> [(bool, &'static str); 13] {
         [
             (true, "nx wp"),
             (self.smep, "smep"),
@@ -200,6 +229,8 @@ impl Features {
             (self.pcid, "pcid"),
             (self.invpcid, "invpcid"),
             (self.rdrand, "rdrand"),
+            (self.rdseed, "rdseed"),
+            (self.fsgsbase, "fsgsbase"),
             (self.avx, "avx"),
         ]
     }

@@ -8,7 +8,8 @@
 //! the order of the two user segments.
 //!
 //! Four exceptions run on stacks of their own, because they can strike when the
-//! current stack is not to be trusted: see [`Ist`].
+//! current stack is not to be trusted: see [`Ist`]. Nor is the GS base: so the word
+//! above each of these stacks says which processor's it is.
 
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
@@ -16,7 +17,7 @@ use x86_64::instructions::tables::load_tss;
 use x86_64::registers::segmentation::SegmentSelector;
 use x86_64::structures::gdt::Descriptor;
 
-use super::local;
+use super::local::{self, CpuLocal};
 use crate::error::Result;
 use crate::mm::Vaddr;
 use crate::mm::kspace::KernelStack;
@@ -137,11 +138,19 @@ pub(crate) fn install_guarded_stacks() -> Result<()> {
     Ok(())
 }
 
+/// Bytes at the end of an exception's stack, for the address of the processor's state.
+/// A word would do; the rest keeps the alignment.
+const OWNER_SIZE: usize = 16;
+
 /// Makes an exception use the stack that ends at `top` from now on.
 ///
 /// The caller must own the memory below `top` and leave it alone for ever.
 fn set_stack(ist: Ist, top: Vaddr) {
-    let tss = local::current().tss.get();
+    let local = local::current();
+    let top = top - OWNER_SIZE;
+    // SAFETY: The caller owns the memory, which is aligned as stacks are.
+    unsafe { (top as *mut *const CpuLocal).write(local) };
+    let tss = local.tss.get();
     // SAFETY: The TSS is this processor's own; the hardware reads it only while
     // it delivers a trap, and none of these exceptions is due here.
     unsafe { (*tss).interrupt_stack_table[ist as usize] = VirtAddr::new(top as u64) };
@@ -149,20 +158,20 @@ fn set_stack(ist: Ist, top: Vaddr) {
 
 #[cfg(ktest)]
 mod tests {
-    use super::{Ist, local, set_stack};
+    use super::{Ist, OWNER_SIZE, local, set_stack};
     use crate::cpu::disable_preempt;
     use crate::mm::kspace::kernel_page_table;
     use crate::mm::{PAGE_SIZE, PageFlags, Vaddr};
     use crate::prelude::*;
 
-    /// Returns the end of an exception's stack, as the hardware finds it.
+    /// Returns the end of an exception's stack, from what the hardware finds.
     fn stack_of(ist: Ist) -> Vaddr {
         let tss = local::current().tss.get();
         // SAFETY: The TSS is this processor's own.
         let table = unsafe { &raw const (*tss).interrupt_stack_table };
         // SAFETY: As above; its fields are aligned to four bytes alone.
         let stacks = unsafe { table.read_unaligned() };
-        stacks[ist as usize].as_u64() as Vaddr
+        stacks[ist as usize].as_u64() as Vaddr + OWNER_SIZE
     }
 
     #[ktest]

@@ -1,9 +1,9 @@
 //! What one processor owns, found through its GS base (SDM vol. 3A, 3.4.4).
 //!
 //! In the kernel the GS base always points at the processor's [`CpuLocal`]; in
-//! ring 3 it is the program's own, and `swapgs` exchanges the two on the way in
-//! and out. The entry code in assembly reaches the first fields by the offsets
-//! that are exported here.
+//! ring 3 it is the program's own, which may be any canonical address, and `swapgs`
+//! exchanges the two on the way in and out. The entry code in assembly reaches the
+//! first fields by the offsets that are exported here.
 
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
@@ -17,6 +17,7 @@ use x86_64::structures::gdt::GlobalDescriptorTable;
 use x86_64::structures::tss::TaskStateSegment;
 
 use super::apic::ApicId;
+use super::fpu::LiveRegisters;
 use crate::cpu::{CpuId, MAX_CPUS, PreemptState};
 use crate::mm::state::CpuMemory;
 use crate::smp::CallQueue;
@@ -46,8 +47,8 @@ pub(crate) struct CpuLocal {
     pub(super) gdt: UnsafeCell<GlobalDescriptorTable>,
     /// Live guards that hold interrupts off.
     pub(super) irq_guards: IrqGuards,
-    /// The FS base that the register holds, to save needless writes.
-    pub(super) fs_base: Cell<u64>,
+    /// Whose registers of ring 3 the processor has.
+    pub(super) live_registers: LiveRegisters,
     /// The processor's part in the memory system.
     pub(super) memory: CpuMemory,
     /// What others have it call.
@@ -69,7 +70,7 @@ impl CpuLocal {
             tss: UnsafeCell::new(TaskStateSegment::new()),
             gdt: UnsafeCell::new(GlobalDescriptorTable::empty()),
             irq_guards: IrqGuards::new(),
-            fs_base: Cell::new(0),
+            live_registers: LiveRegisters::new(),
             memory: CpuMemory::new(),
             calls: CallQueue::new(),
             tasks: CpuTasks::new(),

@@ -54,6 +54,10 @@ pub(crate) const SYSCALL_VECTOR: u64 = 0x100;
 
 /// Non-maskable interrupts so far.
 static NON_MASKABLE: AtomicU32 = AtomicU32::new(0);
+/// Debug exceptions of the kernel's so far, which nobody has asked for.
+static DEBUG_TRAPS: AtomicU32 = AtomicU32::new(0);
+/// How many of both were in the log when it was written last.
+static NR_LOGGED: AtomicU32 = AtomicU32::new(0);
 
 /// Called by the entry code for each trap that interrupted the kernel.
 pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
@@ -66,6 +70,12 @@ pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
     let number = frame.vector as u8;
     let fault_address = (number == vector::PAGE_FAULT).then(page_fault_address);
     match number {
+        vector::DEBUG => {
+            // Otherwise it would strike again at the next instruction.
+            frame.rflags &= !TRAP_FLAG;
+            // Relaxed: a statistic that orders nothing.
+            DEBUG_TRAPS.fetch_add(1, Ordering::Relaxed);
+        }
         vector::BREAKPOINT => {
             log::info!("breakpoint at {:#x}", frame.rip);
         }
@@ -114,6 +124,8 @@ fn is_handled_user_fault(frame: &TrapFrame, address: Option<Vaddr>) -> bool {
     is_handled
 }
 
+/// The flag of RFLAGS that makes each instruction trap.
+const TRAP_FLAG: u64 = 1 << 8;
 /// The flag of RFLAGS that says that interrupts are on.
 const INTERRUPT_FLAG: u64 = 1 << 9;
 /// The flag of RFLAGS that, in the kernel, opens user memory under SMAP.
@@ -140,9 +152,9 @@ pub(crate) fn handle_interrupt(vector: u64) -> bool {
         }
         Ok(vector::NON_MASKABLE) => {
             panic::stop_if_reported();
+            // It may have interrupted whoever holds the console, so `log_rare` says it.
             // Relaxed: a statistic that orders nothing.
-            let count = NON_MASKABLE.fetch_add(1, Ordering::Relaxed) + 1;
-            log::warn!("non-maskable interrupt, number {count}");
+            NON_MASKABLE.fetch_add(1, Ordering::Relaxed);
             true
         }
         Ok(vector::ERROR) => {
@@ -155,13 +167,27 @@ pub(crate) fn handle_interrupt(vector: u64) -> bool {
         }
         Ok(vector::TIMER) => {
             timer::on_local_tick();
+            log_rare();
             true
         }
         Ok(number) if let Some(line) = lines::of_vector(number) => {
             lines::handle(line);
+            log_rare();
             true
         }
         _ => false,
+    }
+}
+
+/// Logs the traps that may strike where the log cannot be used.
+#[inline]
+fn log_rare() {
+    // Relaxed, here and below: statistics, and at worst a line is logged twice.
+    let [unmaskable, debug] = [&NON_MASKABLE, &DEBUG_TRAPS].map(|n| n.load(Ordering::Relaxed));
+    let count = unmaskable.wrapping_add(debug);
+    if count != NR_LOGGED.load(Ordering::Relaxed) {
+        NR_LOGGED.store(count, Ordering::Relaxed);
+        log::warn!("so far: {unmaskable} non-maskable interrupts, {debug} debug exceptions");
     }
 }
 
@@ -174,7 +200,10 @@ pub(crate) fn page_fault_address() -> Vaddr {
 mod tests {
     use core::arch::asm;
 
-    use super::{NON_MASKABLE, Ordering};
+    use x86_64::VirtAddr;
+    use x86_64::registers::model_specific::KernelGsBase;
+
+    use super::{DEBUG_TRAPS, NON_MASKABLE, Ordering, TRAP_FLAG};
     use crate::arch::x86_64::{local, timer, uaccess};
     use crate::irq;
     use crate::prelude::*;
@@ -188,32 +217,64 @@ mod tests {
         assert_eq!(value, before);
     }
 
-    #[ktest]
-    fn peers_082_109_non_maskable_interrupts_at_the_entry_of_a_system_call_are_survived() {
-        let here = core::ptr::from_ref(local::current());
-        let before = NON_MASKABLE.load(Ordering::Relaxed);
-        {
-            let _irq_off = irq::disable_local();
-            // As where `syscall` arrives: the program's GS base and stack pointer,
-            // and then the kernel's GS base with the program's stack pointer.
-            // SAFETY: The handler runs on a stack of its own, and returns with
-            // every register; both registers are as they were in the end.
-            unsafe {
-                asm!(
-                    "mov {saved}, rsp",
-                    "swapgs",
-                    "mov rsp, {users}",
-                    "int 2",
-                    "swapgs",
-                    "int 2",
-                    "mov rsp, {saved}",
-                    saved = out(reg) _,
-                    users = in(reg) 0x1000_u64,
-                );
-            }
+    /// Raises both traps as where `syscall` arrives: with the program's GS base and
+    /// stack pointer, and then with the kernel's GS base and the program's stack pointer.
+    fn trap_at_the_entry_of_a_system_call() {
+        // SAFETY: The handlers run on stacks of their own, and return with every
+        // register; both registers are as they were in the end.
+        unsafe {
+            asm!(
+                "mov {saved}, rsp",
+                "swapgs",
+                "mov rsp, {users}",
+                "int 2",
+                "int 1",
+                "swapgs",
+                "int 2",
+                "int 1",
+                "mov rsp, {saved}",
+                saved = out(reg) _,
+                users = in(reg) 0x1000_u64,
+            );
         }
-        assert_eq!(NON_MASKABLE.load(Ordering::Relaxed), before + 2);
+    }
+
+    #[ktest]
+    fn peers_082_109_traps_at_the_entry_of_a_system_call_are_survived_whatever_the_base() {
+        let here = core::ptr::from_ref(local::current());
+        let counts = || [&NON_MASKABLE, &DEBUG_TRAPS].map(|n| n.load(Ordering::Relaxed));
+        let before = counts();
+        let bases = [0, 0x7fff_0000_0000, 0xffff_8000_0000_1000, u64::MAX - 7];
+        for base in bases {
+            // On, it may be another task's whose base is exchanged.
+            let _irq_off = irq::disable_local();
+            KernelGsBase::write(VirtAddr::new(base));
+            trap_at_the_entry_of_a_system_call();
+            assert_eq!(KernelGsBase::read().as_u64(), base);
+            KernelGsBase::write(VirtAddr::zero());
+        }
+        assert_eq!(counts(), before.map(|count| count + 2 * bases.len() as u32));
         assert!(core::ptr::eq(here, local::current()));
+    }
+
+    #[ktest]
+    fn peer_082_single_steps_of_the_kernel_end_at_once() {
+        let before = DEBUG_TRAPS.load(Ordering::Relaxed);
+        let flags: u64;
+        // SAFETY: The handler returns with every register, and clears the flag.
+        unsafe {
+            asm!(
+                "pushfq",
+                "or qword ptr [rsp], 0x100",
+                "popfq",
+                "nop",
+                "pushfq",
+                "pop {}",
+                out(reg) flags,
+            );
+        }
+        assert_eq!(flags & TRAP_FLAG, 0);
+        assert_eq!(DEBUG_TRAPS.load(Ordering::Relaxed), before + 1);
     }
 
     #[ktest]

@@ -11,10 +11,12 @@
 //!   the user context, so the frame is in its place already, and
 //!   [`enter_user`](super::user_entry::enter_user) returns to its caller;
 //! * the four exceptions with **stacks of their own** may strike between
-//!   `swapgs` and a trusted stack, so they look at the GS base itself instead
-//!   of at where they come from, and copy the frame when it is ring 3's.
+//!   `swapgs` and a trusted stack. Where they come from does not say whose the GS
+//!   base is, and its value does not either, since a program may choose it (peers 82,
+//!   109). So they take the kernel's from the word above their stack, and give the
+//!   register back as it was; a frame of ring 3's they copy to its place.
 //!
-//! Flags are set to a known state with `popfq` as soon as there is a kernel
+//! Nothing here looks at the program's GS base. Flags are set to a known state with `popfq` as soon as there is a kernel
 //! stack: direction and trap flags clear, and AC clear, so that SMAP holds even
 //! if the interrupted code had it switched off.
 
@@ -66,7 +68,34 @@ macro_rules! pop_registers {
     };
 }
 
-pub(super) use {pop_registers, push_registers};
+/// Pushes the registers that a function has to preserve.
+macro_rules! push_preserved {
+    () => {
+        "push rbx
+        push rbp
+        push r12
+        push r13
+        push r14
+        push r15"
+    };
+}
+
+/// Undoes [`push_preserved`].
+macro_rules! pop_preserved {
+    () => {
+        "pop r15
+        pop r14
+        pop r13
+        pop r12
+        pop rbp
+        pop rbx"
+    };
+}
+
+pub(super) use {pop_preserved, pop_registers, push_preserved, push_registers};
+
+/// The register that is the GS base.
+const IA32_GS_BASE: u32 = 0xc000_0101;
 
 /// Bytes from one vector's stub to the next.
 const STUB_SIZE: usize = 16;
@@ -134,21 +163,22 @@ global_asm!(
     ",
     push_registers!(),
     r"
-        xor ebx, ebx
-        mov ecx, 0xC0000101     // IA32_GS_BASE: negative in the kernel
+        mov ecx, {gs_base}
         rdmsr
-        test edx, edx
-        js 1f
-        swapgs
-        inc ebx
-    1:  push 2
+        mov r12d, eax           // which the call preserves
+        mov r13d, edx
+        mov rax, [rsp + {frame_size}]
+        mov rdx, rax
+        shr rdx, 32
+        wrmsr
+        push 2
         popfq
         mov rdi, rsp
         call {handle_kernel_trap}
-        test ebx, ebx
-        jz 2f
-        swapgs
-    2:
+        mov ecx, {gs_base}
+        mov eax, r12d
+        mov edx, r13d
+        wrmsr
     ",
     pop_registers!(),
     r"
@@ -167,17 +197,13 @@ global_asm!(
         // fall through
 
     // The user's registers are in the frame. Return from `enter_user`.
-    .global leave_user
     leave_user:
         mov rsp, gs:[{kernel_rsp}]
         push 2
         popfq
-        pop r15
-        pop r14
-        pop r13
-        pop r12
-        pop rbp
-        pop rbx
+    ",
+    pop_preserved!(),
+    r"
         ret
     .popsection
     ",
@@ -185,6 +211,7 @@ global_asm!(
     user_frame_end = const USER_FRAME_END,
     kernel_rsp = const KERNEL_RSP,
     frame_size = const FRAME_SIZE,
+    gs_base = const IA32_GS_BASE,
 );
 
 #[cfg(ktest)]

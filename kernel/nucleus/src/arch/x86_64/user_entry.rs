@@ -8,21 +8,25 @@
 //!
 //! `syscall` (SDM vol. 2B) leaves the return address in RCX and the flags in
 //! R11, changes no stack, and clears the flags of [`CLEARED_FLAGS`].
+//!
+//! A program may change the bases of FS and GS by itself: by instructions for it,
+//! where the processor has them, or else by loading selectors. So they are read
+//! whenever user mode ends. In the kernel, the GS base of ring 3 waits in the register
+//! that `swapgs` exchanges with the kernel's.
 
-use core::arch::{global_asm, naked_asm};
+use core::arch::{asm, global_asm, naked_asm};
 
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Efer, EferFlags};
-use x86_64::registers::model_specific::{FsBase, LStar, SFMask, Star};
+use x86_64::registers::model_specific::{FsBase, KernelGsBase, LStar, SFMask, Star};
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::gdt::SegmentSelector;
 
-use super::fpu;
+use super::features;
 use super::gdt::{KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA};
-use super::local::{self, KERNEL_RSP, SCRATCH, TSS_RSP0, USER_FRAME_END};
+use super::local::{KERNEL_RSP, SCRATCH, TSS_RSP0, USER_FRAME_END};
 use super::trap::{FRAME_SIZE, SYSCALL_VECTOR, TrapFrame};
-use super::trap_entry::{pop_registers, push_registers};
-use crate::task::Task;
+use super::trap_entry::{pop_preserved, pop_registers, push_preserved, push_registers};
 
 /// Flags that `syscall` clears: interrupts off, a known direction, no single
 /// steps, SMAP on, and nothing that changes the meaning of `iretq`.
@@ -56,25 +60,48 @@ pub(crate) fn init() {
     SFMask::write(CLEARED_FLAGS);
 }
 
-/// No base that a program may have.
-const UNKNOWN_BASE: u64 = u64::MAX;
-
-/// Makes `base` the FS base that ring 3 finds. The caller checked it, and has
-/// interrupts off.
-pub(crate) fn load_fs_base(base: u64) {
-    let local = local::current();
-    if local.fs_base.replace(base) != base {
-        FsBase::write(VirtAddr::new(base));
-    }
+/// The bases of FS and GS in ring 3. Any canonical address may be one: a program can
+/// choose what it likes, and it is used in ring 3 alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bases {
+    pub(crate) fs: u64,
+    pub(crate) gs: u64,
 }
 
-/// Saves what the task that is about to leave the processor has left in the registers
-/// that only ring 3 uses. Interrupts are off.
-pub(crate) fn leave_task(task: &Task) {
-    if fpu::save_of(task) {
-        // Its program may have loaded a selector, and changed the base by that.
-        local::current().fs_base.set(UNKNOWN_BASE);
+/// Makes `bases` those that ring 3 finds. Interrupts are off.
+pub(crate) fn load_bases(bases: Bases) {
+    let Bases { fs, gs } = bases;
+    // Refuses what is not canonical, which nobody has let in.
+    let (fs, gs) = (VirtAddr::new(fs), VirtAddr::new(gs));
+    FsBase::write(fs);
+    KernelGsBase::write(gs);
+}
+
+/// Returns the bases that ring 3 has left. Interrupts are off.
+#[inline]
+pub(crate) fn read_bases() -> Bases {
+    if !features::has_fsgsbase() {
+        return Bases {
+            fs: FsBase::read().as_u64(),
+            gs: KernelGsBase::read().as_u64(),
+        };
     }
+    let (fs, gs);
+    // SAFETY: Start-up switched the instructions on. Between the two exchanges the
+    // kernel's base is not there: nothing between them needs it, interrupts are off, and
+    // what comes none the less takes the base from its own stack.
+    unsafe {
+        asm!(
+            "rdfsbase {fs}",
+            "swapgs",
+            "rdgsbase {gs}",
+            "swapgs",
+            fs = out(reg) fs,
+            gs = out(reg) gs,
+            options(nostack, preserves_flags),
+        );
+    }
+    Bases { fs, gs }
 }
 
 /// How to return to ring 3.
@@ -93,35 +120,30 @@ pub(crate) enum Return {
 ///
 /// 1. `frame` is validated: selectors of ring 3, RIP and RSP in the user half,
 ///    interrupts on and no privileged flag set.
-/// 2. Interrupts are off, and the GS base is the kernel's.
-/// 3. The active page table maps the kernel half, and the frame with it.
+/// 2. For [`Return::SystemCall`], RCX is RIP, R11 is RFLAGS, and single steps are off:
+///    with them on, `sysretq` would trap before the program's next instruction.
+/// 3. Interrupts are off, and the GS base is the kernel's.
+/// 4. The active page table maps the kernel half, and the frame with it.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn enter_user(frame: *mut TrapFrame, how: Return) {
     naked_asm!(
-        "push rbx",
-        "push rbp",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
+        push_preserved!(),
         "mov gs:[{kernel_rsp}], rsp",
         "lea rax, [rdi + {frame_size}]",
         "mov gs:[{user_frame_end}], rax",
         "mov gs:[{tss_rsp0}], rax",
         "mov rsp, rdi",
         "test esi, esi",
-        "jnz 2f",
+        "jz 2f",
+        pop_registers!(),
+        "mov rsp, [rsp + 40]",
+        "swapgs",
+        "sysretq",
+        "2:",
         pop_registers!(),
         "add rsp, 16",
         "swapgs",
         "iretq",
-        "2:",
-        pop_registers!(),
-        "mov rcx, [rsp + 16]",
-        "mov r11, [rsp + 32]",
-        "mov rsp, [rsp + 40]",
-        "swapgs",
-        "sysretq",
         kernel_rsp = const KERNEL_RSP,
         user_frame_end = const USER_FRAME_END,
         tss_rsp0 = const TSS_RSP0,
@@ -129,6 +151,8 @@ pub(crate) unsafe extern "C" fn enter_user(frame: *mut TrapFrame, how: Return) {
     )
 }
 
+// The flags that matter were cleared by the instruction, so that the way out needs
+// no `popfq`, unlike that of traps.
 global_asm!(
     r"
     .pushsection .text
@@ -148,11 +172,16 @@ global_asm!(
     ",
     push_registers!(),
     r"
-        jmp leave_user
+        mov rsp, gs:[{kernel_rsp}]
+    ",
+    pop_preserved!(),
+    r"
+        ret
     .popsection
     ",
     scratch = const SCRATCH,
     user_frame_end = const USER_FRAME_END,
+    kernel_rsp = const KERNEL_RSP,
     user_data = const USER_DATA,
     user_code = const USER_CODE,
     vector = const SYSCALL_VECTOR,

@@ -1,0 +1,162 @@
+//! User mode: registers of a program, and running it until it wants something.
+//!
+//! The kernel runs a program by calling [`UserMode::execute`], which returns
+//! when the program makes a system call, raises an exception, or is interrupted.
+//! There is one gate into ring 3, and it validates: whatever state the rest of
+//! the kernel put together, ring 3 is entered with its own selectors, with
+//! interrupts on, without privileged flags, and at addresses of the user half
+//! (peers 84, 91, 92).
+//!
+//! * [`UserContext`]: the general registers, flags, and the bases of FS and GS.
+//! * [`FpuContext`]: an image of the floating-point and vector registers.
+//! * [`ReturnReason`], [`CpuException`]: why user mode ended.
+//!
+//! The floating-point and vector registers belong to the task: a program finds in them
+//! what it left there, whatever other tasks did on its processor, or it on others. So
+//! a program stays with the task that has run it first, and one that a task runs in
+//! turn with another starts with initial ones each time. A copy of them is made when
+//! one is wanted ([`UserMode::fpu_context`]); between that, they stay in the processor
+//! as long as nobody else needs it.
+
+mod context;
+mod exception;
+mod fpu_context;
+#[cfg(ktest)]
+mod tests;
+
+use core::marker::PhantomData;
+
+pub use self::context::UserContext;
+pub use self::exception::{CpuException, ReturnReason};
+pub use self::fpu_context::FpuContext;
+use crate::arch::x86_64::fpu::Owner;
+use crate::arch::x86_64::irq;
+use crate::arch::x86_64::trap::{self, PAGE_FAULT, SYSCALL_VECTOR};
+use crate::arch::x86_64::user_entry::{self, Bases};
+use crate::cpu::is_atomic;
+use crate::irq::disable_local;
+use crate::task::scheduler;
+
+/// A program that can be run.
+///
+/// It stays with its task, which has its floating-point registers.
+#[derive(Debug)]
+pub struct UserMode {
+    context: UserContext,
+    /// What the registers hold of the bases, where they are the program's.
+    loaded_bases: Bases,
+    owner: Owner,
+    _stays_here: PhantomData<*mut ()>,
+}
+
+static_assertions::assert_not_impl_any!(UserMode: Send, Sync);
+
+impl UserMode {
+    /// Prepares to run a program from a context, with initial floating-point registers.
+    pub fn new(context: UserContext) -> Self {
+        Self {
+            context,
+            loaded_bases: Bases::default(),
+            owner: Owner::new(),
+            _stays_here: PhantomData,
+        }
+    }
+
+    /// Prepares to run a program from a context, in the task that calls.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::set_fpu_context`].
+    pub fn with_fpu(context: UserContext, fpu: FpuContext) -> Self {
+        let mut user = Self::new(context);
+        user.set_fpu_context(fpu);
+        user
+    }
+
+    /// Returns the program's registers.
+    pub fn context(&self) -> &UserContext {
+        &self.context
+    }
+
+    /// Returns the program's registers, to be changed.
+    pub fn context_mut(&mut self) -> &mut UserContext {
+        &mut self.context
+    }
+
+    /// Returns what the program has left in the floating-point and vector registers.
+    pub fn fpu_context(&self) -> FpuContext {
+        let _irq_off = disable_local();
+        FpuContext::from_image(self.owner.image())
+    }
+
+    /// Has the program find these floating-point and vector registers.
+    ///
+    /// # Panics
+    ///
+    /// Panics before there are tasks, and in a processor's own task, which has no
+    /// programs.
+    pub fn set_fpu_context(&mut self, fpu: FpuContext) {
+        let _irq_off = disable_local();
+        // SAFETY: The type proves that the processor takes the image.
+        unsafe { self.owner.set_image(fpu.image()) };
+    }
+
+    /// Runs the program, in the active address space, until it needs the kernel.
+    ///
+    /// Interrupts are on afterwards. May not be called in an interrupt handler,
+    /// nor with a lock held.
+    ///
+    /// # Panics
+    ///
+    /// Panics in atomic mode, and before there are tasks.
+    pub fn execute(&mut self) -> ReturnReason {
+        assert!(!is_atomic(), "user mode was entered in atomic mode");
+        if self.context.validate().is_err() {
+            return ReturnReason::InvalidState;
+        }
+        let how = self.context.way_back();
+        irq::disable();
+        if self.owner.make_live() || self.context.bases != self.loaded_bases {
+            user_entry::load_bases(self.context.bases);
+        }
+        // SAFETY:
+        // 1. The frame was validated above.
+        // 2. So `way_back` says.
+        // 3. Interrupts are off, and in the kernel the GS base is the kernel's.
+        // 4. Every address space has the kernel's half.
+        unsafe { user_entry::enter_user(&raw mut self.context.frame, how) };
+        self.context.bases = user_entry::read_bases();
+        self.loaded_bases = self.context.bases;
+        let reason = self.reason();
+        // Where an interrupt of the kernel would do it at its end.
+        scheduler::preempt_if_due();
+        irq::enable();
+        reason
+    }
+
+    /// Sorts out what ended user mode, with interrupts still off.
+    #[inline]
+    fn reason(&mut self) -> ReturnReason {
+        if self.context.frame.vector == SYSCALL_VECTOR {
+            return ReturnReason::UserSyscall;
+        }
+        self.reason_of_trap()
+    }
+
+    fn reason_of_trap(&mut self) -> ReturnReason {
+        let frame = &self.context.frame;
+        let is_page_fault = frame.vector == u64::from(PAGE_FAULT);
+        // Read before anything else can fault.
+        let fault_address = is_page_fault.then(trap::page_fault_address);
+        if !is_page_fault && trap::handle_interrupt(frame.vector) {
+            return ReturnReason::KernelEvent;
+        }
+        let exception = CpuException {
+            vector: frame.vector as u8,
+            error_code: frame.error_code,
+            fault_address,
+        };
+        self.context.last_exception = Some(exception);
+        ReturnReason::UserException(exception)
+    }
+}
