@@ -18,6 +18,8 @@ pub(crate) enum Errno {
     NoExec = 8,
     /// The file descriptor is not open, or not for this.
     BadFile = 9,
+    /// There is no child to wait for.
+    NoChild = 10,
     /// Try again: the condition does not hold.
     Again = 11,
     /// Out of memory, or of address space.
@@ -26,8 +28,12 @@ pub(crate) enum Errno {
     Access = 13,
     /// A pointer leads outside of the program's memory.
     Fault = 14,
+    /// It is in use.
+    Busy = 16,
     /// The range is taken.
     Exists = 17,
+    /// There is no such device, or it cannot do this.
+    NoDevice = 19,
     /// Not a directory.
     NotDirectory = 20,
     /// A directory, and that will not do.
@@ -48,6 +54,12 @@ pub(crate) enum Errno {
     NameTooLong = 36,
     /// There is no such system call.
     NoCall = 38,
+    /// Too many links, or scripts, lead from one to the next.
+    TooManyLinks = 40,
+    /// A number is too large for what it is about.
+    Overflow = 75,
+    /// The operation is not there for this.
+    NotSupported = 95,
     /// The time is over.
     TimedOut = 110,
 }

@@ -169,9 +169,19 @@ pub(crate) struct BenchOptions {
     /// Only in the kernel, under QEMU's -icount
     #[arg(long)]
     pub(crate) kernel: bool,
+    /// Count what memory calls cost beside another kernel, in the same emulator
+    #[arg(long, value_name = "KERNEL", conflicts_with_all = ["host", "kernel"])]
+    pub(crate) vs: Option<Rival>,
     /// Write the counts as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// A kernel to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rival {
+    /// Debian's
+    Linux,
 }
 
 impl BenchOptions {

@@ -91,6 +91,16 @@ pub enum Bug {
     ListedDisabled,
     /// An entry that is longer than what is left of its table is read all the same.
     CutEntry,
+    /// A page that is copied into another table has no more references than before.
+    UncountedCopy,
+    /// What is copied into another table keeps its rights in its own.
+    WritableSource,
+    /// What a copy has changed in its source is not flushed.
+    UnflushedCopy,
+    /// A page that one other shares may be written in place.
+    SharedWrite,
+    /// A page is replaced by another one before all have flushed it.
+    EarlyReplacement,
 }
 
 /// The bug that is there; zero if none is.

@@ -11,64 +11,89 @@
 //! lead to is shared.
 
 use alloc::sync::Arc;
+use core::time::Duration;
 
-use nucleus::task::TaskOptions;
-use nucleus::user::{ReturnReason, UserContext, UserMode};
+use nucleus::mm::Vaddr;
+use nucleus::sync::WaitQueue;
+use nucleus::task::{Task, TaskOptions};
+use nucleus::user::{FpuContext, ReturnReason, UserContext, UserMode};
 
+use super::clone::Loan;
 use super::signal::Signals;
-use super::{End, Process, Thread, exit, table};
+use super::{End, Process, Thread, exit};
 use crate::errno::Errno;
 use crate::syscall;
 use crate::syscall::file::FileTable;
 use crate::vm::AddressSpace;
 
+/// How a thread ends whose process goes on without it; nobody asks.
+const DISMISSED: End = End::Exited(0);
+
 /// What a thread starts with.
 pub(super) struct Beginning {
     pub(super) thread: Arc<Thread>,
-    pub(super) memory: AddressSpace,
+    pub(super) memory: Arc<AddressSpace>,
     pub(super) files: FileTable,
     pub(super) signals: Signals,
     pub(super) context: UserContext,
+    /// What is in its floating-point registers, if it goes on where another one was.
+    pub(super) fpu: Option<FpuContext>,
+    /// Where its number is written, in its own memory; zero for nowhere.
+    pub(super) tell_number: Vaddr,
+    /// Whose memory it uses until it has its own.
+    pub(super) loan: Option<Arc<Loan>>,
 }
 
 /// The thread that runs.
 pub(crate) struct Current {
     pub(crate) thread: Arc<Thread>,
     pub(crate) process: Arc<Process>,
-    pub(crate) memory: AddressSpace,
+    pub(crate) memory: Arc<AddressSpace>,
     pub(crate) files: FileTable,
     pub(crate) signals: Signals,
     pub(crate) user: UserMode,
+    pub(super) loan: Option<Arc<Loan>>,
     /// How this thread, and perhaps no other of its process, is to end.
     pub(crate) own_end: Option<End>,
 }
 
 impl Beginning {
-    /// Has the thread run, as a task of its own.
+    /// Returns a task, which does not run yet, for the thread.
     ///
     /// # Errors
     ///
-    /// [`Errno::Again`] when there is no memory for a task.
-    pub(super) fn start(self) -> Result<(), Errno> {
+    /// [`Errno::Again`] when there is no memory for it.
+    pub(super) fn into_task(self) -> Result<Arc<Task>, Errno> {
         let thread = Arc::clone(&self.thread);
-        let task = TaskOptions::new(move || self.run()).build();
-        let task = task.map_err(|_| Errno::Again)?;
+        let affinity = Task::current().map(|task| task.affinity());
+        let mut options = TaskOptions::new(move || self.run());
+        if let Some(affinity) = affinity {
+            options = options.affinity(affinity);
+        }
+        let task = options.build().map_err(|_| Errno::Again)?;
         thread.set_task(Arc::clone(&task));
-        thread.process().add_thread(Arc::clone(&thread));
-        table::lock().add_thread(thread);
-        task.run();
-        Ok(())
+        Ok(task)
     }
 
     fn run(self) {
         self.memory.activate();
+        if self.tell_number != 0 {
+            // As in Linux, the thread runs whether or not it can be told.
+            let number = self.thread.id().as_u32();
+            let _ = self.memory.write_value(self.tell_number, &number);
+        }
+        let user = match &self.fpu {
+            Some(fpu) => UserMode::with_fpu(self.context, fpu),
+            None => UserMode::new(self.context),
+        };
         let mut current = Current {
             process: Arc::clone(self.thread.process()),
             thread: self.thread,
             memory: self.memory,
             files: self.files,
             signals: self.signals,
-            user: UserMode::new(self.context),
+            user,
+            loan: self.loan,
             own_end: None,
         };
         let end = current.live();
@@ -92,6 +117,62 @@ impl Current {
         }
     }
 
+    /// Waits until `condition` finds something, as [`WaitQueue::wait_until_or`] does, or
+    /// the thread is called to look around. A call that is made again, since nothing came
+    /// of that, waits until it was to end at first.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::TimedOut`] when the deadline, a time of `uptime`, has come;
+    /// [`Errno::Interrupted`] when the thread was called.
+    pub(crate) fn wait<R>(
+        &self,
+        queue: &WaitQueue,
+        deadline: Option<Duration>,
+        condition: impl FnMut() -> Option<R>,
+    ) -> Result<R, Errno> {
+        let deadline = self.signals.deadline.take().or(deadline);
+        let result = self.wait_unless(queue, deadline, condition, || self.thread.is_called());
+        if matches!(result, Err(Errno::Interrupted)) {
+            self.signals.deadline.set(deadline);
+        }
+        result
+    }
+
+    /// Waits as [`Self::wait`], without a deadline, for something that no handler of a
+    /// signal may cut short.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Interrupted`] when the thread is to end.
+    pub(super) fn wait_unless_ended<R>(
+        &self,
+        queue: &WaitQueue,
+        condition: impl FnMut() -> Option<R>,
+    ) -> Result<R, Errno> {
+        let must_end = || self.process.end().is_some() || self.thread.is_dismissed();
+        self.wait_unless(queue, None, condition, must_end)
+    }
+
+    fn wait_unless<R>(
+        &self,
+        queue: &WaitQueue,
+        deadline: Option<Duration>,
+        mut condition: impl FnMut() -> Option<R>,
+        is_interrupted: impl Fn() -> bool,
+    ) -> Result<R, Errno> {
+        let found = queue.wait_until_or(deadline, || {
+            let found = condition().map(Ok);
+            found.or_else(|| is_interrupted().then_some(Err(Errno::Interrupted)))
+        });
+        let result = found.unwrap_or(Err(Errno::TimedOut));
+        if matches!(result, Err(Errno::Interrupted)) {
+            // It may have been woken at the same time: the wake-up is for somebody.
+            queue.wake_one();
+        }
+        result
+    }
+
     /// Looks around before ring 3 is entered; returns how the thread ends, if it does.
     fn look(&mut self) -> Option<End> {
         if self.own_end.is_some() {
@@ -99,7 +180,8 @@ impl Current {
         }
         if self.thread.take_attention() {
             self.handle_signals();
-            return self.process.end();
+            let dismissed = self.thread.is_dismissed().then_some(DISMISSED);
+            return self.process.end().or(dismissed);
         }
         None
     }

@@ -28,7 +28,7 @@ enum Open {
 }
 
 /// The open files of a process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FileTable {
     slots: Vec<Option<Open>>,
 }
@@ -71,7 +71,7 @@ pub(super) fn read(current: &mut Current, file: usize, to: usize, len: usize) ->
         } => {
             let rest = source.contents.get(position..).unwrap_or(&[]);
             let part = &rest[..len.min(rest.len())];
-            current.memory.write(to, part)?;
+            current.memory.write_bytes(to, part)?;
             if let Open::File { position, .. } = current.files.get(file)? {
                 *position += part.len();
             }
@@ -98,7 +98,7 @@ fn read_console(current: &mut Current, to: usize, len: usize) -> SyscallResult {
             for byte in bytes.iter_mut().filter(|byte| **byte == b'\r') {
                 *byte = b'\n'; // what a terminal sends for the return key
             }
-            current.memory.write(to, bytes)?;
+            current.memory.write_bytes(to, bytes)?;
             return Ok(bytes.len());
         }
         console::wait_for_input();
@@ -121,7 +121,7 @@ fn write_console(current: &mut Current, from: usize, len: usize) -> SyscallResul
         // Up to the end of a page, so that what precedes a bad page is written.
         let to_page_end = PAGE_SIZE - start % PAGE_SIZE;
         let part = (len - done).min(buffer.len()).min(to_page_end);
-        match current.memory.read(start, &mut buffer[..part]) {
+        match current.memory.read_bytes(start, &mut buffer[..part]) {
             Ok(()) => console::write_program_output(&buffer[..part]),
             Err(_) if done > 0 => break,
             Err(error) => return Err(error),
@@ -148,7 +148,9 @@ pub(super) fn writev(
         let address = vectors
             .checked_add(index * VECTOR_SIZE)
             .ok_or(Errno::Fault)?;
-        current.memory.read(address, words.as_flattened_mut())?;
+        current
+            .memory
+            .read_bytes(address, words.as_flattened_mut())?;
         let [base, len] = words.map(usize::from_le_bytes);
         match write(current, file, base, len) {
             Ok(written) => done = done.saturating_add(written),
@@ -275,7 +277,7 @@ fn write_stat(
     ] {
         stat[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
     }
-    current.memory.write(to, &stat)?;
+    current.memory.write_bytes(to, &stat)?;
     Ok(0)
 }
 
@@ -293,7 +295,7 @@ pub(super) fn poll(current: &mut Current, entries: usize, count: usize) -> Sysca
         let address = entries
             .checked_add(index * ENTRY_SIZE)
             .ok_or(Errno::Fault)?;
-        current.memory.read(address, &mut entry)?;
+        current.memory.read_bytes(address, &mut entry)?;
         let descriptor = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
         let wanted = u16::from_le_bytes([entry[4], entry[5]]);
         let found = match usize::try_from(descriptor) {
@@ -304,7 +306,7 @@ pub(super) fn poll(current: &mut Current, entries: usize, count: usize) -> Sysca
             },
         };
         entry[6..].copy_from_slice(&found.to_le_bytes());
-        current.memory.write(address, &entry)?;
+        current.memory.write_bytes(address, &entry)?;
         ready += usize::from(found != 0);
     }
     Ok(ready)
@@ -327,7 +329,7 @@ pub(super) fn readlink(current: &mut Current, path: usize, to: usize, len: usize
     }
     let name = current.process.program();
     let part = &name.as_bytes()[..len.min(name.len())];
-    current.memory.write(to, part)?;
+    current.memory.write_bytes(to, part)?;
     Ok(part.len())
 }
 
@@ -336,7 +338,7 @@ pub(super) fn getcwd(current: &mut Current, to: usize, len: usize) -> SyscallRes
     if len < ROOT.len() {
         return Err(Errno::Range);
     }
-    current.memory.write(to, ROOT)?;
+    current.memory.write_bytes(to, ROOT)?;
     Ok(ROOT.len())
 }
 
@@ -346,7 +348,7 @@ fn read_path(current: &mut Current, address: usize) -> Result<alloc::string::Str
     while bytes.len() < MAX_PATH {
         let mut byte = [0];
         let next = address.checked_add(bytes.len()).ok_or(Errno::Fault)?;
-        current.memory.read(next, &mut byte)?;
+        current.memory.read_bytes(next, &mut byte)?;
         if byte[0] == 0 {
             return alloc::string::String::from_utf8(bytes).map_err(|_| Errno::NoEntry);
         }

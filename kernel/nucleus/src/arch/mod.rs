@@ -10,6 +10,7 @@
 //! | `irq` | the interrupt flag |
 //! | `memory` | where physical memory and metadata are seen, and their bound |
 //! | `mmu` | the root register and the TLB |
+//! | `pages` | zeroing and copying whole pages |
 //! | `serial` | the serial port |
 //! | `tasks` | the current task, and having tasks sleep and run |
 //! | `timer` | the clock |
@@ -24,6 +25,6 @@ pub mod sim;
 pub(crate) mod x86_64;
 
 #[cfg(not(target_os = "none"))]
-pub(crate) use self::sim::{cpu, irq, memory, mmu, serial, tasks, timer, uaccess, watch};
+pub(crate) use self::sim::{cpu, irq, memory, mmu, pages, serial, tasks, timer, uaccess, watch};
 #[cfg(target_os = "none")]
-pub(crate) use self::x86_64::{cpu, irq, memory, mmu, serial, tasks, timer, uaccess, watch};
+pub(crate) use self::x86_64::{cpu, irq, memory, mmu, pages, serial, tasks, timer, uaccess, watch};

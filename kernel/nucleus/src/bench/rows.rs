@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::ops::Range;
 
-use super::{Meter, Row};
+use super::{Meter, Row, processes};
 use crate::arch::{cpu, mmu};
 use crate::cpu::disable_preempt;
 use crate::irq;
@@ -22,19 +22,19 @@ use crate::mm::{
 };
 
 /// A multiple of 512 GiB, where the tables are the benchmark's own.
-const BASE: Vaddr = 1 << 39;
-const M2: usize = 2 << 20;
+pub(super) const BASE: Vaddr = 1 << 39;
+pub(super) const M2: usize = 2 << 20;
 const G1: usize = 1 << 30;
-const TABLE: Range<Vaddr> = BASE..BASE + M2;
+pub(super) const TABLE: Range<Vaddr> = BASE..BASE + M2;
 /// As many pages as a table has, in the halves of two of them: neither can be
 /// taken out as a whole.
 const ACROSS: Range<Vaddr> = BASE + M2 / 2..BASE + M2 / 2 + M2;
 /// How often a single frame is allocated and freed.
 const FRAMES: usize = 64;
 /// What a benchmark expects of memory, and of its own ranges.
-const ENOUGH: &str = "a benchmark has enough memory";
-const LEGAL: &str = "the range is legal";
-const PAGE: Range<Vaddr> = BASE..BASE + PAGE_SIZE;
+pub(super) const ENOUGH: &str = "a benchmark has enough memory";
+pub(super) const LEGAL: &str = "the range is legal";
+pub(super) const PAGE: Range<Vaddr> = BASE..BASE + PAGE_SIZE;
 
 /// All benchmarks.
 pub const ROWS: &[Row] = &[
@@ -85,6 +85,18 @@ pub const ROWS: &[Row] = &[
     row("switch/2-spaces/identifiers", 2, |m| switch(m, true)),
     row("switch/2-spaces/flushing", 2, |m| switch(m, false)),
     row("switch/lazy-and-back", 1, switch_lazily),
+    row("fork/512/writable", 512, |m| processes::copy_512(m, true)),
+    row("fork/512/shared-before", 512, |m| {
+        processes::copy_512(m, false)
+    }),
+    row("fork/small-program", 1, processes::fork_small),
+    row("fork/small-program/dropped", 1, processes::drop_small),
+    row("fault/1/zeroed", 1, processes::fault_zeroed),
+    row("cow/1/copied", 1, |m| processes::break_sharing(m, true)),
+    row("cow/1/last-sharer", 1, |m| {
+        processes::break_sharing(m, false)
+    }),
+    row("frame/copy", 1, processes::copy_frame),
     row("frame/alloc+free", FRAMES, |m| frame_alloc_free(m, false)),
     row("frame/alloc+free/zeroed", FRAMES, |m| {
         frame_alloc_free(m, true)
@@ -99,21 +111,26 @@ const fn row(name: &'static str, operations: usize, run: fn(&mut dyn Meter)) -> 
     }
 }
 
-fn prop(flags: PageFlags) -> PageProperty {
+pub(super) fn prop(flags: PageFlags) -> PageProperty {
     PageProperty::new_user(flags, CachePolicy::Writeback)
 }
 
-fn space() -> Arc<VmSpace> {
+pub(super) fn space() -> Arc<VmSpace> {
     Arc::new(VmSpace::new().expect(ENOUGH))
 }
 
-fn frames(count: usize) -> Segment<()> {
+pub(super) fn frames(count: usize) -> Segment<()> {
     let frames = FrameAllocOptions::new().zeroed(false).alloc_segment(count);
     frames.expect(ENOUGH)
 }
 
 /// Maps frames from an address on, `step` bytes apart.
-fn map_all(space: &VmSpace, start: Vaddr, step: usize, frames: impl Iterator<Item = UFrame>) {
+pub(super) fn map_all(
+    space: &VmSpace,
+    start: Vaddr,
+    step: usize,
+    frames: impl Iterator<Item = UFrame>,
+) {
     let guard = disable_preempt();
     for (number, frame) in frames.enumerate() {
         let va = start + number * step;
@@ -125,7 +142,7 @@ fn map_all(space: &VmSpace, start: Vaddr, step: usize, frames: impl Iterator<Ite
     }
 }
 
-fn untyped(frames: Segment<()>) -> impl Iterator<Item = UFrame> {
+pub(super) fn untyped(frames: Segment<()>) -> impl Iterator<Item = UFrame> {
     frames.map(UFrame::from)
 }
 

@@ -132,6 +132,15 @@ impl<'a> TlbFlusher<'a> {
         }
     }
 
+    /// Returns the number of the table, by which tables are in the order of their
+    /// making; zero for the kernel's.
+    pub(super) fn table_id(&self) -> u64 {
+        match self.users {
+            Users::Some(users) => users.id(),
+            Users::All => 0,
+        }
+    }
+
     /// Collects an operation. Nothing is flushed before the next dispatch.
     ///
     /// # Panics

@@ -4,6 +4,11 @@
 //! of it. What is taken out of it is flushed from the processors on which the
 //! space is active, and kept until they have flushed it.
 //!
+//! **Two spaces at once**: a task that has cursors of two spaces opens that of the
+//! older one first, the one that was made first: else two tasks might wait for each
+//! other. A fork copies from the older one to the newer one ([`CursorMut::copy_from`]).
+//! Where assertions are on, the order is checked as cursors are opened.
+//!
 //! **The active space** is the processor's: it keeps a reference to the space
 //! whose root it has loaded, so that a root outlives its time in the register
 //! (peer 70). How a processor joins and leaves the space's users, and what it
@@ -24,7 +29,9 @@ use core::ops::Range;
 
 use spin::Once;
 
+mod copy;
 mod cursor;
+mod write;
 
 pub use self::cursor::{Cursor, CursorMut};
 use super::io::{Fallible, VmReader, VmWriter, is_user_range};
@@ -40,7 +47,7 @@ use crate::cpu::{InAtomicMode, disable_preempt, is_atomic};
 use crate::error::{Error, Result};
 use crate::irq;
 use crate::planted::{Bug, is_planted};
-use crate::sync::SpinLock;
+use crate::sync::{SpinLock, rcu};
 use crate::trap_decode::PageFaultCode;
 
 /// A user address space.
@@ -81,6 +88,7 @@ impl VmSpace {
         guard: &'a G,
         va: &Range<Vaddr>,
     ) -> Result<Cursor<'a>> {
+        rcu::check_order(self.users.id());
         Ok(self.pt.cursor(guard, va)?)
     }
 
@@ -96,6 +104,7 @@ impl VmSpace {
         guard: &'a G,
         va: &Range<Vaddr>,
     ) -> Result<CursorMut<'a>> {
+        rcu::check_order(self.users.id());
         Ok(CursorMut {
             pt_cursor: self.pt.cursor_mut(guard, va)?,
             flusher: TlbFlusher::new(&self.users, guard),

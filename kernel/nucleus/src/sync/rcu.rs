@@ -47,6 +47,9 @@ pub(crate) struct RcuState {
     bytes: AtomicUsize,
     /// Cursors of the processor that are open.
     nr_cursors: Cell<u32>,
+    /// The number of the newest table of a user that one of them is of, or was while
+    /// there were others; where assertions are on.
+    newest_table: Cell<u64>,
 }
 
 /// What waits.
@@ -117,6 +120,7 @@ impl RcuState {
             }),
             bytes: AtomicUsize::new(0),
             nr_cursors: Cell::new(0),
+            newest_table: Cell::new(0),
         }
     }
 
@@ -217,6 +221,24 @@ pub(crate) fn begin_cursor() {
     // As many as there are cannot be counted too far.
     let count = state.nr_cursors.get().wrapping_add(1);
     state.nr_cursors.set(count);
+}
+
+/// Checks, where assertions are on, that a cursor of a user's table with a number may
+/// be opened: tables are in the order of their making, and whoever has a cursor of one
+/// must not wait for one of an older one. Of the same table, others are allowed that
+/// share no node with it, by ascending addresses.
+#[inline(always)]
+pub(crate) fn check_order(table: u64) {
+    if cfg!(debug_assertions) {
+        let state = &cpu::local().rcu;
+        if state.nr_cursors.get() == 0 {
+            state.newest_table.set(0);
+        }
+        assert!(
+            state.newest_table.replace(table) <= table,
+            "a cursor of an older space is opened after that of a newer one"
+        );
+    }
 }
 
 /// Notes that a cursor has ended, and looks at what waits, if anything does.

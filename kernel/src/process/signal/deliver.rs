@@ -15,7 +15,7 @@ impl Current {
     /// those to enter ring 3 with, unless the process is to end.
     pub(in crate::process) fn handle_signals(&mut self) {
         let mut has_handler = false;
-        while self.process.end().is_none() {
+        while self.process.end().is_none() && !self.thread.is_dismissed() {
             if self.wait_while_stopped() {
                 continue;
             }
@@ -103,6 +103,8 @@ impl Current {
     /// Makes an interrupted call again, or has it fail, before a handler or ring 3.
     fn settle_call(&mut self, handler: Option<&Action>) {
         let Some(call) = self.signals.interrupted_call.take() else {
+            // One that was interrupted, and has returned something.
+            self.signals.deadline.set(None);
             return;
         };
         let context = self.user.context_mut();
@@ -143,7 +145,8 @@ impl Current {
         let process = &self.process;
         let was_stopped = process.signals.is_stopped();
         if was_stopped {
-            let goes_on = || !process.signals.is_stopped() || process.end().is_some();
+            let ends = || process.end().is_some() || self.thread.is_dismissed();
+            let goes_on = || !process.signals.is_stopped() || ends();
             process
                 .signals
                 .resumed

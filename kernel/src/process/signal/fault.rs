@@ -43,7 +43,7 @@ impl Current {
         let (signal, code) = match why {
             AccessError::Unmapped => (Signal::SEGV, code::SEGV_MAPERR),
             AccessError::Forbidden => (Signal::SEGV, code::SEGV_ACCERR),
-            AccessError::BeyondFile => (Signal::BUS, code::BUS_ADRERR),
+            AccessError::BeyondObject => (Signal::BUS, code::BUS_ADRERR),
             AccessError::NoMemory => {
                 let (program, id) = (self.process.program(), self.process.id());
                 log::error!("{program} ({id}): killed, no memory is left for {address:#x}");

@@ -45,6 +45,7 @@ pub(crate) mod irq;
 mod machine;
 pub(crate) mod memory;
 pub(crate) mod mmu;
+pub(crate) mod pages;
 pub(crate) mod serial;
 pub(crate) mod tasks;
 pub(crate) mod timer;

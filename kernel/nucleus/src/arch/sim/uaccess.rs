@@ -150,16 +150,6 @@ pub(crate) unsafe fn compare_exchange_u32(
     Some(result.unwrap_or_else(|seen| seen))
 }
 
-/// Zeroes a page.
-///
-/// # Safety
-///
-/// The page is the caller's.
-pub(crate) unsafe fn zero_page(page: *mut u8) {
-    // SAFETY: As the caller promises.
-    unsafe { page.write_bytes(0, PAGE_SIZE) };
-}
-
 /// Reads a word of kernel memory that may not be mapped, as the simulated
 /// processor sees it.
 #[cfg(test)]

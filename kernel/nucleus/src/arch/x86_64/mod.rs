@@ -3,7 +3,7 @@
 //! 1. [`serial`]: the first sign of life.
 //! 2. [`local`], [`gdt`], [`idt`]: from here a fault is reported, not a reset.
 //! 3. [`features`]: the protections that the processor has are switched on.
-//! 4. [`mmu`]: control registers and TLB of paging.
+//! 4. [`mmu`]: control registers and TLB of paging. [`pages`] zeroes and copies.
 //! 5. [`apic`], [`lines`], [`timer`]: interrupts, with [`ioapic`] and [`pic`] behind
 //!    the lines, and [`pit`], [`hpet`] and [`pm_timer`] to measure time by.
 //! 6. [`user_entry`], [`fpu`]: ring 3.
@@ -26,6 +26,7 @@ pub(crate) mod lines;
 pub(crate) mod local;
 pub(crate) mod memory;
 pub(crate) mod mmu;
+pub(crate) mod pages;
 pub(crate) mod pic;
 pub(crate) mod pit;
 pub(crate) mod pm_timer;

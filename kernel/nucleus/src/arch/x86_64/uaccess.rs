@@ -9,10 +9,9 @@
 use core::arch::{asm, naked_asm};
 
 use super::features;
-use crate::cpu::brief;
+use crate::mm::Vaddr;
 use crate::mm::io::Half;
 use crate::mm::kspace::layout::is_kernel_address;
-use crate::mm::{PAGE_SIZE, Vaddr};
 
 /// One entry of the table; addresses are relative to the fields themselves.
 #[repr(C)]
@@ -26,14 +25,20 @@ unsafe extern "C" {
     static __stop_ex_table: ExceptionEntry;
 }
 
-/// Notes in the table that label 2 may fault, and that label 3 is where to go on.
+/// Notes in the table that one label may fault, and that another is where to go on.
 macro_rules! may_fault {
-    () => {
-        ".pushsection ex_table, \"a\"
-        .balign 4
-        .long 2b - .
-        .long 3b - .
-        .popsection"
+    ($label:literal, $resume:literal) => {
+        concat!(
+            ".pushsection ex_table, \"a\"
+            .balign 4
+            .long ",
+            $label,
+            " - .
+            .long ",
+            $resume,
+            " - .
+            .popsection"
+        )
     };
 }
 
@@ -58,6 +63,9 @@ fn absolute(field: &i32) -> Vaddr {
 /// Copies bytes in ascending order and stops at the first that faults.
 /// Returns how many were not copied.
 ///
+/// By words, as far as there are some. A word that faults is copied byte by byte as
+/// far as that goes, which faults once more, at the first byte that cannot be copied.
+///
 /// # Safety
 ///
 /// 1. Where `source` is mapped, it may be read.
@@ -66,15 +74,20 @@ fn absolute(field: &i32) -> Vaddr {
 unsafe extern "C" fn copy_bytes(destination: *mut u8, source: *const u8, len: usize) -> usize {
     naked_asm!(
         "mov rcx, rdx",
-        "2: rep movsb",
-        "3: mov rax, rcx",
+        "shr rcx, 3",
+        "and edx, 7",
+        "2: rep movsq",
+        "3: lea rcx, [rdx + rcx * 8]",
+        "4: rep movsb",
+        "5: mov rax, rcx",
         "ret",
-        may_fault!(),
+        may_fault!("2b", "3b"),
+        may_fault!("4b", "5b"),
     )
 }
 
 /// Writes zeros in ascending order and stops at the first byte that faults.
-/// Returns how many were not written.
+/// Returns how many were not written. Otherwise as [`copy_bytes`].
 ///
 /// # Safety
 ///
@@ -83,11 +96,16 @@ unsafe extern "C" fn copy_bytes(destination: *mut u8, source: *const u8, len: us
 unsafe extern "C" fn fill_zeros(destination: *mut u8, len: usize) -> usize {
     naked_asm!(
         "mov rcx, rsi",
+        "shr rcx, 3",
+        "and esi, 7",
         "xor eax, eax",
-        "2: rep stosb",
-        "3: mov rax, rcx",
+        "2: rep stosq",
+        "3: lea rcx, [rsi + rcx * 8]",
+        "4: rep stosb",
+        "5: mov rax, rcx",
         "ret",
-        may_fault!(),
+        may_fault!("2b", "3b"),
+        may_fault!("4b", "5b"),
     )
 }
 
@@ -98,7 +116,12 @@ unsafe extern "C" fn fill_zeros(destination: *mut u8, len: usize) -> usize {
 /// Where `source` is mapped, it may be read.
 #[unsafe(naked)]
 unsafe extern "C" fn load(source: *const u32) -> u64 {
-    naked_asm!("mov rax, -1", "2: mov eax, [rdi]", "3: ret", may_fault!(),)
+    naked_asm!(
+        "mov rax, -1",
+        "2: mov eax, [rdi]",
+        "3: ret",
+        may_fault!("2b", "3b"),
+    )
 }
 
 /// Replaces a word if it is `old`; returns what it was, or all ones in the upper
@@ -115,7 +138,7 @@ unsafe extern "C" fn compare_exchange(target: *mut u32, old: u32, new: u32) -> u
         "ret",
         "3: mov rax, -1",
         "ret",
-        may_fault!(),
+        may_fault!("2b", "3b"),
     )
 }
 
@@ -192,81 +215,6 @@ pub(crate) unsafe fn compare_exchange_u32(
         compare_exchange(target, old, new)
     });
     u32::try_from(word).ok()
-}
-
-/// Zeroes a page.
-///
-/// # Safety
-///
-/// The page is the caller's, mapped and aligned.
-#[inline]
-pub(crate) unsafe fn zero_page(page: *mut u8) {
-    if features::has_avx() {
-        // A task that left the processor half-way would leave a register of another
-        // one's program changed.
-        // SAFETY: As the caller promises; start-up switched the registers on.
-        brief(|| unsafe { zero_page_by_wide_stores(page) });
-    } else {
-        // SAFETY: As the caller promises.
-        unsafe { core::ptr::write_bytes(page, 0, PAGE_SIZE) };
-    }
-}
-
-/// Zeroes a page by stores of 32 bytes; the register that it uses for that, a
-/// program's, is as it was afterwards.
-///
-/// # Safety
-///
-/// 1. As for [`zero_page`].
-/// 2. The processor has the wide registers, and they are switched on.
-#[unsafe(naked)]
-unsafe extern "C" fn zero_page_by_wide_stores(page: *mut u8) {
-    naked_asm!(
-        "sub rsp, 40",
-        "vmovdqu [rsp], ymm0",
-        "vpxor xmm0, xmm0, xmm0",
-        "lea rax, [rdi + {size}]",
-        "2:",
-        "vmovdqa [rdi], ymm0",
-        "vmovdqa [rdi + 32], ymm0",
-        "vmovdqa [rdi + 64], ymm0",
-        "vmovdqa [rdi + 96], ymm0",
-        "vmovdqa [rdi + 128], ymm0",
-        "vmovdqa [rdi + 160], ymm0",
-        "vmovdqa [rdi + 192], ymm0",
-        "vmovdqa [rdi + 224], ymm0",
-        "vmovdqa [rdi + 256], ymm0",
-        "vmovdqa [rdi + 288], ymm0",
-        "vmovdqa [rdi + 320], ymm0",
-        "vmovdqa [rdi + 352], ymm0",
-        "vmovdqa [rdi + 384], ymm0",
-        "vmovdqa [rdi + 416], ymm0",
-        "vmovdqa [rdi + 448], ymm0",
-        "vmovdqa [rdi + 480], ymm0",
-        "vmovdqa [rdi + 512], ymm0",
-        "vmovdqa [rdi + 544], ymm0",
-        "vmovdqa [rdi + 576], ymm0",
-        "vmovdqa [rdi + 608], ymm0",
-        "vmovdqa [rdi + 640], ymm0",
-        "vmovdqa [rdi + 672], ymm0",
-        "vmovdqa [rdi + 704], ymm0",
-        "vmovdqa [rdi + 736], ymm0",
-        "vmovdqa [rdi + 768], ymm0",
-        "vmovdqa [rdi + 800], ymm0",
-        "vmovdqa [rdi + 832], ymm0",
-        "vmovdqa [rdi + 864], ymm0",
-        "vmovdqa [rdi + 896], ymm0",
-        "vmovdqa [rdi + 928], ymm0",
-        "vmovdqa [rdi + 960], ymm0",
-        "vmovdqa [rdi + 992], ymm0",
-        "add rdi, 1024",
-        "cmp rdi, rax",
-        "jne 2b",
-        "vmovdqu ymm0, [rsp]",
-        "add rsp, 40",
-        "ret",
-        size = const PAGE_SIZE,
-    )
 }
 
 /// Reads a word of kernel memory that may not be mapped, for reports, which follow

@@ -234,7 +234,7 @@ pub(super) struct FreeFrame {
 
 /// Takes a free frame, by preference one that is zero already or one that is
 /// not, as the caller can use it.
-#[inline]
+#[inline(always)]
 pub(super) fn alloc_frame(prefer_zeroed: bool) -> Option<FreeFrame> {
     with_cache(|cache| {
         if prefer_zeroed && let Some(slot) = cache.zeroed.pop() {

@@ -202,6 +202,15 @@ impl MetaSlot {
         }
     }
 
+    /// Returns whether the caller's reference is the only one.
+    #[inline]
+    pub(crate) fn has_one_reference(&self) -> bool {
+        // Acquire: pairs with the Release of those who dropped theirs, whose accesses
+        // to the page come before those of the caller.
+        let count = self.ref_count.load(Ordering::Acquire);
+        count == 1 || (count == 2 && is_planted(Bug::SharedWrite))
+    }
+
     /// Claims an unused frame for a type: it is busy until
     /// [`Self::finish_shared`] or [`Self::finish_unique`].
     ///
@@ -346,6 +355,31 @@ impl MetaSlot {
             "a frame without references cannot be shared"
         );
         assert!(before < REF_COUNT_MAX, "a frame has too many references");
+    }
+
+    /// Adds a reference as [`Self::add_reference`] does; returns whether there may be
+    /// one more.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn try_add_reference(&self) -> bool {
+        // Relaxed: the caller's reference keeps the frame.
+        let before = self.ref_count.fetch_add(1, Ordering::Relaxed);
+        debug_assert!(
+            (1..REF_COUNT_UNIQUE).contains(&before),
+            "a frame without references cannot be shared"
+        );
+        if before >= REF_COUNT_MAX {
+            self.take_back();
+            return false;
+        }
+        true
+    }
+
+    /// Takes back a reference that is one too many.
+    #[cold]
+    fn take_back(&self) {
+        // Relaxed: nobody has used it.
+        self.ref_count.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Gives a reference back; the last one destroys the frame and frees it.

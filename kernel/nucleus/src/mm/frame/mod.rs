@@ -42,6 +42,7 @@ pub use self::meta_type::{AnyFrameMeta, DropHook};
 pub use self::options::FrameAllocOptions;
 pub use self::reference::FrameRef;
 pub use self::segment::Segment;
+pub(in crate::mm) use self::segment::{have_one_reference, try_add_references};
 pub use self::unique::UniqueFrame;
 pub use self::untyped::{AnyUFrameMeta, UFrame, USegment, UntypedMem};
 use super::{PAGE_SIZE, Paddr, PagingLevel};
@@ -166,7 +167,14 @@ impl<M: AnyFrameMeta + ?Sized> Frame<M> {
         1
     }
 
-    /// Returns how many references the frame has, this one included.
+    /// Returns how many references the frame has, this one included: handles, mappings,
+    /// and flushes that still keep it.
+    ///
+    /// It was true at a moment of the call. Others may add and drop references
+    /// meanwhile; but where it is 1, the caller has the only one, and the number stays
+    /// true: nobody else can add one but by the frame's address
+    /// ([`Frame::from_in_use`]). So it errs upwards: who counts two may be the last one a
+    /// moment later.
     pub fn reference_count(&self) -> u32 {
         self.slot.reference_count()
     }

@@ -2,7 +2,7 @@
 
 use super::{AnyFrameMeta, Frame, Segment, allocator};
 use crate::arch::memory::paddr_to_vaddr;
-use crate::arch::uaccess;
+use crate::arch::pages;
 use crate::error::{Error, Result};
 use crate::mm::{PAGE_SIZE, Paddr};
 
@@ -48,7 +48,7 @@ impl FrameAllocOptions {
     /// # Errors
     ///
     /// [`Error::NoMemory`].
-    #[inline]
+    #[inline(always)]
     pub fn alloc_frame(&self) -> Result<Frame<()>> {
         self.alloc_frame_with(())
     }
@@ -58,7 +58,7 @@ impl FrameAllocOptions {
     /// # Errors
     ///
     /// [`Error::NoMemory`].
-    #[inline]
+    #[inline(always)]
     pub fn alloc_frame_with<M: AnyFrameMeta>(&self, data: M) -> Result<Frame<M>> {
         if self.align > PAGE_SIZE {
             return self.alloc_aligned_with(data);
@@ -132,6 +132,6 @@ fn zero(start: Paddr, size: usize) {
     for paddr in (start..start + size).step_by(PAGE_SIZE) {
         // SAFETY: The linear map holds the page, which was just claimed, and which
         // nobody else has a use for yet.
-        unsafe { uaccess::zero_page(paddr_to_vaddr(paddr) as *mut u8) };
+        unsafe { pages::zero_page(paddr_to_vaddr(paddr) as *mut u8) };
     }
 }

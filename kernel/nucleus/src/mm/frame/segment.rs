@@ -187,6 +187,37 @@ unsafe fn add_references(range: Range<Paddr>) {
     }
 }
 
+/// As [`add_references`]; returns whether each frame may have one more. None has,
+/// if not.
+///
+/// # Safety
+///
+/// As there.
+#[inline(never)]
+pub(in crate::mm) unsafe fn try_add_references(range: Range<Paddr>) -> bool {
+    for paddr in range.clone().step_by(PAGE_SIZE) {
+        // SAFETY: The frame is referenced, so it has a slot.
+        if !unsafe { meta::slot_of_unchecked(paddr) }.try_add_reference() {
+            // SAFETY: These were just added.
+            unsafe { drop_references::<dyn AnyFrameMeta>(range.start..paddr) };
+            return false;
+        }
+    }
+    true
+}
+
+/// Returns whether each frame of a range has one reference, and that is the caller's.
+///
+/// # Safety
+///
+/// The caller has a reference to each of them.
+#[inline(never)]
+pub(in crate::mm) unsafe fn have_one_reference(range: Range<Paddr>) -> bool {
+    let mut frames = range.step_by(PAGE_SIZE);
+    // SAFETY: The frame is referenced, so it has a slot.
+    frames.all(|paddr| unsafe { meta::slot_of_unchecked(paddr) }.has_one_reference())
+}
+
 impl<M: AnyFrameMeta + ?Sized> Clone for Segment<M> {
     #[inline]
     fn clone(&self) -> Self {

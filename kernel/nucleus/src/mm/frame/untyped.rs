@@ -4,6 +4,7 @@ use core::mem::ManuallyDrop;
 
 use super::{AnyFrameMeta, Frame, Segment};
 use crate::arch::memory::paddr_to_vaddr;
+use crate::arch::pages;
 use crate::mm::{Infallible, VmReader, VmWriter};
 
 /// The type of a frame that is untyped.
@@ -49,6 +50,20 @@ macro_rules! impl_untyped_mem {
 
 impl_untyped_mem!(Frame);
 impl_untyped_mem!(Segment);
+
+impl<M: AnyUFrameMeta + ?Sized> Frame<M> {
+    /// Copies all bytes of another frame into this one.
+    ///
+    /// What somebody else writes to either meanwhile may be copied in part.
+    #[inline]
+    pub fn copy_from<N: AnyUFrameMeta + ?Sized>(&self, source: &Frame<N>) {
+        let target = paddr_to_vaddr(self.start_paddr()) as *mut u8;
+        let source = paddr_to_vaddr(source.start_paddr()) as *const u8;
+        // SAFETY: The linear map holds both pages, the handles keep the frames, and
+        // untyped memory is anybody's to read and write.
+        unsafe { pages::copy_page(target, source) };
+    }
+}
 
 impl<M: AnyUFrameMeta> From<Frame<M>> for UFrame {
     fn from(frame: Frame<M>) -> Self {

@@ -128,7 +128,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
     /// # Errors
     ///
     /// [`PageTableError::InvalidVaddr`] at the end of the cursor's range.
-    #[inline]
+    #[inline(always)]
     pub fn query_ref(&self) -> Result<(Range<Vaddr>, Option<C::ItemRef<'_>>), PageTableError> {
         let (range, leaf) = self.look()?;
         // SAFETY: 1. the entry is the raw form of an item. 2. it is the owner for
@@ -146,7 +146,7 @@ impl<'rcu, C: PageTableConfig> Cursor<'rcu, C> {
 
     /// Descends to what is mapped at the cursor.
     #[inline(always)]
-    fn look(&self) -> Result<(Range<Vaddr>, Option<C::E>), PageTableError> {
+    pub(super) fn look(&self) -> Result<(Range<Vaddr>, Option<C::E>), PageTableError> {
         if self.va.get() >= self.barrier.end {
             return Err(PageTableError::InvalidVaddr(self.va.get()));
         }

@@ -98,16 +98,20 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
             return Err(error);
         }
         let (paddr, level, prop) = C::item_into_raw(item);
-        let entry = C::E::new_page(paddr, level, prop);
-        let (index, node) = (self.0.index(), self.0.node());
-        let frag = if node.read(index).is_present() {
-            Some(self.take(index, Some(entry)))
-        } else {
-            node.fill(index, entry);
-            None
-        };
+        let frag = self.put(C::E::new_page(paddr, level, prop));
         self.0.move_to(self.0.virt_addr() + size);
         Ok(frag)
+    }
+
+    /// Writes the entry at the cursor in the node at hand; returns what was there.
+    #[inline(always)]
+    pub(super) fn put(&mut self, entry: C::E) -> Option<PageTableFrag<C>> {
+        let (index, node) = (self.0.index(), self.0.node());
+        if node.read(index).is_present() {
+            return Some(self.take(index, Some(entry)));
+        }
+        node.fill(index, entry);
+        None
     }
 
     /// Makes all nodes that mapping an item of `level` at each multiple of its
@@ -322,7 +326,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     }
 
     /// Moves to the node of `level` that covers the cursor, making it if need be.
-    fn descend_to(&mut self, level: PagingLevel) -> Result<(), PageTableError> {
+    pub(super) fn descend_to(&mut self, level: PagingLevel) -> Result<(), PageTableError> {
         if self.0.level() < level || !self.0.is_settled() {
             self.0.go_back();
         }
@@ -439,7 +443,7 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
 
 /// Changes the property of a leaf, keeping what the hardware sets meanwhile.
 #[inline(always)]
-fn change_property<C: PageTableConfig>(
+pub(super) fn change_property<C: PageTableConfig>(
     node: Node<C>,
     index: usize,
     level: PagingLevel,

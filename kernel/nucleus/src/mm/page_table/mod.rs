@@ -8,6 +8,7 @@
 //!   cursor        virt_addr  query  find_next  jump
 //!   cursor_mut    map  take_next  protect_next, and splitting huge leaves
 //!   runs          the same for many pages of one node at once
+//!   copy          what one table maps, into another one
 //!     │
 //!   place         a node of the table, and what addresses it covers
 //!   range_lock    covering node, then all below: ancestors first, ascending
@@ -27,6 +28,7 @@ use core::ops::Range;
 
 pub(crate) mod boot;
 pub mod config;
+mod copy;
 mod cursor;
 mod cursor_mut;
 mod frag;
@@ -42,6 +44,7 @@ pub use self::config::examples;
 pub use self::config::{
     PageTableConfig, PageTableEntryTrait, PtFlags, PteScalar, config_laws, vaddr_range,
 };
+pub use self::copy::{CopyObserver, CopyablePtConfig};
 pub use self::cursor::Cursor;
 pub use self::cursor_mut::CursorMut;
 pub use self::frag::PageTableFrag;

@@ -323,12 +323,30 @@ impl<C: PageTableConfig> Node<C> {
     #[inline]
     pub(super) fn fill(self, index: usize, entry: C::E) {
         self.copy_in(index, entry);
+        self.gain_children(1);
+    }
+
+    /// As [`Self::fill`], but for the count, for a caller that fills many and asks once
+    /// whether a checker listens.
+    #[inline(always)]
+    pub(super) fn fill_uncounted(self, index: usize, entry: C::E, is_watched: bool) {
+        if is_watched {
+            self.tell_checker(index, 0, entry);
+        }
+        // Release: the child's contents come before the child.
+        entry.store(self.entry(index), Ordering::Release);
+    }
+
+    /// Notes that absent entries were filled by [`Self::fill_uncounted`]; for the lock's
+    /// holder.
+    #[inline(always)]
+    pub(super) fn gain_children(self, count: u16) {
         let meta = self.meta();
         // Relaxed, and not atomic as a whole: the lock orders.
+        let before = meta.nr_children.load(Ordering::Relaxed);
         // No more than there are entries, so it does not wrap.
-        let count = meta.nr_children.load(Ordering::Relaxed);
         meta.nr_children
-            .store(count.wrapping_add(1), Ordering::Relaxed);
+            .store(before.wrapping_add(count), Ordering::Relaxed);
     }
 
     /// Replaces an entry that is not absent by one that is not; returns what it

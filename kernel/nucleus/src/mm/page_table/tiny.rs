@@ -8,9 +8,11 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
+use super::PageTableError;
 use super::config::{PageTableConfig, PtFlags};
+use super::copy::CopyablePtConfig;
 use crate::arch::paging::PageTableEntry;
-use crate::mm::frame::Segment;
+use crate::mm::frame::{Segment, have_one_reference, try_add_references};
 use crate::mm::paging::{PagingConstsTrait, page_size};
 use crate::mm::{Paddr, PageProperty, PagingLevel};
 
@@ -99,5 +101,26 @@ unsafe impl<const ENTRIES: usize> PageTableConfig for TinyPtConfig<ENTRIES> {
 
     fn tracked(_item: &TinyItem) -> bool {
         true
+    }
+}
+
+// SAFETY: A leaf owns a reference to each of its frames. 1. One is added to each.
+// 2. Each is asked.
+unsafe impl<const ENTRIES: usize> CopyablePtConfig for TinyPtConfig<ENTRIES> {
+    unsafe fn share(
+        paddr: Paddr,
+        level: PagingLevel,
+        _prop: PageProperty,
+    ) -> Result<(), PageTableError> {
+        let frames = paddr..paddr + page_size::<TinyPaging<ENTRIES>>(level);
+        // SAFETY: The item's owner has a reference to each of them.
+        let is_shared = unsafe { try_add_references(frames) };
+        is_shared.then_some(()).ok_or(PageTableError::NoMemory)
+    }
+
+    unsafe fn is_unshared(paddr: Paddr, level: PagingLevel, _prop: PageProperty) -> bool {
+        let frames = paddr..paddr + page_size::<TinyPaging<ENTRIES>>(level);
+        // SAFETY: The item's owner has a reference to each of them.
+        unsafe { have_one_reference(frames) }
     }
 }

@@ -6,10 +6,14 @@
 
 use core::ops::Range;
 
+use super::PageTableError;
 use super::config::{PageTableConfig, PtFlags};
+use super::copy::CopyablePtConfig;
 use crate::arch::paging::PageTableEntry;
 use crate::mm::frame::meta::slot_of_unchecked;
-use crate::mm::frame::{AnyUFrameMeta, FrameRef, UFrame, USegment};
+use crate::mm::frame::{
+    AnyUFrameMeta, FrameRef, UFrame, USegment, have_one_reference, try_add_references,
+};
 use crate::mm::paging::{PagingConsts, page_size};
 use crate::mm::tlb::Kept;
 use crate::mm::{Paddr, PageFlags, PageProperty, PagingLevel};
@@ -229,5 +233,40 @@ unsafe impl PageTableConfig for UserPtConfig {
 
     fn tracked(item: &MappedItem) -> bool {
         !matches!(item, MappedItem::MappedIoMem { .. })
+    }
+}
+
+// SAFETY: Without the tag, a leaf owns a reference to each of its frames, with it none.
+// 1. One is added to each. 2. Each is asked.
+unsafe impl CopyablePtConfig for UserPtConfig {
+    #[inline(always)]
+    unsafe fn share(
+        paddr: Paddr,
+        level: PagingLevel,
+        prop: PageProperty,
+    ) -> Result<(), PageTableError> {
+        let is_shared = if prop.flags.contains(PageFlags::AVAIL1) {
+            true
+        } else if level == 1 {
+            // SAFETY: Mapped frames are in RAM.
+            unsafe { slot_of_unchecked(paddr) }.try_add_reference()
+        } else {
+            // SAFETY: The item's owner has a reference to each of them.
+            unsafe { try_add_references(paddr..paddr + page_size::<PagingConsts>(level)) }
+        };
+        is_shared.then_some(()).ok_or(PageTableError::NoMemory)
+    }
+
+    #[inline(always)]
+    unsafe fn is_unshared(paddr: Paddr, level: PagingLevel, prop: PageProperty) -> bool {
+        if prop.flags.contains(PageFlags::AVAIL1) {
+            false
+        } else if level == 1 {
+            // SAFETY: Mapped frames are in RAM.
+            unsafe { slot_of_unchecked(paddr) }.has_one_reference()
+        } else {
+            // SAFETY: The item's owner has a reference to each of them.
+            unsafe { have_one_reference(paddr..paddr + page_size::<PagingConsts>(level)) }
+        }
     }
 }

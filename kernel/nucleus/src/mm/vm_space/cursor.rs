@@ -326,7 +326,10 @@ impl<'a> CursorMut<'a> {
 
 /// Changes a property but for the tag and the privileges.
 #[inline(always)]
-fn keep_tag(old: PageProperty, op: impl FnOnce(PageProperty) -> PageProperty) -> PageProperty {
+pub(super) fn keep_tag(
+    old: PageProperty,
+    op: impl FnOnce(PageProperty) -> PageProperty,
+) -> PageProperty {
     let tag = old.flags & PageFlags::AVAIL1;
     let new = op(page_table::untagged(old));
     PageProperty {

@@ -1,6 +1,8 @@
 //! Do user mappings, and accesses through them, do what was asked?
 
+mod copy;
 mod faults;
+mod write;
 
 use alloc::sync::Arc;
 use core::ops::Range;
