@@ -63,6 +63,36 @@ impl AddressSpace {
         })
     }
 
+    /// Copies from user memory to other memory, as far as it can be read and there is
+    /// room; returns how far that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_partly`].
+    pub(crate) fn read_to(&self, address: Vaddr, room: &mut VmWriter<'_>) -> Result<usize, Errno> {
+        self.copy(address, room.avail(), Access::Read, |start, _| {
+            let mut reader = self.space.reader(start, room.avail())?;
+            Ok(reader.read_fallible(room))
+        })
+    }
+
+    /// Copies from other memory to user memory, as far as that can be written; returns
+    /// how far that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_partly`].
+    pub(crate) fn write_from(
+        &self,
+        address: Vaddr,
+        bytes: &mut VmReader<'_>,
+    ) -> Result<usize, Errno> {
+        self.copy(address, bytes.remain(), Access::Write, |start, _| {
+            let mut writer = self.space.writer(start, bytes.remain())?;
+            Ok(writer.write_fallible(bytes))
+        })
+    }
+
     /// Writes zeros to user memory.
     pub(crate) fn fill_zeros(&self, address: Vaddr, len: usize) -> Result<(), Errno> {
         let done = self.copy(address, len, Access::Write, |start, done| {
@@ -122,25 +152,6 @@ impl AddressSpace {
         check_word(address)?;
         self.retry(address, Access::Read, || {
             self.space.reader(address, size_of::<u32>())?.atomic_load()
-        })
-    }
-
-    /// Reads a word in one access, if its page is there; never sleeps.
-    pub(crate) fn peek_u32(&self, address: Vaddr) -> Option<u32> {
-        check_word(address).ok()?;
-        let reader = self.space.reader(address, size_of::<u32>()).ok()?;
-        reader.atomic_load().ok()
-    }
-
-    /// Returns what a futex is known by.
-    pub(crate) fn futex_key(&self, address: Vaddr, _is_private: bool) -> Result<FutexKey, Errno> {
-        check_word(address)?;
-        if address >= nucleus::mm::USER_END {
-            return Err(Errno::Fault);
-        }
-        Ok(FutexKey {
-            space: core::ptr::from_ref(self).addr(),
-            address,
         })
     }
 
@@ -212,17 +223,10 @@ impl AddressSpace {
 /// Bytes of a string that are read at once.
 const STRING_PART: usize = 256;
 
-fn check_word(address: Vaddr) -> Result<(), Errno> {
+pub(super) fn check_word(address: Vaddr) -> Result<(), Errno> {
     if address.is_multiple_of(size_of::<u32>()) {
         Ok(())
     } else {
         Err(Errno::Invalid)
     }
-}
-
-/// What a futex is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct FutexKey {
-    space: usize,
-    address: Vaddr,
 }

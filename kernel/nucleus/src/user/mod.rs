@@ -35,7 +35,7 @@ use crate::arch::x86_64::trap::{self, PAGE_FAULT, SYSCALL_VECTOR};
 use crate::arch::x86_64::user_entry::{self, Bases};
 use crate::cpu::is_atomic;
 use crate::irq::disable_local;
-use crate::task::scheduler;
+use crate::task::{Origin, scheduler};
 
 /// A program that can be run.
 ///
@@ -148,7 +148,7 @@ impl UserMode {
         let is_page_fault = frame.vector == u64::from(PAGE_FAULT);
         // Read before anything else can fault.
         let fault_address = is_page_fault.then(trap::page_fault_address);
-        if !is_page_fault && trap::handle_interrupt(frame.vector) {
+        if !is_page_fault && trap::handle_interrupt(frame.vector, Origin::User) {
             return ReturnReason::KernelEvent;
         }
         let exception = CpuException {
