@@ -619,8 +619,8 @@ fn alternative_stack() {
         let mut old = [9_usize; 3];
         call(libc::SYS_sigaltstack, [0, old.as_mut_ptr() as usize]);
         // SAFETY: The call has written there.
-        unsafe { (&raw const old).read_volatile() }
-        [0] == AT
+        let written = unsafe { (&raw const old).read_volatile() };
+        written[0] == AT
     });
     say!("a thread has it: {:?}", thread.join().ok());
     // A stack that is not there: the signal cannot be delivered.
