@@ -42,7 +42,7 @@ pub(super) fn let_go_of_memory(current: &mut Current) {
     // Relaxed: written by the thread itself.
     let robust_list = thread.robust_list.swap(0, Ordering::Relaxed);
     if robust_list != 0 {
-        robust::release_all(current, robust_list);
+        robust::release_all(&current.memory, thread.id(), robust_list);
     }
     // Relaxed: as above.
     let word = thread.clear_on_exit.swap(0, Ordering::Relaxed);

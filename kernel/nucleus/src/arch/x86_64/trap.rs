@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use super::idt::vector;
 pub(crate) use super::idt::vector::PAGE_FAULT;
 use super::{apic, cpu, features, irq, lines, timer, trap_report, uaccess};
+use crate::mm::frame::reserve;
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
 use crate::task::{Origin, scheduler};
@@ -138,6 +139,7 @@ pub(crate) fn handle_interrupt(vector: u64, origin: Origin) -> bool {
         Ok(vector::FLUSH) => {
             apic::end_of_interrupt();
             cpu::local().flushes.serve_if_due();
+            reserve::serve();
             true
         }
         Ok(vector::CALL) => {
