@@ -10,7 +10,7 @@ pub(crate) enum Errno {
     NoEntry = 2,
     /// No such process.
     NoProcess = 3,
-    /// A signal came while the call waited.
+    /// A signal came first. Nothing was done; the call may be made again.
     Interrupted = 4,
     /// Nothing is at that address of the device, or behind the file's end.
     NoAddress = 6,
@@ -20,6 +20,8 @@ pub(crate) enum Errno {
     NoExec = 8,
     /// The file descriptor is not open, or not for this.
     BadFile = 9,
+    /// There is no child to wait for.
+    NoChild = 10,
     /// Try again: the condition does not hold.
     Again = 11,
     /// Out of memory, or of address space.
@@ -64,7 +66,7 @@ pub(crate) enum Errno {
     NoCall = 38,
     /// The directory is not empty.
     NotEmpty = 39,
-    /// Too many symbolic links.
+    /// Too many links, or scripts, lead from one to the next.
     TooManyLinks = 40,
     /// A number is too large for what it is about.
     Overflow = 75,

