@@ -14,8 +14,8 @@ use alloc::sync::Arc;
 use nucleus::user::UserMode;
 
 use super::arguments::Arguments;
-use super::signal::Signals;
 use super::program::{self, Prepared, ProgramFile};
+use super::signal::Signals;
 use super::{Current, exit, table};
 use crate::errno::Errno;
 
@@ -36,6 +36,7 @@ pub(crate) fn exec(
     // Whatever came of it, the old program is still there.
     current.memory.activate();
     let prepared = prepared?;
+    let files = Arc::new(current.files.fork());
     current.process.end_others(current)?;
     // ---- The point of no return. ----
     table::lock().become_first(&current.thread);
@@ -51,8 +52,7 @@ pub(crate) fn exec(
     current.thread.set_name(name);
     // The old memory goes here, if nobody else has it.
     current.memory = memory;
-    // Shared with nobody any more, whoever had it in common with this thread.
-    current.files = Arc::new(current.files.fork());
+    current.files = files;
     current.files.close_for_exec();
     current.show_resources();
     current.process.signals.reset_for_exec();

@@ -90,6 +90,7 @@ pub(crate) fn run(arguments: &[&str]) -> u8 {
 /// Starts a program as the first process.
 fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     let context = FsContext::new();
+    let files = Arc::new(fs::first_files()?);
     let file = ProgramFile::open(&context, path.as_bytes())?;
     let limits = Limits::default();
     let arguments = Arguments::from_kernel(arguments, &ENVIRONMENT, &limits)?;
@@ -115,7 +116,7 @@ fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     let beginning = Beginning {
         thread,
         memory: prepared.memory,
-        files: Arc::new(fs::first_files()?),
+        files,
         fs: Arc::new(context),
         signals: Signals::default(),
         context: prepared.context,

@@ -134,8 +134,7 @@ impl Process {
         self.threads.lock().all.clone()
     }
 
-    /// Returns what the process has of files, as long as it runs: what one of its
-    /// threads has.
+    /// Returns what the process has, as long as it runs: what its first thread has.
     pub(crate) fn resources(&self) -> Option<Resources> {
         let threads = self.threads();
         threads.iter().find_map(|thread| thread.resources())

@@ -276,3 +276,7 @@ impl Table {
         has_zombie
     }
 }
+
+#[cfg(ktest)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -16,9 +16,7 @@
 use nucleus::cpu::disable_preempt;
 use nucleus::mm::page_table::{MappedItem, MappedItemRef};
 use nucleus::mm::vm_space::CursorMut;
-use nucleus::mm::{
-    FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, UntypedMem, Vaddr,
-};
+use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, Vaddr};
 
 use super::range::page_start;
 use super::region::{Access, Region, WRITE_IN_PLACE};
@@ -112,13 +110,7 @@ impl AddressSpace {
                 cursor.protect_next(PAGE_SIZE, mend)?;
                 Ok(())
             }
-            Finding::Copied(copy) => {
-                cursor.unmap(PAGE_SIZE)?;
-                cursor.flusher().sync_tlb_flush();
-                // The cursor owns the page: it is where it was.
-                cursor.jump(page).map_err(nucleus::Error::from)?;
-                Ok(cursor.map(copy, region.property(true, access))?)
-            }
+            Finding::Copied(copy) => Ok(cursor.replace(copy, region.property(true, access))?),
         }
     }
 }
@@ -155,7 +147,7 @@ fn examine(
     match frame {
         Some(frame) if frame.reference_count() > 1 => {
             let copy = FrameAllocOptions::new().zeroed(false).alloc_frame()?;
-            frame.reader().read(&mut copy.writer());
+            copy.copy_from(&frame);
             Ok(Finding::Copied(copy.into()))
         }
         // The mapping's reference is the only one, and nobody can get another while
@@ -165,7 +157,7 @@ fn examine(
 }
 
 /// Asks the region's object, if it has one, for its page at an offset.
-fn objects_page(region: &Region, offset: usize) -> Result<Option<UFrame>, AccessError> {
+pub(super) fn objects_page(region: &Region, offset: usize) -> Result<Option<UFrame>, AccessError> {
     let Some((object, index)) = region.object_page(offset) else {
         return Ok(None);
     };
@@ -194,7 +186,7 @@ fn new_page(
         Some(frame) if region.is_shared() => Ok((frame, region.property(true, access))),
         Some(original) if access == Access::Write => {
             let copy = FrameAllocOptions::new().zeroed(false).alloc_frame()?;
-            original.reader().read(&mut copy.writer());
+            copy.copy_from(&original);
             Ok((copy.into(), region.property(true, access)))
         }
         Some(frame) => Ok((frame, region.property(false, access))),

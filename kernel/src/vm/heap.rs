@@ -1,5 +1,7 @@
 //! The heap: what `brk(2)` moves the end of.
 
+use core::ops::Range;
+
 use nucleus::mm::{PAGE_SIZE, PageFlags, Vaddr};
 
 use super::region::{Backing, Region, RegionFlags};
@@ -10,6 +12,13 @@ use super::{AddressSpace, UserRange};
 pub(super) struct Heap {
     pub(super) start: Vaddr,
     pub(super) end: Vaddr,
+}
+
+impl Heap {
+    /// Returns the addresses that are mapped for it.
+    pub(super) fn range(&self) -> Range<Vaddr> {
+        self.start..self.end.next_multiple_of(PAGE_SIZE)
+    }
 }
 
 impl AddressSpace {

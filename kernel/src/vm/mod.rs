@@ -18,10 +18,12 @@
 //! | [`region`], [`region_map`] | what regions are; arithmetic on them |
 //! | [`object`] | what regions map: files, shared anonymous memory |
 //! | [`request`], [`limits`] | `mmap`: new regions; what a program may have at most |
-//! | [`change`] | `munmap`, `mprotect` |
-//! | [`fault`] | making pages: zeros, an object's, copies of shared ones |
-//! | [`user_memory`] | the kernel's own accesses |
+//! | [`change`], [`remap`], [`advise`] | `munmap`, `mprotect`, `mremap`, `madvise` |
 //! | [`heap`], [`stack`] | the two regions that grow |
+//! | [`fault`] | making pages: zeros, an object's, copies of shared ones |
+//! | [`fork`] | a copy of all of it |
+//! | [`user_memory`], [`futex`] | the kernel's own accesses; words that are waited for |
+//! | [`residency`], [`report`] | what is there: `mincore`, `/proc` |
 //!
 //! # Why regions beside the page table
 //!
@@ -79,13 +81,18 @@
 mod advise;
 mod change;
 mod fault;
+mod fork;
+mod futex;
 mod heap;
 mod limits;
 mod object;
 mod range;
 mod region;
 mod region_map;
+mod remap;
+mod report;
 mod request;
+mod residency;
 mod stack;
 mod user_memory;
 
@@ -93,8 +100,10 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use nucleus::mm::{Vaddr, VmSpace};
-use nucleus::sync::{Mutex, MutexGuard};
+use nucleus::sync::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 
+pub(crate) use self::advise::Advice;
+pub(crate) use self::futex::FutexKey;
 use self::heap::Heap;
 pub(crate) use self::limits::Limits;
 pub(crate) use self::object::{MemoryObject, SharedMemory};
@@ -102,8 +111,9 @@ pub(crate) use self::range::{LOWEST_ADDRESS, UserRange};
 use self::region::Region;
 pub(crate) use self::region::{Access, Backing, RegionFlags};
 use self::region_map::RegionMap;
+pub(crate) use self::remap::RemapRequest;
+pub(crate) use self::report::{RegionReport, Sizes, Usage};
 pub(crate) use self::request::{MapRequest, Placement};
-pub(crate) use self::user_memory::FutexKey;
 use crate::errno::Errno;
 
 /// Why an access cannot be allowed.
@@ -123,9 +133,10 @@ pub(crate) enum AccessError {
 #[derive(Debug)]
 pub(crate) struct AddressSpace {
     space: Arc<VmSpace>,
-    layout: Mutex<Layout>,
-    /// How many pages there are.
+    layout: RwMutex<Layout>,
+    /// How many pages there are, and how many there were at most.
     resident: AtomicUsize,
+    peak_resident: AtomicUsize,
 }
 
 /// What an address space is to be: its regions, and what goes with them.
@@ -136,32 +147,37 @@ struct Layout {
     /// Where the stack ends, or zero.
     stack_start: Vaddr,
     limits: Limits,
+    /// How many bytes were mapped at most.
+    peak_mapped: usize,
 }
 
 impl AddressSpace {
     /// Makes an address space with nothing in it.
     pub(crate) fn new() -> Result<Arc<Self>, Errno> {
         ensure_reserve()?;
-        Ok(Arc::new(Self {
-            space: Arc::new(VmSpace::new()?),
-            layout: Mutex::new(Layout {
-                regions: RegionMap::new(),
-                heap: Heap::default(),
-                stack_start: 0,
-                limits: Limits::default(),
-            }),
+        let layout = Layout {
+            regions: RegionMap::new(),
+            heap: Heap::default(),
+            stack_start: 0,
+            limits: Limits::default(),
+            peak_mapped: 0,
+        };
+        Ok(Self::with_layout(VmSpace::new()?, layout))
+    }
+
+    /// Makes an address space of a page table without pages.
+    fn with_layout(space: VmSpace, layout: Layout) -> Arc<Self> {
+        Arc::new(Self {
+            space: Arc::new(space),
+            layout: RwMutex::new(layout),
             resident: AtomicUsize::new(0),
-        }))
+            peak_resident: AtomicUsize::new(0),
+        })
     }
 
     /// Makes this the space that user mode, and accesses to user memory, use.
     pub(crate) fn activate(&self) {
         self.space.activate();
-    }
-
-    /// Makes a copy.
-    pub(crate) fn fork(&self) -> Result<Arc<Self>, Errno> {
-        Err(Errno::NoMemory)
     }
 
     /// Returns the limits.
@@ -175,13 +191,14 @@ impl AddressSpace {
     }
 
     /// Locks the layout to look at it: others may do so, too.
-    fn look(&self) -> MutexGuard<'_, Layout> {
-        self.layout.lock()
+    #[inline]
+    fn look(&self) -> RwMutexReadGuard<'_, Layout> {
+        self.layout.read()
     }
 
     /// Locks the layout to change it.
-    fn change(&self) -> MutexGuard<'_, Layout> {
-        self.layout.lock()
+    fn change(&self) -> RwMutexWriteGuard<'_, Layout> {
+        self.layout.write()
     }
 
     /// Counts pages that were made.
@@ -192,8 +209,16 @@ impl AddressSpace {
 
     /// Counts pages that were taken out.
     fn count_taken(&self, pages: usize) {
+        self.note_peak();
         // Relaxed: as above.
         self.resident.fetch_sub(pages, Ordering::Relaxed);
+    }
+
+    /// Notes how many pages there are, before there are fewer: so faults need not.
+    fn note_peak(&self) {
+        // Relaxed: counts.
+        let now = self.resident.load(Ordering::Relaxed);
+        self.peak_resident.fetch_max(now, Ordering::Relaxed);
     }
 }
 
@@ -205,7 +230,13 @@ impl Layout {
         limits::check_commitment(&region, range.len())?;
         self.check_room(1)?;
         self.regions.insert(range, region);
+        self.note_peak();
         Ok(())
+    }
+
+    /// Notes how much is mapped, after there is more.
+    fn note_peak(&mut self) {
+        self.peak_mapped = self.peak_mapped.max(self.regions.totals().all);
     }
 
     /// Checks that there may be so many regions more, and that there is memory for

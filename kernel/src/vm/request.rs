@@ -120,6 +120,7 @@ impl AddressSpace {
         self.take_pages_out(range)?;
         layout.regions.remove(range);
         layout.regions.insert(range, region);
+        layout.note_peak();
         Ok(())
     }
 }

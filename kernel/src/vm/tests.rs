@@ -96,7 +96,7 @@ fn peer_096_stack_grows_when_it_is_touched_and_keeps_its_distance() {
     let beyond = memory.handle_fault(lowest - 1, Access::Write);
     assert_eq!(beyond, Err(AccessError::Unmapped));
 
-    let other = end - (2 << 20);
+    let other = end - (3 << 20);
     let request = MapRequest::anonymous(PAGE_SIZE, PageFlags::RW).at(other);
     assert_eq!(memory.map(&request), Ok(other));
     let nearest = other + PAGE_SIZE + GUARD_GAP;

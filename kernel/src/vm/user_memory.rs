@@ -155,25 +155,6 @@ impl AddressSpace {
         })
     }
 
-    /// Reads a word in one access, if its page is there; never sleeps.
-    pub(crate) fn peek_u32(&self, address: Vaddr) -> Option<u32> {
-        check_word(address).ok()?;
-        let reader = self.space.reader(address, size_of::<u32>()).ok()?;
-        reader.atomic_load().ok()
-    }
-
-    /// Returns what a futex is known by.
-    pub(crate) fn futex_key(&self, address: Vaddr, _is_private: bool) -> Result<FutexKey, Errno> {
-        check_word(address)?;
-        if address >= nucleus::mm::USER_END {
-            return Err(Errno::Fault);
-        }
-        Ok(FutexKey {
-            space: core::ptr::from_ref(self).addr(),
-            address,
-        })
-    }
-
     /// Replaces a word, if it is `old`, in one access; returns what it was.
     ///
     /// # Errors
@@ -242,17 +223,10 @@ impl AddressSpace {
 /// Bytes of a string that are read at once.
 const STRING_PART: usize = 256;
 
-fn check_word(address: Vaddr) -> Result<(), Errno> {
+pub(super) fn check_word(address: Vaddr) -> Result<(), Errno> {
     if address.is_multiple_of(size_of::<u32>()) {
         Ok(())
     } else {
         Err(Errno::Invalid)
     }
-}
-
-/// What a futex is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct FutexKey {
-    space: usize,
-    address: Vaddr,
 }

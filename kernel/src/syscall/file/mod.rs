@@ -13,7 +13,7 @@ mod names;
 mod open;
 mod poll;
 mod transfer;
-mod user;
+pub(super) mod user;
 
 pub(super) use self::user::read_path;
 

@@ -6,8 +6,8 @@ use core::time::Duration;
 
 use nucleus::time;
 
+use super::SyscallResult;
 use super::user::{read_time, read_words};
-use super::{SyscallResult};
 use crate::errno::Errno;
 use crate::fs::OpenFile;
 use crate::fs::poll::{Readiness, pollers};

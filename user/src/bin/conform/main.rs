@@ -4,13 +4,29 @@
 //! depend on addresses, numbers of processes, or time, so that a run on Linux and one
 //! on Vostok can be compared.
 
+mod advise;
+mod exec;
+mod futex;
 mod kit;
 mod map;
+mod process;
+mod protect;
+mod share;
+mod signal;
 
 use std::process::ExitCode;
 
 /// All cases, by file.
-const ALL: &[&[(&str, fn())]] = &[map::CASES];
+const ALL: &[&[(&str, fn())]] = &[
+    map::CASES,
+    protect::CASES,
+    advise::CASES,
+    share::CASES,
+    process::CASES,
+    exec::CASES,
+    futex::CASES,
+    signal::CASES,
+];
 
 fn main() -> ExitCode {
     // A panic in a child must not run the parent's code again.
@@ -39,4 +55,6 @@ fn reset_signals() {
         // SAFETY: No handler is installed; a stack that overflows just ends the case.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    let off = [0, libc::SS_DISABLE as usize, 0];
+    kit::call(libc::SYS_sigaltstack, [off.as_ptr() as usize, 0]);
 }
