@@ -6,6 +6,10 @@ use nucleus::mm::page_table::MappedItem;
 use nucleus::mm::{PAGE_SIZE, PageFlags, Vaddr};
 use nucleus::prelude::*;
 
+mod advice;
+mod fork;
+mod remap;
+
 use super::stack::GUARD_GAP;
 use super::{Access, AccessError, AddressSpace, Errno, MapRequest, Placement, UserRange};
 
@@ -23,13 +27,29 @@ fn memory_with_region(protection: PageFlags) -> Arc<AddressSpace> {
     memory
 }
 
-/// Returns the frame of the first page of the region, and its rights.
-fn first_page(memory: &AddressSpace) -> (usize, PageFlags) {
-    let item = memory.page_at(BASE).expect("a legal page");
+/// Returns the frame of a page that exists, and its rights.
+#[track_caller]
+fn page_of(memory: &AddressSpace, page: Vaddr) -> (usize, PageFlags) {
+    let item = memory.page_at(page).expect("a legal page");
     let Some(MappedItem::MappedRam { frame, prop }) = item else {
         panic!("the page exists");
     };
     (frame.start_paddr(), prop.flags & PageFlags::RWX)
+}
+
+/// Returns the frame of the first page of the region, and its rights.
+#[track_caller]
+fn first_page(memory: &AddressSpace) -> (usize, PageFlags) {
+    page_of(memory, BASE)
+}
+
+/// Returns how many mappings the frame of the first page has.
+fn references(memory: &AddressSpace) -> u32 {
+    match memory.page_at(BASE) {
+        // The handle is one itself.
+        Ok(Some(MappedItem::MappedRam { frame, .. })) => frame.reference_count() - 1,
+        other => panic!("{other:?} is no page"),
+    }
 }
 
 #[ktest]
