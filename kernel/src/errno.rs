@@ -12,6 +12,8 @@ pub(crate) enum Errno {
     NoProcess = 3,
     /// A signal came first. Nothing was done; the call may be made again.
     Interrupted = 4,
+    /// Nothing is at that address of the device, or behind the file's end.
+    NoAddress = 6,
     /// The argument list is too long.
     TooBig = 7,
     /// The file is no program that can be run.
@@ -30,9 +32,11 @@ pub(crate) enum Errno {
     Fault = 14,
     /// It is in use.
     Busy = 16,
-    /// The range is taken.
+    /// The range, or the name, is taken.
     Exists = 17,
-    /// There is no such device, or it cannot do this.
+    /// The other file is on another filesystem.
+    CrossDevice = 18,
+    /// The device cannot do this.
     NoDevice = 19,
     /// Not a directory.
     NotDirectory = 20,
@@ -44,16 +48,24 @@ pub(crate) enum Errno {
     TooManyFiles = 24,
     /// Not a terminal.
     NoTerminal = 25,
+    /// The file would be too long.
+    FileTooBig = 27,
+    /// The filesystem is full.
+    NoSpace = 28,
     /// The file has no positions.
     NotSeekable = 29,
     /// The files cannot be written.
     ReadOnly = 30,
+    /// Nobody reads what is written.
+    BrokenPipe = 32,
     /// A result does not fit.
     Range = 34,
     /// A name is too long.
     NameTooLong = 36,
     /// There is no such system call.
     NoCall = 38,
+    /// The directory is not empty.
+    NotEmpty = 39,
     /// Too many links, or scripts, lead from one to the next.
     TooManyLinks = 40,
     /// A number is too large for what it is about.

@@ -27,6 +27,7 @@ const DEFAULT_PROGRAM: &str = "/bin/init";
 /// Runs the tests, or a program as the only process, and ends the machine.
 #[nucleus::main]
 fn main() -> ! {
+    fs::init();
     ktest::run_if_requested();
     #[cfg(bench)]
     nucleus::bench::run_if_requested();

@@ -25,6 +25,7 @@ mod run;
 mod shell;
 mod stream;
 mod symbolize;
+mod syscall_fuzz;
 mod system;
 mod test;
 mod tidy;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Image(options) => image::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::FuzzSyscalls(options) => syscall_fuzz::run(&options),
         Command::Check => check::run(),
         Command::Claims => claims::run(),
         Command::Verify(options) => verify::run(&options),

@@ -3,7 +3,7 @@
 use nucleus::planted::Bug;
 
 use crate::search::Search;
-use crate::{cursors, frames, sleepers, spaces};
+use crate::{cursors, forks, frames, sleepers, spaces};
 
 /// A check.
 #[derive(Debug)]
@@ -183,6 +183,36 @@ pub(crate) const CHECKS: &[Check] = &[
         spaces::many_spaces,
     ),
     check(
+        "fork-write",
+        "a fork's copy does not change, whenever the other side writes",
+        Exhaustive(2),
+        forks::while_writing,
+    ),
+    check(
+        "fork-unmap",
+        "a fork counts what it shares, whatever is unmapped or faulted in meanwhile",
+        Exhaustive(2),
+        forks::while_unmapping,
+    ),
+    check(
+        "both-write",
+        "two that write to what they share each find their own bytes",
+        Exhaustive(2),
+        forks::both_write,
+    ),
+    check(
+        "threads-write",
+        "two threads that write to what is shared have one copy",
+        Exhaustive(2),
+        forks::threads_write,
+    ),
+    check(
+        "told-by-another",
+        "nobody sees an old page after somebody saw the new one",
+        Random,
+        forks::told_by_another,
+    ),
+    check(
         "mutex",
         "a lock that sleeps lets one in at a time, and nobody waits for ever",
         Exhaustive(3),
@@ -241,6 +271,41 @@ pub(crate) const CHECKS: &[Check] = &[
         "what is there in time is found, and a timer ends no later wait",
         Exhaustive(3),
         sleepers::two_waits,
+    ),
+    finds(
+        "found-uncounted-copy",
+        "finds: a page that is copied has no more references than before",
+        Exhaustive(2),
+        forks::while_unmapping,
+        Bug::UncountedCopy,
+    ),
+    finds(
+        "found-writable-source",
+        "finds: what is copied can still be written",
+        Exhaustive(2),
+        forks::while_writing,
+        Bug::WritableSource,
+    ),
+    finds(
+        "found-unflushed-copy",
+        "finds: what is copied is not flushed",
+        Exhaustive(2),
+        forks::while_writing,
+        Bug::UnflushedCopy,
+    ),
+    finds(
+        "found-shared-write",
+        "finds: what one other shares is written in place",
+        Exhaustive(2),
+        forks::both_write,
+        Bug::SharedWrite,
+    ),
+    finds(
+        "found-early-replacement",
+        "finds: a page is replaced before all have flushed it",
+        Random,
+        forks::told_by_another,
+        Bug::EarlyReplacement,
     ),
     finds(
         "found-unmarked-stray",

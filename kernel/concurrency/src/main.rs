@@ -7,6 +7,7 @@
 //!   they could have said one after the other.
 //! * `frames`: reference counts, and the allocator.
 //! * `spaces`: flushes, activation, and grace periods.
+//! * `forks`: forks, and first writes to what they share.
 //! * `sleepers`: locks whose takers sleep, and wake-ups.
 //! * `checks`: the list of all checks, and of the bugs that they have to find.
 //!
@@ -20,6 +21,7 @@
 mod checks;
 mod cursors;
 mod exhaustive;
+mod forks;
 mod frames;
 mod search;
 mod serial;

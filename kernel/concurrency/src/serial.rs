@@ -135,7 +135,9 @@ fn ends(table: &Table, at: &Cursor, step: &Step) -> Ends {
         Op::Protect(pages, prop) => cursor::protect_next(table, at, pages * PAGE_SIZE, |_| prop),
         Op::ProtectAll(pages, prop) => cursor::protect(table, at, pages * PAGE_SIZE, |_| prop),
         Op::Split(pages) => cursor::split_edges(table, at, pages * PAGE_SIZE),
-        Op::Open(..) | Op::Close | Op::Remember(_) => unreachable!("no step of a section"),
+        Op::Open(..) | Op::Close | Op::Copy(..) | Op::Remember(_) => {
+            unreachable!("no step of a section")
+        }
     };
     ends.expect("only legal operations are chosen")
 }

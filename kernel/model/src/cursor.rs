@@ -60,6 +60,10 @@ pub enum Misuse {
     ItemUnaligned,
     /// The item leaves the barrier.
     ItemTooLarge,
+    /// A copy is to be elsewhere than what is copied.
+    Elsewhere,
+    /// Something is mapped where a copy is to be.
+    Mapped,
 }
 
 /// What an operation takes out of a table.
@@ -124,7 +128,7 @@ fn end(table: Table, va: Address, answer: Answer) -> End {
 }
 
 /// Returns the range of a window.
-fn window(table: &Table, cursor: &Cursor, len: usize) -> Result<Range<Address>, Misuse> {
+pub(crate) fn window(table: &Table, cursor: &Cursor, len: usize) -> Result<Range<Address>, Misuse> {
     if !table.geometry.is_whole_pages(len) {
         return Err(Misuse::Unaligned);
     }

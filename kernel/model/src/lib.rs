@@ -15,6 +15,7 @@
 //! * [`geometry`]: levels, entries, sizes.
 //! * [`table`]: what is mapped, and by which nodes.
 //! * [`cursor`]: opening a cursor, and what can be done with one.
+//! * [`fork`]: copying what one table maps into another one.
 //! * [`frame`]: the life of a frame and its reference count.
 //! * [`tlb`]: what processors may still believe.
 //! * [`access`]: reading and writing a user's memory.
@@ -28,6 +29,7 @@ extern crate alloc;
 
 pub mod access;
 pub mod cursor;
+pub mod fork;
 pub mod frame;
 pub mod geometry;
 pub mod script;

@@ -42,6 +42,8 @@ pub enum Op {
     ProtectAll(usize, Property),
     /// [`split_edges`](crate::cursor::split_edges), of so many pages.
     Split(usize),
+    /// [`copy`](crate::fork::copy), of so many pages, into a table that maps nothing.
+    Copy(usize, Property),
     /// No operation: the real cursor is to remember the node of a level at its
     /// address, which must make no difference.
     Remember(Level),
@@ -65,6 +67,7 @@ impl fmt::Display for Op {
             Self::Protect(pages, prop) => write!(f, "protect {pages} {prop}"),
             Self::ProtectAll(pages, prop) => write!(f, "protect-all {pages} {prop}"),
             Self::Split(pages) => write!(f, "split {pages}"),
+            Self::Copy(pages, prop) => write!(f, "copy {pages} {prop}"),
             Self::Remember(level) => write!(f, "remember {level}"),
         }
     }
@@ -99,6 +102,7 @@ impl FromStr for Op {
             "protect" => Self::Protect(number(word()?)?, number(word()?)?),
             "protect-all" => Self::ProtectAll(number(word()?)?, number(word()?)?),
             "split" => Self::Split(number(word()?)?),
+            "copy" => Self::Copy(number(word()?)?, number(word()?)?),
             "remember" => Self::Remember(number(word()?)?),
             other => return Err(format!("`{other}` is no operation")),
         };
@@ -157,6 +161,7 @@ mod tests {
             Op::Protect(4, 5),
             Op::ProtectAll(6, 1),
             Op::Split(0),
+            Op::Copy(2, 3),
             Op::Remember(3),
             Op::Close,
         ];

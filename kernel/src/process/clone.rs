@@ -146,7 +146,14 @@ pub(crate) fn clone(current: &mut Current, request: &Request) -> Result<Pid, Err
         true => Arc::clone(&current.memory),
         false => current.memory.fork()?,
     };
-    let files = current.files.clone();
+    let files = match has(CloneFlags::FILES) {
+        true => Arc::clone(&current.files),
+        false => Arc::new(current.files.fork()),
+    };
+    let fs = match has(CloneFlags::FS) {
+        true => Arc::clone(&current.fs),
+        false => Arc::new(current.fs.fork()),
+    };
     let loan = has(CloneFlags::VFORK).then(|| Arc::new(Loan::new()));
     let signals = signals_for(current, request.flags);
     let (thread, made) = register(current, request, &memory)?;
@@ -161,6 +168,7 @@ pub(crate) fn clone(current: &mut Current, request: &Request) -> Result<Pid, Err
         thread: Arc::clone(&thread),
         memory,
         files,
+        fs,
         signals,
         context,
         fpu: Some(current.user.fpu_context()),

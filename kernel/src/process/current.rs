@@ -20,10 +20,11 @@ use nucleus::user::{FpuContext, ReturnReason, UserContext, UserMode};
 
 use super::clone::Loan;
 use super::signal::Signals;
+use super::thread::Resources;
 use super::{End, Process, Thread, exit};
 use crate::errno::Errno;
+use crate::fs::{FileTable, FsContext};
 use crate::syscall;
-use crate::syscall::file::FileTable;
 use crate::vm::AddressSpace;
 
 /// How a thread ends whose process goes on without it; nobody asks.
@@ -33,7 +34,8 @@ const DISMISSED: End = End::Exited(0);
 pub(super) struct Beginning {
     pub(super) thread: Arc<Thread>,
     pub(super) memory: Arc<AddressSpace>,
-    pub(super) files: FileTable,
+    pub(super) files: Arc<FileTable>,
+    pub(super) fs: Arc<FsContext>,
     pub(super) signals: Signals,
     pub(super) context: UserContext,
     /// What is in its floating-point registers, if it goes on where another one was.
@@ -49,7 +51,8 @@ pub(crate) struct Current {
     pub(crate) thread: Arc<Thread>,
     pub(crate) process: Arc<Process>,
     pub(crate) memory: Arc<AddressSpace>,
-    pub(crate) files: FileTable,
+    pub(crate) files: Arc<FileTable>,
+    pub(crate) fs: Arc<FsContext>,
     pub(crate) signals: Signals,
     pub(crate) user: UserMode,
     pub(super) loan: Option<Arc<Loan>>,
@@ -91,17 +94,28 @@ impl Beginning {
             thread: self.thread,
             memory: self.memory,
             files: self.files,
+            fs: self.fs,
             signals: self.signals,
             user,
             loan: self.loan,
             own_end: None,
         };
+        current.show_resources();
         let end = current.live();
         exit::leave(current, end);
     }
 }
 
 impl Current {
+    /// Shows others what the thread has; to be called whenever that changes.
+    pub(crate) fn show_resources(&self) {
+        self.thread.show_resources(Some(Resources {
+            memory: Arc::clone(&self.memory),
+            files: Arc::clone(&self.files),
+            fs: Arc::clone(&self.fs),
+        }));
+    }
+
     /// Runs the thread to its end.
     fn live(&mut self) -> End {
         loop {

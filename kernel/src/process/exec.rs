@@ -9,6 +9,8 @@
 //! 3. files are closed that say so, handlers of signals are forgotten,
 //! 4. registers start anew.
 
+use alloc::sync::Arc;
+
 use nucleus::user::UserMode;
 
 use super::arguments::Arguments;
@@ -30,10 +32,11 @@ pub(crate) fn exec(
     arguments: Arguments,
 ) -> Result<(), Errno> {
     let limits = current.process.limits.lock().clone();
-    let prepared = program::prepare(file, arguments, &limits);
+    let prepared = program::prepare(&current.fs, file, arguments, &limits);
     // Whatever came of it, the old program is still there.
     current.memory.activate();
     let prepared = prepared?;
+    let files = Arc::new(current.files.fork());
     current.process.end_others(current)?;
     // ---- The point of no return. ----
     table::lock().become_first(&current.thread);
@@ -49,6 +52,9 @@ pub(crate) fn exec(
     current.thread.set_name(name);
     // The old memory goes here, if nobody else has it.
     current.memory = memory;
+    current.files = files;
+    current.files.close_for_exec();
+    current.show_resources();
     current.process.signals.reset_for_exec();
     current.signals = Signals::default();
     current.user = UserMode::new(context);

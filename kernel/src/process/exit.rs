@@ -38,10 +38,11 @@ pub(super) fn leave(mut current: Current, end: End) {
 /// whoever waits for that: at the thread's end, and before it runs another program.
 pub(super) fn let_go_of_memory(current: &mut Current) {
     let thread = &current.thread;
+    thread.show_resources(None);
     // Relaxed: written by the thread itself.
     let robust_list = thread.robust_list.swap(0, Ordering::Relaxed);
     if robust_list != 0 {
-        robust::release_all(current, robust_list);
+        robust::release_all(&current.memory, thread.id(), robust_list);
     }
     // Relaxed: as above.
     let word = thread.clear_on_exit.swap(0, Ordering::Relaxed);

@@ -36,7 +36,7 @@ use self::signal::{Actions, SignalSet, Signals};
 pub(crate) use self::table::Pid;
 pub(crate) use self::thread::{Name, Thread};
 use crate::errno::Errno;
-use crate::syscall::file::FileTable;
+use crate::fs::{self, FsContext};
 
 /// The environment of the first program.
 const ENVIRONMENT: [&str; 3] = ["PATH=/bin", "HOME=/", "TERM=linux"];
@@ -89,10 +89,12 @@ pub(crate) fn run(arguments: &[&str]) -> u8 {
 
 /// Starts a program as the first process.
 fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
-    let file = ProgramFile::open(path.as_bytes())?;
+    let context = FsContext::new();
+    let files = Arc::new(fs::first_files()?);
+    let file = ProgramFile::open(&context, path.as_bytes())?;
     let limits = Limits::default();
     let arguments = Arguments::from_kernel(arguments, &ENVIRONMENT, &limits)?;
-    let prepared = program::prepare(file, arguments, &limits)?;
+    let prepared = program::prepare(&context, file, arguments, &limits)?;
 
     let mut table = table::lock();
     let process = Arc::new(Process::new(
@@ -114,7 +116,8 @@ fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     let beginning = Beginning {
         thread,
         memory: prepared.memory,
-        files: FileTable::new(),
+        files,
+        fs: Arc::new(context),
         signals: Signals::default(),
         context: prepared.context,
         fpu: None,

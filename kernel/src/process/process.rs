@@ -15,6 +15,7 @@ use nucleus::sync::{Once, SpinLock, WaitQueue};
 
 use super::limits::Limits;
 use super::signal::{Actions, ProcessSignals, Signal};
+use super::thread::Resources;
 use super::usage::Usage;
 use super::{Current, End, Pid, Thread, table};
 use crate::errno::Errno;
@@ -131,6 +132,12 @@ impl Process {
     /// Returns its threads that have not ended.
     pub(crate) fn threads(&self) -> Vec<Arc<Thread>> {
         self.threads.lock().all.clone()
+    }
+
+    /// Returns what the process has, as long as it runs: what its first thread has.
+    pub(crate) fn resources(&self) -> Option<Resources> {
+        let threads = self.threads();
+        threads.iter().find_map(|thread| thread.resources())
     }
 
     /// Takes a thread in.

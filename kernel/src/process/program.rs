@@ -13,7 +13,7 @@ use super::script::{BEGINNING, Script};
 use super::thread::Name;
 use super::{elf, stack};
 use crate::errno::Errno;
-use crate::fs;
+use crate::fs::{self, FsContext};
 use crate::vm::AddressSpace;
 
 /// How often a script's interpreter may be a script.
@@ -31,15 +31,11 @@ impl ProgramFile {
     ///
     /// # Errors
     ///
-    /// [`Errno::NoEntry`]; [`Errno::Access`] for a directory.
-    pub(crate) fn open(path: &[u8]) -> Result<Self, Errno> {
-        let name = core::str::from_utf8(path).map_err(|_| Errno::NoEntry)?;
-        let file = fs::find(name).ok_or(Errno::NoEntry)?;
-        if file.is_directory() {
-            return Err(Errno::Access);
-        }
+    /// Those of [`fs::open_program`].
+    pub(crate) fn open(context: &FsContext, path: &[u8]) -> Result<Self, Errno> {
+        let program = fs::open_program(context, path)?;
         Ok(Self {
-            contents: file.contents,
+            contents: program.contents()?,
             path: path.to_vec(),
         })
     }
@@ -63,6 +59,7 @@ pub(super) struct Prepared {
 /// interpreter; [`Errno::TooManyLinks`] when that is a script, and so on;
 /// [`Errno::TooBig`]; [`Errno::NoMemory`].
 pub(super) fn prepare(
+    context: &FsContext,
     mut file: ProgramFile,
     mut arguments: Arguments,
     limits: &Limits,
@@ -76,7 +73,7 @@ pub(super) fn prepare(
             return load(&file, &first_path, &arguments, limits, name);
         };
         arguments.interpret(script.interpreter, script.argument, &file.path)?;
-        file = ProgramFile::open(script.interpreter)?;
+        file = ProgramFile::open(context, script.interpreter)?;
     }
     Err(Errno::TooManyLinks)
 }

@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use nucleus::sync::{SpinLock, SpinLockGuard};
+use nucleus::task::Task;
 
 use super::wait::SIGCHLD;
 use super::{End, Process, Thread};
@@ -106,6 +107,16 @@ pub(crate) fn find_process(pid: Pid) -> Option<Arc<Process>> {
 /// Finds a thread that has not ended.
 pub(crate) fn find_thread(tid: Pid) -> Option<Arc<Thread>> {
     lock().threads.get(&tid).cloned()
+}
+
+/// Returns the thread that asks, if it is one.
+pub(crate) fn current_thread() -> Option<Arc<Thread>> {
+    let task = Task::current()?;
+    let is_task = |thread: &&Arc<Thread>| {
+        let own = thread.task();
+        own.is_some_and(|own| Arc::ptr_eq(own, &task))
+    };
+    lock().threads.values().find(is_task).cloned()
 }
 
 impl Table {
@@ -236,6 +247,11 @@ impl Table {
         self.threads.len()
     }
 
+    /// Returns the number that was given out last.
+    pub(crate) const fn last_number(&self) -> u32 {
+        self.last_number
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.processes.is_empty()
     }
@@ -260,3 +276,7 @@ impl Table {
         has_zombie
     }
 }
+
+#[cfg(ktest)]
+#[path = "table_tests.rs"]
+mod tests;

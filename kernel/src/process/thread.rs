@@ -11,6 +11,16 @@ use super::futex::Place;
 use super::signal::{SignalSet, ThreadSignals};
 use super::usage::Usage;
 use super::{Pid, Process};
+use crate::fs::{FileTable, FsContext};
+use crate::vm::AddressSpace;
+
+/// What others may look at of what a thread has: `/proc` does.
+#[derive(Clone, Debug)]
+pub(crate) struct Resources {
+    pub(crate) memory: Arc<AddressSpace>,
+    pub(crate) files: Arc<FileTable>,
+    pub(crate) fs: Arc<FsContext>,
+}
 
 /// The name of a thread, with zeros behind it: 15 bytes at most.
 pub(crate) type Name = [u8; 16];
@@ -22,6 +32,8 @@ pub(crate) struct Thread {
     id: AtomicU32,
     process: Arc<Process>,
     task: Once<Arc<Task>>,
+    /// None before it runs, and from its end on.
+    resources: SpinLock<Option<Resources>>,
     name: SpinLock<Name>,
     /// Whether it has to look around before it enters ring 3 again: a signal may have
     /// come, or its process may be about to end.
@@ -48,6 +60,7 @@ impl Thread {
             id: AtomicU32::new(id.as_u32()),
             process,
             task: Once::new(),
+            resources: SpinLock::new(None),
             name: SpinLock::new(name),
             // Its process may be ending already.
             must_look: AtomicBool::new(true),
@@ -79,6 +92,18 @@ impl Thread {
     /// Returns the task that runs the thread, once there is one.
     pub(crate) fn task(&self) -> Option<&Arc<Task>> {
         self.task.get()
+    }
+
+    /// Returns what the thread has, as long as it runs.
+    pub(crate) fn resources(&self) -> Option<Resources> {
+        self.resources.lock().clone()
+    }
+
+    /// Shows others what the thread has from now on.
+    pub(crate) fn show_resources(&self, resources: Option<Resources>) {
+        let old = core::mem::replace(&mut *self.resources.lock(), resources);
+        // Without the lock: it may be the last handle.
+        drop(old);
     }
 
     pub(super) fn set_task(&self, task: Arc<Task>) {

@@ -5,7 +5,7 @@
 //! there return `ENOSYS` and are logged once. Every pointer is a number until a
 //! copy through it succeeded.
 
-pub(crate) mod file;
+mod file;
 mod futex;
 mod identity;
 mod limits;
@@ -60,22 +60,6 @@ pub(crate) fn arguments(context: &UserContext) -> Arguments {
 fn dispatch(current: &mut Current, call: usize, arguments: Arguments) -> SyscallResult {
     let [a, b, c, d, e, _] = arguments;
     match call {
-        number::READ => file::read(current, a, b, c),
-        number::WRITE => file::write(current, a, b, c),
-        number::WRITEV => file::writev(current, a, b, c),
-        number::OPEN => file::open(current, a, b),
-        number::OPENAT => file::open(current, b, c),
-        number::CLOSE => file::close(current, a),
-        number::LSEEK => file::lseek(current, a, b, c),
-        number::STAT | number::LSTAT => file::stat(current, a, b),
-        number::FSTAT => file::fstat(current, a, b),
-        number::NEWFSTATAT => file::newfstatat(current, [a, b, c, d]),
-        number::POLL | number::PPOLL => file::poll(current, a, b),
-        number::IOCTL => file::ioctl(current, a),
-        number::READLINK => file::readlink(current, a, b, c),
-        number::READLINKAT => file::readlink(current, b, c, d),
-        number::GETCWD => file::getcwd(current, a, b),
-
         number::MMAP => memory::mmap(current, arguments),
         number::MPROTECT => memory::mprotect(current, a, b, c),
         number::MUNMAP => memory::munmap(current, a, b),
@@ -173,10 +157,10 @@ fn dispatch(current: &mut Current, call: usize, arguments: Arguments) -> Syscall
         // The C library does without restartable sequences, and asks each time; and so
         // do others without barriers in other threads.
         number::RSEQ | number::MEMBARRIER => Err(Errno::NoCall),
-        _ => {
+        _ => file::dispatch(current, call, arguments).unwrap_or_else(|| {
             log_unknown_once(call);
             Err(Errno::NoCall)
-        }
+        }),
     }
 }
 

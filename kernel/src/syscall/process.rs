@@ -162,11 +162,11 @@ pub(super) fn execve(
     arguments: usize,
     environment: usize,
 ) -> SyscallResult {
-    let path = super::file::read_path(current, path)?;
+    let path = super::file::user::read_path(current, path)?;
     let limits = current.process.limits.lock().clone();
     let arguments =
         process::Arguments::read(&current.memory, arguments, environment, &limits)?;
-    let file = ProgramFile::open(path.as_bytes())?;
+    let file = ProgramFile::open(&current.fs, &path)?;
     exec::exec(current, file, arguments)?;
     Ok(0)
 }

@@ -63,6 +63,36 @@ impl AddressSpace {
         })
     }
 
+    /// Copies from user memory to other memory, as far as it can be read and there is
+    /// room; returns how far that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_partly`].
+    pub(crate) fn read_to(&self, address: Vaddr, room: &mut VmWriter<'_>) -> Result<usize, Errno> {
+        self.copy(address, room.avail(), Access::Read, |start, _| {
+            let mut reader = self.space.reader(start, room.avail())?;
+            Ok(reader.read_fallible(room))
+        })
+    }
+
+    /// Copies from other memory to user memory, as far as that can be written; returns
+    /// how far that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_partly`].
+    pub(crate) fn write_from(
+        &self,
+        address: Vaddr,
+        bytes: &mut VmReader<'_>,
+    ) -> Result<usize, Errno> {
+        self.copy(address, bytes.remain(), Access::Write, |start, _| {
+            let mut writer = self.space.writer(start, bytes.remain())?;
+            Ok(writer.write_fallible(bytes))
+        })
+    }
+
     /// Writes zeros to user memory.
     pub(crate) fn fill_zeros(&self, address: Vaddr, len: usize) -> Result<(), Errno> {
         let done = self.copy(address, len, Access::Write, |start, done| {

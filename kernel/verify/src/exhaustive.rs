@@ -204,6 +204,7 @@ impl Explorer<'_> {
             ops.extend([Op::Take(pages), Op::Split(pages)]);
             for prop in 0..self.scope.properties {
                 ops.extend([Op::Protect(pages, prop), Op::ProtectAll(pages, prop)]);
+                ops.push(Op::Copy(pages, prop));
             }
         }
         for prop in 0..self.scope.properties {
@@ -233,6 +234,7 @@ impl Explorer<'_> {
         if intent == Intent::Change {
             ops.extend([Op::Map(1, 0), Op::Take(0), Op::Take(1)]);
             ops.extend([Op::Protect(1, 0), Op::ProtectAll(1, 0), Op::Split(1)]);
+            ops.extend([Op::Copy(0, 0), Op::Copy(1, 0)]);
         }
         for op in ops {
             self.counts.steps.fetch_add(1, Ordering::Relaxed);

@@ -17,6 +17,7 @@
 #![warn(missing_docs)]
 
 pub mod access;
+mod copies;
 pub mod exhaustive;
 pub mod faults;
 pub mod frames;

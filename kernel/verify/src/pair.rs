@@ -252,6 +252,9 @@ impl Book {
         cursor: &mut Cursor,
         (op, item): (&Op, Option<TinyItem>),
     ) -> Result<Done, Disagreement> {
+        if let Op::Copy(pages, prop) = *op {
+            return self.copy((subject, real), cursor, (pages, prop));
+        }
         let paddr = item.as_ref().map_or(0, |item| item.frames.start_paddr());
         let wanted = self.wanted(cursor, op, paddr);
         let said = catch_unwind(AssertUnwindSafe(|| say(real, op, item)));
@@ -275,7 +278,7 @@ impl Book {
                 };
                 self.model = end.table.clone();
                 cursor.va = at;
-                self.compare_frames(self.model.nodes.len())?;
+                self.compare_frames()?;
                 Ok(Done::Yes)
             }
             (Said::NoMemory, Wanted::Ends(_)) => {
@@ -342,7 +345,9 @@ impl Book {
                 cursor::protect(table, cursor, pages * PAGE_SIZE, |_| prop)
             }
             Op::Split(pages) => cursor::split_edges(table, cursor, pages * PAGE_SIZE),
-            Op::Open(..) | Op::Close | Op::Remember(_) => cursor::find_next(table, cursor, 0),
+            Op::Open(..) | Op::Close | Op::Copy(..) | Op::Remember(_) => {
+                cursor::find_next(table, cursor, 0)
+            }
         };
         ends.map_or(Wanted::Panicked, Wanted::Ends)
     }
@@ -362,7 +367,7 @@ impl Book {
                 self.model
             ));
         }
-        self.compare_frames(table.nodes.len())
+        self.compare_frames()
     }
 
     /// Compares what matters after memory ran out: nodes may be there that need
@@ -379,17 +384,28 @@ impl Book {
             }
         }
         self.model = table;
-        self.compare_frames(self.model.nodes.len())
+        self.compare_frames()
     }
 
-    fn compare_frames(&self, nodes: usize) -> Result<(), Disagreement> {
+    fn compare_frames(&self) -> Result<(), Disagreement> {
+        self.compare_frames_with(None)
+    }
+
+    /// Compares the frames while there is another table, too.
+    pub(crate) fn compare_frames_with(&self, other: Option<&Table>) -> Result<(), Disagreement> {
         let mut mapped = BTreeMap::<_, u32>::new();
-        for start in self.model.leaves.keys() {
-            let paddr = self.model.leaves[start].paddr;
-            for offset in (0..self.model.extent(*start).len()).step_by(PAGE_SIZE) {
-                *mapped.entry(paddr + offset).or_default() += 1;
+        let mut nodes = 0;
+        for table in other.into_iter().chain([&self.model]) {
+            nodes += table.nodes.len();
+            for start in table.leaves.keys() {
+                let paddr = table.leaves[start].paddr;
+                for offset in (0..table.extent(*start).len()).step_by(PAGE_SIZE) {
+                    *mapped.entry(paddr + offset).or_default() += 1;
+                }
             }
         }
+        // The other one's root.
+        nodes += usize::from(other.is_some());
         for paddr in self
             .items
             .iter()

@@ -55,6 +55,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         3 => (pages(), prop()).prop_map(|(pages, prop)| Op::Protect(pages, prop)),
         3 => (pages(), prop()).prop_map(|(pages, prop)| Op::ProtectAll(pages, prop)),
         2 => pages().prop_map(Op::Split),
+        2 => (pages(), prop()).prop_map(|(pages, prop)| Op::Copy(pages, prop)),
         2 => (1..=3_u8).prop_map(Op::Remember),
     ]
 }

@@ -94,6 +94,7 @@ fn decode(input: &[u8]) -> Vec<Op> {
             12 => Op::Protect(pages(), property(&mut input)),
             13 => Op::ProtectAll(pages(), property(&mut input)),
             14 => Op::Split(pages()),
+            15 if first & 0x80 != 0 => Op::Copy(pages(), property(&mut input)),
             _ => Op::Remember(1 + first / 16 % 3),
         };
         script.push(op);

@@ -20,7 +20,7 @@ use crate::arch::{cpu, memory};
 use crate::console::framebuffer::Framebuffer;
 use crate::console::marks::Stage;
 use crate::console::{self, FramebufferInfo};
-use crate::mm::frame::{allocator, frame_counts};
+use crate::mm::frame::{allocator, memory_counts, reserve};
 use crate::mm::kspace::{self, BootSpace, Extras};
 use crate::mm::{PAGE_SIZE, Paddr, Vaddr, heap};
 use crate::sync::SpinLock;
@@ -304,11 +304,14 @@ fn give_memory_to_the_allocator(map: &MemoryMap) {
         }
     }
     RECLAIMED.call_once(|| loader_bytes);
-    let counts = frame_counts();
+    reserve::keep_usual_reserve();
+    let counts = memory_counts();
     log::info!(
-        "frames: {} free ({} MiB), {} KiB given back by the loader",
-        counts.free,
-        counts.free as u64 * PAGE_SIZE as u64 / MIB,
+        "frames: {} free ({} MiB, {} KiB of them for the kernel alone), {} KiB given back by \
+         the loader",
+        counts.free / PAGE_SIZE,
+        counts.free as u64 / MIB,
+        counts.reserve / 1024,
         loader_bytes / 1024
     );
 }

@@ -6,12 +6,15 @@
 //! It runs on the simulated machine. And [`switch_to_kernel_task`] stands for the
 //! scheduler, which is the bare machine's. Built with the feature `planted` alone.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::cpu::DisabledPreemptGuard;
 use crate::irq;
 use crate::mm::page_table::tiny::{TinyItem, TinyPtConfig};
-use crate::mm::page_table::{Cursor, CursorMut, PageTable, PageTableError, PageTableFrag};
+use crate::mm::page_table::{
+    CopyObserver, Cursor, CursorMut, PageTable, PageTableError, PageTableFrag,
+};
 use crate::mm::tlb::KeptNodes;
 use crate::mm::vm_space;
 use crate::mm::{Paddr, PageProperty, PagingLevel, Vaddr};
@@ -163,6 +166,22 @@ impl<'a, const ENTRIES: usize> Driver<'a, ENTRIES> {
         self.0.split_edges(len)
     }
 
+    /// [`CursorMut::copy_from`]. The log says what it did, also if it failed.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn copy_from(
+        &mut self,
+        source: &mut Driver<'_, ENTRIES>,
+        len: usize,
+        op: impl Fn(PageProperty) -> PageProperty,
+        log: &mut CopyLog,
+    ) -> Result<usize, PageTableError> {
+        // SAFETY: 1., 2. no processor can load a table of this geometry.
+        unsafe { self.0.copy_from(&mut source.0, len, op, log) }
+    }
+
     /// [`CursorMut::prepare`].
     ///
     /// # Errors
@@ -170,6 +189,25 @@ impl<'a, const ENTRIES: usize> Driver<'a, ENTRIES> {
     /// As there.
     pub fn prepare(&mut self, len: usize, level: PagingLevel) -> Result<(), PageTableError> {
         self.0.prepare(len, level)
+    }
+}
+
+/// What a copy told of its doings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyLog {
+    /// Ranges whose mappings were changed.
+    pub changed: Vec<Range<Vaddr>>,
+    /// What made room for huge pages.
+    pub replaced: Vec<Taken>,
+}
+
+impl<const ENTRIES: usize> CopyObserver<TinyPtConfig<ENTRIES>> for CopyLog {
+    fn changed(&mut self, range: Range<Vaddr>) {
+        self.changed.push(range);
+    }
+
+    fn replaced(&mut self, frag: PageTableFrag<TinyPtConfig<ENTRIES>>) {
+        self.replaced.push(taken(frag));
     }
 }
 

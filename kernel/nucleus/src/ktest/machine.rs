@@ -121,7 +121,7 @@ impl Isolation for Tasks {
             free_frames: frame_counts().free
                 + memory::memory().nr_kernel_nodes.load(Ordering::Relaxed),
             heap_bytes: heap::used_bytes(),
-            tasks: task::nr_live(),
+            tasks: task::nr_tasks(),
         }
     }
 }

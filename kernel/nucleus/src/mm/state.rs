@@ -5,7 +5,7 @@
 //! Both are found through [`arch`](crate::arch).
 
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use spin::Once;
 
@@ -37,6 +37,8 @@ pub(crate) struct Memory {
     pub(crate) kernel_page_table: Once<PageTable<KernelPtConfig>>,
     /// Nodes of it that were made since start-up, and are still there.
     pub(crate) nr_kernel_nodes: AtomicUsize,
+    /// Nodes of users' tables, besides roots.
+    pub(crate) nr_user_nodes: AtomicUsize,
     /// The addresses of kernel virtual areas.
     pub(crate) kvirt: SpinLock<KvirtAllocator>,
     /// What handles page faults of spaces that have no handler of their own.
@@ -54,9 +56,19 @@ impl Memory {
             held: HeldBytes::new(),
             kernel_page_table: Once::new(),
             nr_kernel_nodes: AtomicUsize::new(0),
+            nr_user_nodes: AtomicUsize::new(0),
             kvirt: SpinLock::ranked(KvirtAllocator::new(), Rank::KernelAddresses),
             fault_handler: Once::new(),
         }
+    }
+}
+
+impl Memory {
+    /// Returns the number of nodes of page tables that were made since start-up and are
+    /// still there, besides roots.
+    pub(crate) fn nr_nodes(&self) -> usize {
+        // Relaxed: counts.
+        self.nr_kernel_nodes.load(Relaxed) + self.nr_user_nodes.load(Relaxed)
     }
 }
 

@@ -17,7 +17,7 @@
 use nucleus::mm::Vaddr;
 
 use super::{ANY, wake};
-use crate::process::{Current, Pid};
+use crate::process::Pid;
 use crate::vm::AddressSpace;
 
 /// Bytes of a list's head.
@@ -35,12 +35,9 @@ const OWNER: u32 = OWNER_DIED - 1;
 /// The lowest bit of a link: the entry is of a lock that hands on priority.
 const HANDS_ON_PRIORITY: Vaddr = 1;
 
-/// Marks the locks that the calling thread, which is about to end, still holds.
-pub(crate) fn release_all(current: &Current, head: Vaddr) {
-    let walk = Walk {
-        memory: &current.memory,
-        owner: current.thread.id(),
-    };
+/// Marks the locks that a thread, which is about to end, still holds.
+pub(crate) fn release_all(memory: &AddressSpace, owner: Pid, head: Vaddr) {
+    let walk = Walk { memory, owner };
     // Where memory ends, so does the list.
     let _ = walk.run(head);
 }
@@ -122,4 +119,80 @@ impl Walk<'_> {
 
 const fn split(link: Vaddr) -> (Vaddr, bool) {
     (link & !HANDS_ON_PRIORITY, link & HANDS_ON_PRIORITY != 0)
+}
+
+#[cfg(ktest)]
+mod tests {
+    use nucleus::mm::{PAGE_SIZE, PageFlags};
+    use nucleus::prelude::*;
+
+    use super::{AddressSpace, OWNER_DIED, Pid, Vaddr, WAITERS, release_all};
+    use crate::vm::MapRequest;
+
+    const OWNER: u32 = 77;
+    /// Where a lock is, from its entry.
+    const OFFSET: usize = 8;
+
+    /// Calls a function with memory that has a page, and the page's address.
+    fn with_memory(test: impl FnOnce(&AddressSpace, Vaddr)) {
+        let memory = AddressSpace::new().expect("enough memory");
+        let request = MapRequest::anonymous(PAGE_SIZE, PageFlags::RW);
+        let page = memory.map(&request).expect("there is room");
+        memory.activate();
+        test(&memory, page);
+        nucleus::mm::VmSpace::deactivate_current();
+    }
+
+    /// Writes a list's head, and the entries with their locks behind it, each of which
+    /// leads to the next one, and the last one to where it is told.
+    fn write_list(memory: &AddressSpace, head: Vaddr, locks: &[u32], end: Vaddr) {
+        let entry = |index: usize| match index < locks.len() {
+            true => head + 64 + index * 16,
+            false => end,
+        };
+        let words = [entry(0), OFFSET, 0];
+        memory.write_value(head, &words).expect("memory");
+        for (index, lock) in locks.iter().enumerate() {
+            let words = [entry(index + 1), *lock as usize];
+            memory.write_value(entry(index), &words).expect("memory");
+        }
+    }
+
+    fn lock(memory: &AddressSpace, head: Vaddr, index: usize) -> u32 {
+        memory
+            .load_u32(head + 64 + index * 16 + OFFSET)
+            .expect("memory")
+    }
+
+    #[ktest]
+    fn locks_of_the_thread_are_marked_and_others_are_not() {
+        with_memory(|memory, head| {
+            write_list(memory, head, &[OWNER, OWNER | WAITERS, 78, 0], head);
+            release_all(memory, Pid::from_valid(OWNER), head);
+            let locks = [0, 1, 2, 3].map(|index| lock(memory, head, index));
+            assert_eq!(locks, [OWNER_DIED, OWNER_DIED | WAITERS, 78, 0]);
+        });
+    }
+
+    #[ktest]
+    fn peer_102_walk_of_a_list_that_has_no_end_ends() {
+        with_memory(|memory, head| {
+            let first = head + 64;
+            write_list(memory, head, &[OWNER, OWNER], first);
+            release_all(memory, Pid::from_valid(OWNER), head);
+            assert_eq!(lock(memory, head, 1), OWNER_DIED);
+        });
+    }
+
+    #[ktest]
+    fn peer_102_list_that_leads_out_of_memory_ends_there() {
+        with_memory(|memory, head| {
+            for end in [0x10, usize::MAX - 7, nucleus::mm::USER_END - 8, head + 1] {
+                write_list(memory, head, &[OWNER], end);
+                release_all(memory, Pid::from_valid(OWNER), head);
+                assert_eq!(lock(memory, head, 0), OWNER_DIED);
+            }
+            release_all(memory, Pid::from_valid(OWNER), usize::MAX - 3);
+        });
+    }
 }

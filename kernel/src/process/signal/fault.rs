@@ -52,7 +52,6 @@ impl Current {
                 return;
             }
         };
-        self.note_exception(exception);
         self.force_signal(
             SigInfo::of_fault(signal, code, address),
             format_args!("{what}: {address:#x} at {rip:#x} ({why:?})"),
@@ -74,7 +73,6 @@ impl Current {
             }
             _ => SigInfo::of_kernel(Signal::SEGV),
         };
-        self.note_exception(exception);
         self.force_signal(info, format_args!("{name} at {rip:#x}"));
     }
 
@@ -85,22 +83,6 @@ impl Current {
             SigInfo::of_kernel(Signal::SEGV),
             format_args!("cannot go on at {rip:#x}"),
         );
-    }
-
-    /// Keeps an exception for handlers to see. Whether the kernel has mapped something
-    /// at an address of its own is not theirs to see, so it looks as if it had.
-    fn note_exception(&mut self, exception: &CpuException) {
-        const PRESENT: u64 = 1;
-        let is_kernel = |address| address >= nucleus::mm::USER_END;
-        let hidden = if exception.fault_address.is_some_and(is_kernel) {
-            PRESENT
-        } else {
-            0
-        };
-        self.signals.last_exception = Some(CpuException {
-            error_code: exception.error_code | hidden,
-            ..*exception
-        });
     }
 
     /// Returns which floating-point exception it is: of those that happened, one that

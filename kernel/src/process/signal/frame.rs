@@ -18,7 +18,8 @@
 
 use alloc::vec::Vec;
 
-use nucleus::user::{FpuContext, UserContext};
+use nucleus::mm::USER_END;
+use nucleus::user::{CpuException, FpuContext, UserContext};
 
 use super::action::{Action, flag};
 use super::info::INFO_SIZE;
@@ -57,8 +58,6 @@ mod word {
 
 /// Flags of a `ucontext_t`: there is an image of `xsave`, and SS is in the selectors.
 const CONTEXT_FLAGS: u64 = 0b111;
-/// Selectors of ring 3, as a program sees them: CS, GS, FS, SS.
-const SELECTORS: u64 = 0x33 | 0x2b << 48;
 /// The direction and the single-step flag, which a handler starts without.
 const CLEARED_FLAGS: usize = 0x0001_0500;
 
@@ -116,6 +115,15 @@ fn set_general_registers(context: &mut UserContext, words: &[usize]) {
     for (set, word) in setters.into_iter().zip(words) {
         set(context, *word);
     }
+}
+
+/// Returns an exception's error code for a program to see. Whether the kernel has mapped
+/// something at an address of its own is not a program's to know: it looks as if it had.
+fn shown_error_code(exception: &CpuException) -> usize {
+    const PRESENT: u64 = 1;
+    let is_kernel = exception.fault_address.is_some_and(|at| at >= USER_END);
+    let hidden = if is_kernel { PRESENT } else { 0 };
+    (exception.error_code | hidden) as usize
 }
 
 /// Returns the image of the vector registers as a handler finds it.
@@ -193,9 +201,10 @@ impl Current {
         words[..16].copy_from_slice(&general_registers(context));
         words[word::RIP] = context.rip();
         words[word::FLAGS] = context.rflags();
-        words[word::SELECTORS] = SELECTORS as usize;
-        if let Some(exception) = self.signals.last_exception {
-            words[word::ERROR_CODE] = exception.error_code as usize;
+        let (code, stack) = context.segments();
+        words[word::SELECTORS] = usize::from(code) | usize::from(stack) << 48;
+        if let Some(exception) = context.last_exception() {
+            words[word::ERROR_CODE] = shown_error_code(&exception);
             words[word::VECTOR] = usize::from(exception.vector);
             words[word::FAULT_ADDRESS] = exception.fault_address.unwrap_or(0);
         }
@@ -270,7 +279,7 @@ impl Current {
         let is_whole = size > software::OLD_SIZE
             && word(0) == software::MAGIC_1
             && word(16) as usize == size
-            && self.has_end_mark(image_at, size)?;
+            && self.has_end_mark(image_at, size);
         if is_whole {
             self.memory.read_bytes(image_at, &mut image)?;
         } else {
@@ -281,11 +290,12 @@ impl Current {
         FpuContext::from_user_bytes(&image).map_err(|_| Errno::Fault)
     }
 
-    fn has_end_mark(&self, image_at: usize, size: usize) -> Result<bool, Errno> {
+    fn has_end_mark(&self, image_at: usize, size: usize) -> bool {
         let mut mark = [0; 4];
-        self.memory
-            .read_bytes(image_at.wrapping_add(size), &mut mark)?;
-        Ok(u32::from_le_bytes(mark) == software::MAGIC_2)
+        let read = self
+            .memory
+            .read_bytes(image_at.wrapping_add(size), &mut mark);
+        read.is_ok() && u32::from_le_bytes(mark) == software::MAGIC_2
     }
 }
 

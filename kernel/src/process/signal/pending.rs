@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{SigInfo, Signal, SignalSet};
+use super::{SigInfo, SignalSet};
 use crate::errno::Errno;
 
 /// Most signals that wait for one process or thread, each standard one at most once.

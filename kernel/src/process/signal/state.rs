@@ -14,7 +14,6 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 use nucleus::sync::{SpinLock, WaitQueue};
-use nucleus::user::CpuException;
 
 use super::pending::Pending;
 use super::stack::AlternateStack;
@@ -75,7 +74,7 @@ impl ProcessSignals {
         self.pending.lock().take(allowed)
     }
 
-    pub(crate) fn forget(&self, signals: SignalSet) {
+    pub(in crate::process) fn forget(&self, signals: SignalSet) {
         self.pending.lock().forget(signals);
     }
 
@@ -162,7 +161,7 @@ impl ThreadSignals {
         self.pending.lock().take(allowed)
     }
 
-    pub(crate) fn forget(&self, signals: SignalSet) {
+    pub(in crate::process) fn forget(&self, signals: SignalSet) {
         self.pending.lock().forget(signals);
     }
 
@@ -178,8 +177,6 @@ pub(crate) struct Signals {
     pub(crate) alternate_stack: AlternateStack,
     /// Signals that were blocked before a call replaced them for its own time.
     pub(crate) saved_mask: Option<SignalSet>,
-    /// The exception that was last turned into a signal.
-    pub(super) last_exception: Option<CpuException>,
     /// The call that a signal has interrupted, until it is made again or given up.
     pub(super) interrupted_call: Option<usize>,
     /// Until when that call was to wait: it goes on to wait until then.

@@ -4,13 +4,29 @@
 //! depend on addresses, numbers of processes, or time, so that a run on Linux and one
 //! on Vostok can be compared.
 
+mod advise;
+mod exec;
+mod futex;
 mod kit;
 mod map;
+mod process;
+mod protect;
+mod share;
+mod signal;
 
 use std::process::ExitCode;
 
 /// All cases, by file.
-const ALL: &[&[(&str, fn())]] = &[map::CASES];
+const ALL: &[&[(&str, fn())]] = &[
+    map::CASES,
+    protect::CASES,
+    advise::CASES,
+    share::CASES,
+    process::CASES,
+    exec::CASES,
+    futex::CASES,
+    signal::CASES,
+];
 
 fn main() -> ExitCode {
     // A panic in a child must not run the parent's code again.

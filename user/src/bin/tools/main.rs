@@ -5,10 +5,12 @@
 
 mod basics;
 mod fault_storm;
+mod fuzz;
 mod init;
 mod memhog;
 mod proc;
 mod ps;
+mod random;
 mod sh;
 mod sys;
 mod vmmap;
@@ -54,6 +56,11 @@ const TOOLS: &[Tool] = &[
         "fault-storm",
         "faults, forks and unmaps by many threads, and looks",
         fault_storm::run,
+    ),
+    tool(
+        "syscall-fuzz",
+        "random system calls, and a look at what is left",
+        fuzz::run,
     ),
     tool("cat", "[FILE…]: show files", basics::cat),
     tool("echo", "[-n] WORDS…: say something", basics::echo),

@@ -140,7 +140,10 @@ pub(crate) fn run(arguments: &[OsString]) -> u8 {
 
 /// Returns the tree, the picture and what the colours mean.
 fn report(mappings: &[Mapping], palette: Palette) -> String {
-    let mut text = String::new();
+    let mut text = format!(
+        "{:<33} {:>9} {:>9} {:>9} {:>9} {:>9}  {:<10}\n",
+        "", "size", "present", "private", "shared", "dirty", "pages"
+    );
     let mut end = 0;
     for group in mappings.chunk_by(|a, b| a.name == b.name && is_near(a, b)) {
         if let Some(first) = group.first() {
@@ -189,20 +192,28 @@ fn heading(text: &mut String, group: &[Mapping]) {
 fn line(text: &mut String, mapping: &Mapping, is_last: bool, palette: Palette) {
     let branch = if is_last { "└─" } else { "├─" };
     let usage = Use::of(mapping);
-    let _ = writeln!(
+    let _ = write!(
         text,
-        "{branch} {:012x}-{:012x} {} {:>8} {:>8} present ({} private, {} shared, {} dirty) {:<10} {}",
-        mapping.start,
-        mapping.end,
-        mapping.permissions,
-        size(mapping.size_kib()),
-        size(mapping.resident_kib),
-        size(mapping.private_kib),
-        size(mapping.shared_kib),
-        size(mapping.dirty_kib),
-        pages(mapping),
-        palette.paint(usage, &bar(mapping)),
+        "{branch} {:012x}-{:012x} {}",
+        mapping.start, mapping.end, mapping.permissions
     );
+    let parts = [
+        mapping.size_kib(),
+        mapping.resident_kib,
+        mapping.private_kib,
+        mapping.shared_kib,
+        mapping.dirty_kib,
+    ];
+    for part in parts {
+        let shown = if part == 0 {
+            "-".to_owned()
+        } else {
+            size(part)
+        };
+        let _ = write!(text, " {shown:>9}");
+    }
+    let bar = palette.paint(usage, &bar(mapping));
+    let _ = writeln!(text, "  {:<10} {bar}", pages(mapping));
 }
 
 /// Returns what the present part is made of.

@@ -11,6 +11,7 @@ use core::sync::atomic::Ordering;
 use super::interleave::{self, wait};
 use super::machine::{current, play_if_idle};
 use crate::cpu::{CpuId, PreemptState};
+use crate::mm::frame::reserve;
 use crate::mm::state::CpuMemory;
 
 /// Returns the processor that asks.
@@ -102,6 +103,7 @@ pub(super) fn serve_interrupts() {
         // The handler runs with interrupts off.
         cpu.irq_guards.set(1);
         cpu.memory.flushes.serve_if_due();
+        reserve::serve();
         cpu.irq_guards.set(0);
     }
 }

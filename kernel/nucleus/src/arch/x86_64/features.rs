@@ -8,6 +8,7 @@
 //! updated, so that nothing depends on what the firmware or the loader left.
 
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags, Efer, EferFlags};
@@ -46,6 +47,8 @@ pub(crate) struct Features {
 }
 
 static FEATURES: Once<Features> = Once::new();
+/// Of the features, the one that is asked for at each way out of ring 3.
+static HAS_FSGSBASE: AtomicBool = AtomicBool::new(false);
 
 /// Page-attribute table, lowest byte first: write-back, write-through, write-
 /// combining, uncacheable, write-protected, and entries 1 to 3 once more.
@@ -67,7 +70,8 @@ pub(crate) fn has_avx() -> bool {
 /// Returns whether there are instructions for the bases of FS and GS.
 #[inline]
 pub(crate) fn has_fsgsbase() -> bool {
-    FEATURES.get().is_some_and(|features| features.fsgsbase)
+    // Relaxed: written at start-up, when there is one processor.
+    HAS_FSGSBASE.load(Ordering::Relaxed)
 }
 
 /// Finds the features of the processor, and switches on those that the kernel's
@@ -80,6 +84,8 @@ pub(crate) fn has_fsgsbase() -> bool {
 pub(crate) fn init() {
     let features = detect();
     FEATURES.call_once(|| features);
+    // Relaxed: as in `has_fsgsbase`.
+    HAS_FSGSBASE.store(features.fsgsbase, Ordering::Relaxed);
     let has_no_execute = bit(extended_edx(), 20);
     assert!(has_no_execute, "the processor has no no-execute pages");
     prepare_paging(features);

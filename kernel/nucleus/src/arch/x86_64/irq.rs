@@ -37,6 +37,13 @@ pub(crate) fn disable() {
     interrupts::disable();
 }
 
+/// Clears the interrupt flag for good; returns whether it was set as far as guards say.
+#[inline]
+pub(crate) fn disable_if_free() -> bool {
+    interrupts::disable();
+    local::current().irq_guards.is_free()
+}
+
 /// Sleeps until the next interrupt has been handled.
 ///
 /// Interrupts are on afterwards. The flag is set and the processor halted in

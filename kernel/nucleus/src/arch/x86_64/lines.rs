@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use super::idt::vector::LINE_BASE;
 use super::{apic, ioapic, pic, timer};
 use crate::boot::platform;
+use crate::task::Origin;
 
 /// The line of the interval timer.
 pub(crate) const TIMER: u8 = 0;
@@ -56,7 +57,7 @@ pub(super) fn of_vector(vector: u8) -> Option<u8> {
 }
 
 /// Handles an interrupt of a line. May not return here, if it is the timer's.
-pub(super) fn handle(line: u8) {
+pub(super) fn handle(line: u8, origin: Origin) {
     if !acknowledge(line) {
         // Relaxed, here and below: statistics that order nothing.
         let count = SPURIOUS.fetch_add(1, Ordering::Relaxed) + 1;
@@ -65,7 +66,7 @@ pub(super) fn handle(line: u8) {
     }
     COUNTS[usize::from(line)].fetch_add(1, Ordering::Relaxed);
     if line == TIMER {
-        timer::on_line_tick();
+        timer::on_line_tick(origin);
     }
 }
 

@@ -138,6 +138,12 @@ impl IrqGuards {
         self.depth.get() == 0 && self.restore.get()
     }
 
+    /// Returns whether no guard lives.
+    #[inline]
+    pub(super) fn is_free(&self) -> bool {
+        self.depth.get() == 0
+    }
+
     /// Forgets the guards of a task that was abandoned.
     #[cfg(ktest)]
     pub(super) fn abandon(&self) {

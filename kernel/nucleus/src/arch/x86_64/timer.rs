@@ -20,9 +20,13 @@ use super::hpet::Hpet;
 use super::{cpu, lines, pit};
 use crate::boot::platform::PmTimer;
 use crate::cpu::CpuId;
+use crate::task::{self, Origin};
 
 /// Ticks a second, on each processor.
 pub(crate) const TICKS_PER_SECOND: u32 = 100;
+
+/// The time from tick to tick.
+pub(crate) const TICK: Duration = Duration::from_nanos(1_000_000_000 / TICKS_PER_SECOND as u64);
 
 /// Times that the interval timer may fail, as an emulator's does when a pause of
 /// the emulator outlasts it.
@@ -116,29 +120,29 @@ pub(crate) fn init_local() {
 }
 
 /// Handles the interrupt of this processor's own timer. May not return here.
-pub(super) fn on_local_tick() {
+pub(super) fn on_local_tick(origin: Origin) {
     apic::end_of_interrupt();
     if let Some(timer) = LOCAL_TIMER.get() {
         timer.go_on();
-        tick();
+        tick(origin);
     }
 }
 
 /// Handles the interrupt of the interval timer, which was acknowledged. May not
 /// return here.
-pub(super) fn on_line_tick() {
+pub(super) fn on_line_tick(origin: Origin) {
     // Whoever else started the timer, for example firmware, is not meant.
     if LOCAL_TIMER.get().is_none() {
-        tick();
+        tick(origin);
     }
 }
 
-fn tick() {
+fn tick(origin: Origin) {
     if cpu::current_id() == CpuId::bsp() {
         // Relaxed: a count that orders nothing.
         TICKS.fetch_add(1, Ordering::Relaxed);
     }
-    crate::task::on_tick();
+    task::on_tick(origin);
 }
 
 /// Returns the time since start-up.
@@ -150,8 +154,22 @@ pub fn uptime() -> Duration {
     // Relaxed: written by the only processor that there was.
     let start = TSC_AT_START.load(Ordering::Relaxed);
     // Another processor's counter may be a little behind.
-    let elapsed = calibration::read_tsc().saturating_sub(start);
-    let nanos = u128::from(elapsed) * 1_000_000_000 / u128::from(hz);
+    time_at(calibration::read_tsc().saturating_sub(start), hz)
+}
+
+/// Returns a count of this processor that goes up with time.
+pub(crate) fn cycles() -> u64 {
+    calibration::read_tsc()
+}
+
+/// Returns how long so many cycles take, if that is known.
+pub(crate) fn time_of(cycles: u64) -> Option<Duration> {
+    tsc_hz().map(|hz| time_at(cycles, hz))
+}
+
+/// Returns how long so many cycles take at a frequency.
+fn time_at(cycles: u64, hz: u64) -> Duration {
+    let nanos = u128::from(cycles) * 1_000_000_000 / u128::from(hz);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 

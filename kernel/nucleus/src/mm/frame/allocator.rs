@@ -1,6 +1,8 @@
 //! The frame allocator: caches of single frames for each processor, before a
 //! pool for all of them.
 //!
+//! A part of the pool is a *reserve* that users do not get ([`reserve`]).
+//!
 //! ```text
 //!   allocate, free        batch        pool: a FrameAllocator
 //!  ─────────────── cache ─────── lock ─ the buddy system
@@ -20,19 +22,20 @@
 //! interrupted it. **Locks**: the pool's is the last in the lock order but for
 //! the console's.
 
-use core::cell::UnsafeCell;
-use core::mem::MaybeUninit;
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::GetFrameError;
 use super::buddy::{Buddy, NR_ORDERS};
+pub(crate) use super::cache::FrameCache;
+use super::cache::{BATCH, CACHE_SIZE, Stack, ZEROED_SIZE};
 use super::meta::{self, Mark, MetaSlot};
+use super::reserve;
 use crate::arch::{cpu, memory, watch};
 use crate::cpu::brief;
 use crate::mm::{PAGE_SIZE, Paddr, is_page_aligned};
 use crate::planted::{Bug, is_planted};
-use crate::sync::{Rank, SpinLock};
+use crate::sync::{Rank, SpinLock, SpinLockGuard};
 
 /// A pool of frames; the policy that the caches stand before.
 ///
@@ -50,45 +53,99 @@ pub trait FrameAllocator: Sync {
 
 /// The pool that is used unless another one is set: the buddy system.
 #[derive(Debug)]
-pub(crate) struct BuddyAllocator(SpinLock<Buddy>);
+pub(crate) struct BuddyAllocator {
+    buddy: SpinLock<Buddy>,
+    /// Frames that are for the kernel alone.
+    reserve: AtomicUsize,
+    /// Whether no more than those are left in the pool; written under the lock.
+    is_low: AtomicBool,
+}
+
+/// The buddy system, locked. Whoever gives it back says whether the pool is low.
+struct Locked<'a>(SpinLockGuard<'a, Buddy>, &'a BuddyAllocator);
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let is_low = self.0.nr_free() <= self.1.reserve();
+        // Relaxed: who is wrong about it for a moment asks the pool itself in the end.
+        self.1.is_low.store(is_low, Ordering::Relaxed);
+    }
+}
 
 impl BuddyAllocator {
     pub(crate) const fn new() -> Self {
-        Self(SpinLock::ranked(Buddy::new(), Rank::Frames))
+        Self {
+            buddy: SpinLock::ranked(Buddy::new(), Rank::Frames),
+            reserve: AtomicUsize::new(0),
+            is_low: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> Locked<'_> {
+        Locked(self.buddy.lock(), self)
+    }
+
+    /// Returns how many frames are for the kernel alone.
+    pub(super) fn reserve(&self) -> usize {
+        // Relaxed: a number.
+        self.reserve.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many frames are for the kernel alone.
+    pub(super) fn set_reserve(&self, frames: usize) {
+        let _buddy = self.lock();
+        // Relaxed: a number.
+        self.reserve.store(frames, Ordering::Relaxed);
+    }
+
+    /// Returns whether nothing but the reserve is left in the pool.
+    #[inline(always)]
+    pub(super) fn is_low(&self) -> bool {
+        // Relaxed: as where it is written.
+        self.is_low.load(Ordering::Relaxed)
+    }
+
+    /// Takes a frame if more than the reserve is left.
+    pub(super) fn alloc_above_reserve(&self) -> Option<&'static MetaSlot> {
+        let mut buddy = self.lock();
+        (buddy.0.nr_free() > self.reserve()).then(|| buddy.0.alloc(0))?
     }
 
     /// Returns whether the lock is held, by whomever.
     #[cfg(ktest)]
     pub(crate) fn is_locked(&self) -> bool {
-        self.0.is_locked()
+        self.buddy.is_locked()
     }
 
     /// Runs with the lock held, for a test that dies with it.
     #[cfg(ktest)]
     pub(crate) fn with_lock_held(&self, body: fn()) {
-        let _buddy = self.0.lock();
+        let _buddy = self.buddy.lock();
         body();
     }
 
     /// Recounts the free frames from scratch.
     pub(crate) fn recount(&self) -> usize {
-        self.0.lock().recount()
+        self.buddy.lock().recount()
     }
 
     /// Takes one frame by its address; returns whether it was free.
     fn take(&self, frame: Paddr) -> bool {
-        self.0.lock().take(frame)
+        self.lock().0.take(frame)
     }
 
-    /// Moves a batch of single frames into a cache.
-    fn fill(&self, stack: &Stack<CACHE_SIZE>) {
-        let mut buddy = self.0.lock();
-        for _ in 0..BATCH {
-            let Some(slot) = buddy.alloc(0) else {
+    /// Moves a batch of single frames into a cache, and of the reserve no more than the
+    /// one that the kernel needs.
+    fn fill(&self, stack: &Stack<CACHE_SIZE>, for_user: bool) {
+        let mut buddy = self.lock();
+        let spare = buddy.0.nr_free().saturating_sub(self.reserve());
+        let count = spare.min(BATCH).max(usize::from(!for_user));
+        for _ in 0..count {
+            let Some(slot) = buddy.0.alloc(0) else {
                 break;
             };
             if let Err(slot) = stack.push(slot) {
-                buddy.free(slot, 0);
+                buddy.0.free(slot, 0);
                 break;
             }
         }
@@ -97,7 +154,7 @@ impl BuddyAllocator {
     /// Takes a batch of single frames out of a cache. Frames that were freed side
     /// by side go back as the blocks that they make.
     fn drain<const N: usize>(&self, stack: &Stack<N>, count: usize) {
-        let mut buddy = self.0.lock();
+        let mut buddy = self.lock();
         let mut run = 0..0;
         for slot in (0..count).map_while(|_| stack.pop()) {
             let start = slot.frame_paddr();
@@ -107,122 +164,52 @@ impl BuddyAllocator {
             } else if end == run.start {
                 run.start = start;
             } else {
-                buddy.free_range(core::mem::replace(&mut run, start..end));
+                buddy.0.free_range(core::mem::replace(&mut run, start..end));
             }
         }
-        buddy.free_range(run);
+        buddy.0.free_range(run);
     }
-}
 
-impl FrameAllocator for BuddyAllocator {
-    fn alloc(&self, size: usize, align: usize) -> Option<Paddr> {
+    /// As [`FrameAllocator::alloc`]; for a user, only if the reserve stays.
+    fn alloc_for(&self, size: usize, align: usize, for_user: bool) -> Option<Paddr> {
         let frames = (size.max(align) / PAGE_SIZE).checked_next_power_of_two()?;
         let order = frames.trailing_zeros() as usize;
         if order >= NR_ORDERS {
             return None;
         }
-        let mut buddy = self.0.lock();
-        let start = buddy.alloc(order)?.frame_paddr();
+        let mut buddy = self.lock();
+        let spare = buddy.0.nr_free().saturating_sub(self.reserve());
+        if for_user && size / PAGE_SIZE > spare {
+            return None;
+        }
+        let start = buddy.0.alloc(order)?.frame_paddr();
         // What the order has too much goes back at once (peer 25).
         if !is_planted(Bug::LostRemainder) {
-            buddy.free_range(start + size..start + (PAGE_SIZE << order));
+            buddy
+                .0
+                .free_range(start + size..start + (PAGE_SIZE << order));
         }
         Some(start)
     }
+}
+
+impl FrameAllocator for BuddyAllocator {
+    fn alloc(&self, size: usize, align: usize) -> Option<Paddr> {
+        self.alloc_for(size, align, false)
+    }
 
     fn dealloc(&self, start: Paddr, size: usize) {
-        self.0.lock().free_range(start..start + size);
+        self.lock().0.free_range(start..start + size);
     }
 
     fn nr_free(&self) -> usize {
-        self.0.lock().nr_free()
-    }
-}
-
-/// Frames that a cache holds at most.
-const CACHE_SIZE: usize = 128;
-/// Frames that move between a cache and the pool at a time.
-const BATCH: usize = CACHE_SIZE / 2;
-/// Frames known to be zero that a cache holds at most.
-const ZEROED_SIZE: usize = 32;
-
-/// A processor's own free frames.
-#[derive(Debug)]
-pub(crate) struct FrameCache {
-    ordinary: Stack<CACHE_SIZE>,
-    /// Frames that are all zeros.
-    zeroed: Stack<ZEROED_SIZE>,
-}
-
-/// Some free frames. Only their processor puts and takes them; the others may
-/// ask how many there are.
-#[derive(Debug)]
-struct Stack<const N: usize> {
-    slots: UnsafeCell<[MaybeUninit<&'static MetaSlot>; N]>,
-    /// How many there are: those below are initialised.
-    len: AtomicUsize,
-}
-
-impl<const N: usize> Stack<N> {
-    const fn new() -> Self {
-        Self {
-            slots: UnsafeCell::new([const { MaybeUninit::uninit() }; N]),
-            len: AtomicUsize::new(0),
-        }
-    }
-
-    /// Returns how many there are.
-    fn len(&self) -> usize {
-        // Relaxed: this processor's own, or a snapshot of another's.
-        self.len.load(Ordering::Relaxed)
-    }
-
-    /// Puts a frame on top, if there is room.
-    #[inline]
-    fn push(&self, slot: &'static MetaSlot) -> Result<(), &'static MetaSlot> {
-        let len = self.len();
-        if len == N {
-            return Err(slot);
-        }
-        // SAFETY: Only this processor uses its stacks, in brief sections, so that no
-        // other task does; interrupt handlers stay away, and no reference is kept.
-        let slots = unsafe { &mut *self.slots.get() };
-        slots[len].write(slot);
-        // Relaxed: others only ask how many there are, and read no slot.
-        self.len.store(len + 1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Takes the frame on top.
-    #[inline]
-    fn pop(&self) -> Option<&'static MetaSlot> {
-        let len = self.len().checked_sub(1)?;
-        // Relaxed: as in `push`.
-        self.len.store(len, Ordering::Relaxed);
-        // SAFETY: As in `push`.
-        let slots = unsafe { &*self.slots.get() };
-        // SAFETY: The elements below the old length were written by `push`.
-        Some(unsafe { slots[len].assume_init() })
-    }
-}
-
-impl FrameCache {
-    pub(crate) const fn new() -> Self {
-        Self {
-            ordinary: Stack::new(),
-            zeroed: Stack::new(),
-        }
-    }
-
-    /// Returns how many frames the cache holds.
-    fn nr_free(&self) -> usize {
-        self.ordinary.len() + self.zeroed.len()
+        self.buddy.lock().nr_free()
     }
 }
 
 /// Does something with the stacks of this processor.
 #[inline(always)]
-fn with_cache<R>(body: impl FnOnce(&FrameCache) -> R) -> R {
+pub(super) fn with_cache<R>(body: impl FnOnce(&FrameCache) -> R) -> R {
     brief(|| body(&cpu::local().frames))
 }
 
@@ -232,33 +219,48 @@ pub(super) struct FreeFrame {
     pub(super) is_zeroed: bool,
 }
 
+impl FreeFrame {
+    pub(super) const fn ordinary(slot: &'static MetaSlot) -> Self {
+        Self {
+            slot,
+            is_zeroed: false,
+        }
+    }
+
+    pub(super) const fn zeroed(slot: &'static MetaSlot) -> Self {
+        Self {
+            slot,
+            is_zeroed: true,
+        }
+    }
+}
+
 /// Takes a free frame, by preference one that is zero already or one that is
-/// not, as the caller can use it.
+/// not, as the caller can use it. For a user, only if the reserve stays.
 #[inline(always)]
-pub(super) fn alloc_frame(prefer_zeroed: bool) -> Option<FreeFrame> {
-    with_cache(|cache| {
+pub(super) fn alloc_frame(prefer_zeroed: bool, for_user: bool) -> Option<FreeFrame> {
+    if for_user && memory::memory().buddy.is_low() {
+        return reserve::alloc_scarce(for_user);
+    }
+    let found = with_cache(|cache| {
         if prefer_zeroed && let Some(slot) = cache.zeroed.pop() {
-            return Some(FreeFrame {
-                slot,
-                is_zeroed: true,
-            });
+            return Some(FreeFrame::zeroed(slot));
         }
         match cache.ordinary.pop() {
-            Some(slot) => Some(FreeFrame {
-                slot,
-                is_zeroed: false,
-            }),
-            None => fill_and_alloc(cache),
+            Some(slot) => Some(FreeFrame::ordinary(slot)),
+            None => fill_and_alloc(cache, for_user),
         }
-    })
+    });
+    found.or_else(|| reserve::alloc_scarce(for_user))
 }
 
 /// Takes a frame of a cache that has no ordinary ones.
 #[cold]
-fn fill_and_alloc(cache: &FrameCache) -> Option<FreeFrame> {
+pub(super) fn fill_and_alloc(cache: &FrameCache, for_user: bool) -> Option<FreeFrame> {
     let memory = memory::memory();
     match memory.pool.get() {
-        None => memory.buddy.fill(&cache.ordinary),
+        None => memory.buddy.fill(&cache.ordinary, for_user),
+        Some(pool) if for_user && pool.nr_free() <= memory.buddy.reserve() => {}
         Some(pool) => {
             let frame = pool.alloc(PAGE_SIZE, PAGE_SIZE);
             if let Some(Ok(slot)) = frame.map(meta::slot_of) {
@@ -266,10 +268,8 @@ fn fill_and_alloc(cache: &FrameCache) -> Option<FreeFrame> {
             }
         }
     }
-    let ordinary = cache.ordinary.pop();
-    let is_zeroed = ordinary.is_none();
-    let slot = ordinary.or_else(|| cache.zeroed.pop())?;
-    Some(FreeFrame { slot, is_zeroed })
+    let ordinary = cache.ordinary.pop().map(FreeFrame::ordinary);
+    ordinary.or_else(|| cache.zeroed.pop().map(FreeFrame::zeroed))
 }
 
 /// What freed memory is filled with where assertions are on, so that whoever still
@@ -328,15 +328,19 @@ fn drain<const N: usize>(stack: &Stack<N>, count: usize) {
 
 /// Takes frames side by side; frees this processor's cache if need be, since
 /// what it holds may be what is missing in between.
-pub(super) fn alloc_contiguous(size: usize, align: usize) -> Option<Paddr> {
+pub(super) fn alloc_contiguous(size: usize, align: usize, for_user: bool) -> Option<Paddr> {
     let memory = memory::memory();
-    let pool: &dyn FrameAllocator = match memory.pool.get() {
-        Some(pool) => *pool,
-        None => &memory.buddy,
+    let alloc = || match memory.pool.get() {
+        None => memory.buddy.alloc_for(size, align, for_user),
+        Some(pool) => {
+            let spare = pool.nr_free().saturating_sub(memory.buddy.reserve());
+            let is_refused = for_user && size / PAGE_SIZE > spare;
+            (!is_refused).then(|| pool.alloc(size, align))?
+        }
     };
-    pool.alloc(size, align).or_else(|| {
+    alloc().or_else(|| {
         drain_local_cache();
-        pool.alloc(size, align)
+        alloc()
     })
 }
 

@@ -25,12 +25,14 @@ use core::mem::ManuallyDrop;
 
 pub(crate) mod allocator;
 mod buddy;
+mod cache;
 pub mod linked_list;
 mod macros;
 pub mod meta;
 pub(crate) mod meta_type;
 mod options;
 mod reference;
+pub(crate) mod reserve;
 mod segment;
 mod unique;
 mod untyped;
@@ -41,6 +43,9 @@ use self::meta::MetaSlot;
 pub use self::meta_type::{AnyFrameMeta, DropHook};
 pub use self::options::FrameAllocOptions;
 pub use self::reference::FrameRef;
+pub use self::reserve::{
+    MemoryCounts, ensure_reserve, has_reserve, memory_counts, reserve, set_reserve,
+};
 pub use self::segment::Segment;
 pub(in crate::mm) use self::segment::{have_one_reference, try_add_references};
 pub use self::unique::UniqueFrame;

@@ -6,18 +6,20 @@ use crate::arch::pages;
 use crate::error::{Error, Result};
 use crate::mm::{PAGE_SIZE, Paddr};
 
-/// How to allocate frames: zeroed unless told otherwise.
+/// How to allocate frames: zeroed, and for the kernel, unless told otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameAllocOptions {
     zeroed: bool,
+    for_user: bool,
     align: usize,
 }
 
 impl FrameAllocOptions {
-    /// Returns the default options: zeroed, aligned to a page.
+    /// Returns the default options: zeroed, for the kernel, aligned to a page.
     pub const fn new() -> Self {
         Self {
             zeroed: true,
+            for_user: false,
             align: PAGE_SIZE,
         }
     }
@@ -25,6 +27,13 @@ impl FrameAllocOptions {
     /// Says whether frames are to be zeroed; if not, they hold old data.
     pub const fn zeroed(&mut self, zeroed: bool) -> &mut Self {
         self.zeroed = zeroed;
+        self
+    }
+
+    /// Says whether the frames are for a user, who does not get those that are kept for
+    /// the kernel ([`reserve`](super::reserve())).
+    pub const fn for_user(&mut self, for_user: bool) -> &mut Self {
+        self.for_user = for_user;
         self
     }
 
@@ -63,7 +72,7 @@ impl FrameAllocOptions {
         if self.align > PAGE_SIZE {
             return self.alloc_aligned_with(data);
         }
-        let free = allocator::alloc_frame(self.zeroed).ok_or(Error::NoMemory)?;
+        let free = allocator::alloc_frame(self.zeroed, self.for_user).ok_or(Error::NoMemory)?;
         // Claimed first: a pool that lies must not have a used frame zeroed.
         if let Err(why) = free.slot.claim(data) {
             panic!("the allocator gave {:?} out, but {why}", free.slot);
@@ -108,7 +117,8 @@ impl FrameAllocOptions {
             return Err(Error::InvalidArgs);
         }
         let size = nr_frames.checked_mul(PAGE_SIZE).ok_or(Error::NoMemory)?;
-        let start = allocator::alloc_contiguous(size, self.align).ok_or(Error::NoMemory)?;
+        let start = allocator::alloc_contiguous(size, self.align, self.for_user);
+        let start = start.ok_or(Error::NoMemory)?;
         match Segment::claim(start..start + size, data_of) {
             Ok(segment) => {
                 if self.zeroed {

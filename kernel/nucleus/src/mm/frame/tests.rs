@@ -1,6 +1,7 @@
 //! Do frames live and die as their metadata says?
 
 mod list;
+mod reserve;
 mod segment;
 
 use alloc::vec::Vec;

@@ -153,6 +153,8 @@ pub unsafe trait PageTableConfig: Clone + Debug + Send + Sync + 'static {
     const TOP_LEVEL_CAN_UNMAP: bool = true;
     /// Bits 48 to 63 of every address of the table.
     const LEADING_BITS: usize = 0;
+    /// Whether nodes are a user's memory, who does not get what is kept for the kernel.
+    const IS_USERS: bool = false;
     /// What entries that lead to child nodes say.
     const PT_FLAGS: PtFlags;
 

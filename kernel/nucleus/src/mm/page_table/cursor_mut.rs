@@ -418,7 +418,8 @@ impl<'rcu, C: PageTableConfig> CursorMut<'rcu, C> {
     #[cold]
     pub(super) fn split(&mut self, index: usize, leaf: C::E) -> Result<(), PageTableError> {
         let level = self.0.level();
-        let child = Node::alloc_locked(level - 1).map_err(|_| PageTableError::NoMemory)?;
+        let child = Node::alloc_locked_on_reserve(level - 1);
+        let child = child.map_err(|_| PageTableError::NoMemory)?;
         let (paddr, size) = (leaf.paddr(level), page_size::<C::C>(level - 1));
         let fill = |prop| {
             for part in 0..C::C::NR_ENTRIES {

@@ -126,6 +126,7 @@ impl<C: PageTableConfig> PageTable<C> {
         let level = C::C::NR_LEVELS;
         let data = node::PageTablePageMeta::new(level, false);
         let root = FrameAllocOptions::new()
+            .for_user(C::IS_USERS)
             .alloc_frame_with(data)
             .map_err(|_| PageTableError::NoMemory)?;
         watch::node_made(root.start_paddr(), level);

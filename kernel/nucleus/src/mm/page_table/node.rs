@@ -220,8 +220,23 @@ impl<C: PageTableConfig> Node<C> {
     ///
     /// [`Error::NoMemory`](crate::Error::NoMemory).
     pub(super) fn alloc_locked(level: PagingLevel) -> Result<Self> {
+        Self::alloc_locked_for(level, C::IS_USERS)
+    }
+
+    /// As [`Self::alloc_locked`], on what is kept for the kernel if need be: for a node
+    /// without which memory could not be given back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`](crate::Error::NoMemory).
+    pub(super) fn alloc_locked_on_reserve(level: PagingLevel) -> Result<Self> {
+        Self::alloc_locked_for(level, false)
+    }
+
+    fn alloc_locked_for(level: PagingLevel, for_user: bool) -> Result<Self> {
         let data = PageTablePageMeta::<C>::new(level, true);
-        let frame = FrameAllocOptions::new().alloc_frame_with(data)?;
+        let mut options = FrameAllocOptions::new();
+        let frame = options.for_user(for_user).alloc_frame_with(data)?;
         // SAFETY: It was just made a node, whose reference becomes the one of the
         // entry that will lead here.
         let node = unsafe { Self::at(frame.into_raw()) };

@@ -5,10 +5,12 @@
 //! by [`PageFlags::AVAIL1`], which is set for a device's and never shown.
 
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 use super::PageTableError;
 use super::config::{PageTableConfig, PtFlags};
 use super::copy::CopyablePtConfig;
+use crate::arch::memory;
 use crate::arch::paging::PageTableEntry;
 use crate::mm::frame::meta::slot_of_unchecked;
 use crate::mm::frame::{
@@ -164,7 +166,15 @@ unsafe impl PageTableConfig for UserPtConfig {
     type ItemRef<'a> = MappedItemRef<'a>;
 
     const TOP_LEVEL_INDEX_RANGE: Range<usize> = 0..256;
+    const IS_USERS: bool = true;
     const PT_FLAGS: PtFlags = PtFlags::USER;
+
+    #[inline]
+    fn count_nodes(change: isize) {
+        // Relaxed: a count.
+        let count = &memory::memory().nr_user_nodes;
+        count.fetch_add(change as usize, Ordering::Relaxed);
+    }
 
     #[inline]
     fn item_into_raw(item: MappedItem) -> (Paddr, PagingLevel, PageProperty) {
