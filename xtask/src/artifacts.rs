@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
 use crate::toolchain::Toolchain;
+use crate::{shell, system};
 
 /// Which kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,16 +105,15 @@ pub(crate) fn kernel(toolchain: &Toolchain, kind: KernelKind) -> Result<Kernel> 
     Ok(Kernel { symbols, stripped })
 }
 
-/// Builds the programs that are single files of `user/src/bin`; returns them by name.
-/// They are built as anybody's programs are; [`crate::system`] has the others.
+/// Builds the programs of `user/` that are there to be tested with, as anybody's
+/// programs are built; returns them by name. [`crate::system`] has the others.
 pub(crate) fn programs() -> Result<Vec<(String, PathBuf)>> {
     let mut names = Vec::new();
     for source in fs::read_dir(shell::root().join("user/src/bin"))? {
         let path = source?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            let name = path.file_stem().and_then(|name| name.to_str());
-            names.extend(name.map(str::to_owned));
-        }
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let name = name.filter(|name| !system::PROGRAMS.contains(name));
+        names.extend(name.map(str::to_owned));
     }
     names.sort();
     let built = build_programs("release", &names)?;
@@ -142,8 +141,8 @@ pub(crate) fn build_programs(profile: &str, names: &[String]) -> Result<PathBuf>
 }
 
 /// Returns the file of the initramfs that a program by this path in the guest
-/// is, if it is one of those that are single files: a loader that reads by BIOS calls
-/// is slow, so the others stay out.
+/// is, if it is one of those: a loader that reads by BIOS calls is slow, so the others
+/// stay out.
 pub(crate) fn files_for(programs: &[(String, PathBuf)], path: &str) -> Vec<(String, PathBuf)> {
     let wanted = programs
         .iter()

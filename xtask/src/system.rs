@@ -1,10 +1,9 @@
-//! The programs that come with the system: those of `user/src/bin` that are
-//! directories. They are built small, since a loader that reads by BIOS calls takes
+//! The programs that come with the system. They are built small, since a loader that reads by BIOS calls takes
 //! seconds for a megabyte, and most of them are one file by many names.
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -17,6 +16,10 @@ pub(crate) const DEFAULT_PROGRAM: &str = "/bin/init";
 /// The file that is many programs, by its name.
 const MANY: &str = "tools";
 
+/// Those of `user/src/bin` that come with the system; the others are there to be
+/// tested with.
+pub(crate) const PROGRAMS: [&str; 2] = ["mmbench", MANY];
+
 /// Programs that run others, so that all have to be there.
 const RUNNERS: [&str; 3] = ["init", "sh", MANY];
 
@@ -26,34 +29,29 @@ pub(crate) struct System {
     directory: PathBuf,
     /// In order; all but the real files are links to [`MANY`].
     names: Vec<String>,
-    real: Vec<String>,
 }
 
 impl System {
     /// Builds them.
     pub(crate) fn build() -> Result<Self> {
-        let built = artifacts::build_programs("tools", &sources()?)?;
+        let real = PROGRAMS.map(str::to_owned);
+        let built = artifacts::build_programs("tools", &real)?;
         let directory = artifacts::target().join("system/bin");
         // Names that are gone must not stay.
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory)?;
-        let real = sources()?;
         for name in &real {
             fs::copy(built.join(name), directory.join(name))
                 .with_context(|| format!("cannot copy {name}"))?;
         }
         let mut ask = Command::new(built.join(MANY));
         let listed = shell::capture("listing the tools", ask.arg("--names"))?;
-        let mut names = real.clone();
+        let mut names = real.to_vec();
         for name in listed.lines() {
             symlink(MANY, directory.join(name)).with_context(|| format!("cannot link {name}"))?;
             names.push(name.to_owned());
         }
-        Ok(Self {
-            directory,
-            names,
-            real,
-        })
+        Ok(Self { directory, names })
     }
 
     /// Returns a program as a file of its own: its place in the guest and here.
@@ -71,7 +69,7 @@ impl System {
             return Vec::new();
         };
         let is_wanted = |other: &&String| {
-            let is_many = other.as_str() == MANY && !self.real.iter().any(|real| real == name);
+            let is_many = other.as_str() == MANY && !PROGRAMS.contains(&name);
             RUNNERS.contains(&name) || other.as_str() == name || is_many
         };
         if !self.names.iter().any(|known| known == name) {
@@ -82,23 +80,6 @@ impl System {
             .map(|name| (format!("bin/{name}"), self.directory.join(name)))
             .collect()
     }
-}
-
-/// Returns the names of the programs that are directories.
-fn sources() -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for source in fs::read_dir(shell::root().join("user/src/bin"))? {
-        let path = source?.path();
-        if path.is_dir() {
-            names.extend(name_of(&path));
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-fn name_of(path: &Path) -> Option<String> {
-    path.file_name()?.to_str().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -115,7 +96,6 @@ mod tests {
         let system = System {
             directory: "/d".into(),
             names: ["mmbench", "tools", "sh", "ls"].map(str::to_owned).into(),
-            real: ["mmbench", "tools"].map(str::to_owned).into(),
         };
         assert_eq!(names(&system, "/bin/mmbench"), ["bin/mmbench"]);
         assert_eq!(names(&system, "/bin/ls"), ["bin/tools", "bin/ls"]);

@@ -55,4 +55,6 @@ fn reset_signals() {
         // SAFETY: No handler is installed; a stack that overflows just ends the case.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    let off = [0, libc::SS_DISABLE as usize, 0];
+    kit::call(libc::SYS_sigaltstack, [off.as_ptr() as usize, 0]);
 }

@@ -334,10 +334,7 @@ fn no_defer() {
 extern "C" fn show_mask(signal: c_int, _: *const libc::siginfo_t, _: *mut libc::c_void) {
     let mut now = [0_u64];
     call(SYS_rt_sigprocmask, [0, 0, now.as_mut_ptr() as usize, 8]);
-    // SAFETY: The call has written there.
-    say!("  in {}: {:#x}", signal_name(signal), unsafe {
-        now.as_ptr().read_volatile()
-    });
+    say!("  in {}: {:#x}", signal_name(signal), now[0]);
 }
 
 fn action_mask() {
@@ -426,8 +423,6 @@ fn interrupts_others() {
             say!("flags {flags:#x}: {name} = {}", call(number, arguments));
             let _ = process.map(wait);
         }
-        // SAFETY: The calls have written there.
-        let left = unsafe { (&raw const left).read_volatile() };
         say!("rest of the time: {}, {}", left[0] == 4, seen());
     }
     handle(libc::SIGUSR1, 0, note);
@@ -585,8 +580,6 @@ extern "C" fn where_am_i(_: c_int, _: *const libc::siginfo_t, _: *mut libc::c_vo
     let is_there = (AT..AT + 16 * PAGE).contains(&((&raw const local) as usize));
     let mut old = [0_usize; 3];
     call(libc::SYS_sigaltstack, [0, old.as_mut_ptr() as usize]);
-    // SAFETY: The call has written there.
-    let old = unsafe { (&raw const old).read_volatile() };
     let other = [AT + 32 * PAGE, 0, 16 * PAGE];
     let change = call(libc::SYS_sigaltstack, [other.as_ptr() as usize, 0]);
     say!("  on it: {is_there}, flags {}, change = {change}", old[1]);
@@ -601,10 +594,7 @@ fn alternative_stack() {
         "sigaltstack = {}",
         call(libc::SYS_sigaltstack, [stack.as_ptr() as usize, to])
     );
-    // SAFETY: The call has written there.
-    say!("the old one: {:?}", unsafe {
-        (&raw const old).read_volatile()
-    });
+    say!("the old one: {:?}", old);
     handle(libc::SIGUSR1, libc::SA_ONSTACK, where_am_i);
     kill_self(libc::SIGUSR1);
     handle(libc::SIGUSR1, 0, where_am_i);
@@ -618,9 +608,7 @@ fn alternative_stack() {
     let thread = std::thread::spawn(move || {
         let mut old = [9_usize; 3];
         call(libc::SYS_sigaltstack, [0, old.as_mut_ptr() as usize]);
-        // SAFETY: The call has written there.
-        unsafe { (&raw const old).read_volatile() }
-        [0] == AT
+        old[0] == AT
     });
     say!("a thread has it: {:?}", thread.join().ok());
     // A stack that is not there: the signal cannot be delivered.
@@ -745,16 +733,14 @@ fn to_thread() {
         call(libc::SYS_tgkill, [pid, own, 10]);
         let mut set = [0_u64];
         call(libc::SYS_rt_sigpending, [set.as_mut_ptr() as usize, 8]);
-        // SAFETY: The call has written there.
-        let here = unsafe { set.as_ptr().read_volatile() };
+        let here = set[0];
         pause(30);
         here
     });
     pause(10);
     let mut set = [0_u64];
     call(libc::SYS_rt_sigpending, [set.as_mut_ptr() as usize, 8]);
-    // SAFETY: As above.
-    let here = unsafe { set.as_ptr().read_volatile() };
+    let here = set[0];
     say!(
         "pending here {here:#x}, there {:x?}; {}",
         thread.join().ok(),

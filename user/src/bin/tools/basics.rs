@@ -116,7 +116,9 @@ pub(crate) fn ls(arguments: &[OsString]) -> u8 {
 
 fn list(path: &Path, options: &str, output: &mut dyn Write) -> io::Result<()> {
     let is_long = options.contains('l');
-    if !path.symlink_metadata()?.is_dir() && !(path.is_dir() && !is_long) {
+    // A link to a directory is the directory, unless the link itself is asked for.
+    let is_link = path.symlink_metadata()?.is_symlink();
+    if !path.is_dir() || (is_link && is_long) {
         return list_one(path, &path.display().to_string(), is_long, output);
     }
     let mut names = Vec::new();

@@ -285,7 +285,7 @@ fn size(kib: u64) -> String {
     let units = [(30, "TiB"), (20, "GiB"), (10, "MiB")];
     for (shift, unit) in units {
         if kib >> shift > 0 {
-            let tenths = u128::from(kib) * 10 >> shift;
+            let tenths = (u128::from(kib) * 10) >> shift;
             let (whole, rest) = (tenths / 10, tenths % 10);
             return if rest == 0 || whole >= 100 {
                 format!("{whole} {unit}")

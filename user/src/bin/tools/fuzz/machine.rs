@@ -244,7 +244,9 @@ extern "C" fn mangle(_: i32, _: *mut libc::siginfo_t, context: *mut libc::uconte
         vectors.wrapping_add(word % 80)
     };
     // SAFETY: As above; both are on the stack, with more behind them.
-    unsafe { place.write_volatile(place.read_volatile() ^ bits) };
+    let old = unsafe { place.read_volatile() };
+    // SAFETY: As above.
+    unsafe { place.write_volatile(old ^ bits) };
 }
 
 /// Handles all signals that can be handled, but for faults: those end the process.
