@@ -153,6 +153,7 @@ extern "C" fn go_on() -> ! {
 
     init_interrupts();
     timer::init_tick();
+    init_input();
     user_entry::init();
     irq::enable();
     console::mark(Stage::Interrupts);
@@ -208,6 +209,15 @@ fn init_interrupts() {
         log::info!("{}, in {}", apic::id(), apic::mode_name());
     }
     lines::init();
+}
+
+/// Has the serial port interrupt when somebody types: its line first, since a request
+/// that is there already would not be seen.
+fn init_input() {
+    lines::unmask(lines::SERIAL);
+    if !serial::enable_interrupts() {
+        lines::mask(lines::SERIAL);
+    }
 }
 
 /// Shows the console on a framebuffer.

@@ -27,6 +27,8 @@ pub(crate) enum Rank {
     HeapFrames,
     /// The pool of frames.
     Frames,
+    /// What was typed.
+    Input,
     /// The console.
     Console,
     /// The serial port.
@@ -44,6 +46,7 @@ impl Rank {
         Self::Heap,
         Self::HeapFrames,
         Self::Frames,
+        Self::Input,
         Self::Console,
         Self::Serial,
     ];

@@ -19,6 +19,7 @@ use super::calibration::{self, MAX_OPINIONS, Opinion, Reference};
 use super::hpet::Hpet;
 use super::{cpu, lines, pit};
 use crate::boot::platform::PmTimer;
+use crate::console;
 use crate::cpu::CpuId;
 use crate::task::{self, Origin};
 
@@ -141,6 +142,7 @@ fn tick(origin: Origin) {
     if cpu::current_id() == CpuId::bsp() {
         // Relaxed: a count that orders nothing.
         TICKS.fetch_add(1, Ordering::Relaxed);
+        console::input::on_tick();
     }
     task::on_tick(origin);
 }
