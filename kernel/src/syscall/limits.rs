@@ -64,6 +64,10 @@ fn set_limit(process: &Arc<Process>, resource: usize, limit: Limit) -> Result<Li
     if let Some(memory) = process.memory() {
         memory.set_limits(limits.of_memory());
     }
+    if let Some(resources) = process.resources() {
+        let files = usize::try_from(limits.soft(Resource::Files));
+        resources.files.set_limit(files.unwrap_or(usize::MAX));
+    }
     Ok(old)
 }
 
