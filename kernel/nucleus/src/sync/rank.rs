@@ -23,6 +23,8 @@ pub(crate) enum Rank {
     Ready,
     /// The heap.
     Heap,
+    /// The frames that the heap has at hand.
+    HeapFrames,
     /// The pool of frames.
     Frames,
     /// The console.
@@ -33,13 +35,14 @@ pub(crate) enum Rank {
 
 impl Rank {
     /// All of them, in order.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::KernelAddresses,
         Self::Waiters,
         Self::Timers,
         Self::Dead,
         Self::Ready,
         Self::Heap,
+        Self::HeapFrames,
         Self::Frames,
         Self::Console,
         Self::Serial,
