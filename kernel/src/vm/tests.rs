@@ -8,6 +8,8 @@ use nucleus::prelude::*;
 
 mod advice;
 mod fork;
+mod huge;
+mod model;
 mod remap;
 
 use super::stack::GUARD_GAP;
