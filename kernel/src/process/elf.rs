@@ -14,7 +14,7 @@ use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, UntypedMem, Vaddr, Vm
 use nucleus::planted::{Bug, is_planted};
 
 use crate::errno::Errno;
-use crate::vm::{AddressSpace, LOWEST_ADDRESS, MapRequest, UserRange};
+use crate::vm::{AddressSpace, LOWEST_ADDRESS, MapRequest, RegionFlags, UserRange};
 
 /// Where a position-independent program is put.
 const PIE_BASE: Vaddr = 0x5555_5555_4000;
@@ -50,7 +50,8 @@ pub(crate) fn load(file: &[u8], memory: &AddressSpace) -> Result<LoadedProgram, 
         Errno::NoExec
     })?;
     for segment in &segments {
-        let request = MapRequest::anonymous(segment.pages.len(), segment.flags);
+        let mut request = MapRequest::anonymous(segment.pages.len(), segment.flags);
+        request.flags |= RegionFlags::HAS_OWN_PAGES;
         memory.map(&request.at(segment.pages.start()))?;
         fill(file, segment, memory)?;
     }

@@ -101,6 +101,7 @@ fn settle() {
 
 impl Isolation for Tasks {
     fn run(&mut self, test: fn()) -> Ending {
+        heap::prepare_test();
         let ending = task::run_test(test, self.timeout);
         planted::weed();
         settle();
@@ -117,8 +118,10 @@ impl Isolation for Tasks {
 
     fn resources(&self) -> Resources {
         Resources {
-            // Nodes of the kernel's table stay, for the next area. Relaxed: a count.
+            // Nodes of the kernel's table stay, for the next area, and frames of the heap
+            // for its next small blocks, of which it counts the bytes. Relaxed: a count.
             free_frames: frame_counts().free
+                + heap::nr_frames()
                 + memory::memory().nr_kernel_nodes.load(Ordering::Relaxed),
             heap_bytes: heap::used_bytes(),
             tasks: task::nr_tasks(),
