@@ -3,14 +3,17 @@
 //! Arguments are checked here, in Linux's order, which programs can tell by the error;
 //! what depends on the regions is [`AddressSpace`](crate::vm::AddressSpace)'s.
 
+use alloc::sync::Arc;
+
 use bitflags::bitflags;
 use nucleus::mm::{PAGE_SIZE, PageFlags};
 
 use super::{Arguments, SyscallResult};
 use crate::errno::Errno;
+use crate::fs::OpenFile;
 use crate::process::Current;
 use crate::vm::{
-    Access, Advice, Backing, MapRequest, Placement, RegionFlags, RemapRequest, SharedMemory,
+    Access, Advice, Backing, MapRequest, Place, Placement, RegionFlags, RemapRequest, SharedMemory,
     UserRange,
 };
 
@@ -51,41 +54,55 @@ bitflags! {
 
 pub(super) fn mmap(current: &mut Current, arguments: Arguments) -> SyscallResult {
     let [address, len, protection, flags, file, offset] = arguments;
-    let (kind, flags) = (flags & MAP_TYPE, MapFlags::from_bits_truncate(flags));
+    let (kind, known) = (flags & MAP_TYPE, MapFlags::from_bits_truncate(flags));
     if !offset.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::Invalid);
     }
-    let backing = if flags.contains(MapFlags::ANONYMOUS) {
-        anonymous(kind, len)
+    let file = if known.contains(MapFlags::ANONYMOUS) {
+        if known.contains(MapFlags::HUGETLB) {
+            // None are set aside.
+            return Err(Errno::NoMemory);
+        }
+        None
     } else {
-        of_file(current, kind, protection, file, offset)
+        Some(current.files.get(file)?)
     };
-    if len == 0 {
-        return backing.and(Err(Errno::Invalid));
-    }
-    let (backing, mut region) = backing?;
-    region.set(RegionFlags::GROWS_DOWN, flags.contains(MapFlags::GROWSDOWN));
-    if flags.contains(MapFlags::GROWSDOWN) && region.contains(RegionFlags::SHARED) {
-        return Err(Errno::Invalid);
-    }
-    region.set(RegionFlags::LOCKED, flags.contains(MapFlags::LOCKED));
-    region.set(RegionFlags::NO_RESERVE, flags.contains(MapFlags::NORESERVE));
-    let placement = if flags.contains(MapFlags::FIXED_NOREPLACE) {
-        Placement::FixedNoReplace
-    } else if flags.contains(MapFlags::FIXED) {
-        Placement::Fixed
-    } else {
-        Placement::Anywhere
-    };
-    let is_wanted = flags.intersects(MapFlags::POPULATE | MapFlags::LOCKED);
-    current.memory.map(&MapRequest {
+    let place = Place {
         address,
         len,
-        placement,
+        placement: if known.contains(MapFlags::FIXED_NOREPLACE) {
+            Placement::FixedNoReplace
+        } else if known.contains(MapFlags::FIXED) {
+            Placement::Fixed
+        } else if known.contains(MapFlags::LOW_32_BIT) {
+            Placement::Low
+        } else {
+            Placement::Anywhere
+        },
+    };
+    let backing = match file {
+        None => anonymous(kind, len),
+        Some(file) => of_file(&file, kind, (protection, flags), offset),
+    };
+    let (backing, mut region) = match backing {
+        Ok(found) => found,
+        // What is wrong with the place is told first.
+        Err(error) => return current.memory.check_place(&place).and(Err(error)),
+    };
+    let is_anonymous = matches!(backing, Backing::Anonymous);
+    if known.contains(MapFlags::GROWSDOWN) && !is_anonymous {
+        return current.memory.check_place(&place).and(Err(Errno::Invalid));
+    }
+    region.set(RegionFlags::GROWS_DOWN, known.contains(MapFlags::GROWSDOWN));
+    region.set(RegionFlags::LOCKED, known.contains(MapFlags::LOCKED));
+    region.set(RegionFlags::NO_RESERVE, known.contains(MapFlags::NORESERVE));
+    let is_wanted = known.intersects(MapFlags::POPULATE | MapFlags::LOCKED);
+    current.memory.map(&MapRequest {
+        place,
         protection: page_flags(protection),
         backing,
         flags: region,
-        populate: is_wanted && !flags.contains(MapFlags::NONBLOCK),
+        populate: is_wanted && !known.contains(MapFlags::NONBLOCK),
     })
 }
 
@@ -104,16 +121,35 @@ fn anonymous(kind: usize, len: usize) -> Result<(Backing, RegionFlags), Errno> {
 
 /// Returns what a mapping of a file maps.
 fn of_file(
-    _current: &Current,
+    file: &OpenFile,
     kind: usize,
-    _protection: usize,
-    _file: usize,
-    _offset: usize,
+    (protection, flags): (usize, usize),
+    offset: usize,
 ) -> Result<(Backing, RegionFlags), Errno> {
-    match kind {
-        MAP_SHARED | MAP_PRIVATE | MAP_SHARED_VALIDATE => Err(Errno::NoDevice),
-        _ => Err(Errno::Invalid),
+    let access = file.access();
+    let mut region = match kind {
+        MAP_PRIVATE => RegionFlags::MAY_WRITE,
+        MAP_SHARED => RegionFlags::SHARED,
+        MAP_SHARED_VALIDATE if flags & !(MAP_TYPE | MapFlags::all().bits()) == 0 => {
+            RegionFlags::SHARED
+        }
+        MAP_SHARED_VALIDATE => return Err(Errno::NotSupported),
+        _ => return Err(Errno::Invalid),
+    };
+    if region.contains(RegionFlags::SHARED) {
+        if protection & PROT_WRITE != 0 && !access.writes {
+            return Err(Errno::Access);
+        }
+        region.set(RegionFlags::MAY_WRITE, access.writes);
     }
+    if !access.reads {
+        return Err(Errno::Access);
+    }
+    let object = match file.file() {
+        Some(file) => Arc::clone(file).memory_object()?,
+        None => return Err(Errno::NoDevice),
+    };
+    Ok((Backing::Object { object, offset }, region))
 }
 
 pub(super) fn munmap(current: &mut Current, address: usize, len: usize) -> SyscallResult {
@@ -141,6 +177,11 @@ pub(super) fn mprotect(
     if protection & !PROT_ALL != 0 {
         return Err(Errno::Invalid);
     }
+    let range = match grows {
+        0 => range,
+        PROT_GROWSDOWN => current.memory.with_start_of_growing(&range)?,
+        _ => return Err(Errno::Invalid),
+    };
     current.memory.protect(&range, page_flags(protection))?;
     Ok(0)
 }
@@ -300,6 +341,7 @@ pub(super) fn mlockall(current: &mut Current, flags: usize) -> SyscallResult {
     if flags & !(CURRENT | FUTURE | ON_FAULT) != 0 || flags & (CURRENT | FUTURE) == 0 {
         return Err(Errno::Invalid);
     }
+    current.memory.lock_new_regions(flags & FUTURE != 0);
     if flags & CURRENT != 0 {
         current.memory.set_all_locked(true)?;
     }
@@ -307,6 +349,7 @@ pub(super) fn mlockall(current: &mut Current, flags: usize) -> SyscallResult {
 }
 
 pub(super) fn munlockall(current: &mut Current) -> SyscallResult {
+    current.memory.lock_new_regions(false);
     current.memory.set_all_locked(false)?;
     Ok(0)
 }

@@ -106,6 +106,11 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Says whether regions that are made from now on stay in memory.
+    pub(crate) fn lock_new_regions(&self, are_locked: bool) {
+        self.change().locks_new = are_locked;
+    }
+
     /// Checks that a range has no hole; for calls that have nothing else to do.
     ///
     /// # Errors

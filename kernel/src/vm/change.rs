@@ -4,7 +4,7 @@ use nucleus::cpu::disable_preempt;
 use nucleus::mm::tlb::TlbFlushOp;
 use nucleus::mm::{PageFlags, PageProperty};
 
-use super::region::{Region, WRITE_IN_PLACE, hardware_rights};
+use super::region::{Region, RegionFlags, WRITE_IN_PLACE, hardware_rights};
 use super::{AddressSpace, UserRange};
 use crate::errno::Errno;
 
@@ -56,6 +56,24 @@ impl AddressSpace {
             end if end == allowed => Err(Errno::Access),
             _ => Err(Errno::NoMemory),
         }
+    }
+
+    /// Returns a range together with what precedes it of a region that grows downwards.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` where nothing is mapped, `EINVAL` for a region that does not grow.
+    pub(crate) fn with_start_of_growing(&self, range: &UserRange) -> Result<UserRange, Errno> {
+        let layout = self.look();
+        let found = layout.regions.first_above(range.start());
+        let (start, region) = found
+            .map(|(found, region)| (found.start, region))
+            .filter(|(start, _)| *start < range.end())
+            .ok_or(Errno::NoMemory)?;
+        if !region.flags.contains(RegionFlags::GROWS_DOWN) {
+            return Err(Errno::Invalid);
+        }
+        UserRange::between(start, range.end()).ok_or(Errno::NoMemory)
     }
 
     /// Takes the pages of a range out, with the layout held.

@@ -80,6 +80,7 @@ impl Layout {
     /// Returns the layout of a child.
     fn fork(&self) -> Self {
         let mut child = self.clone();
+        child.locks_new = false;
         let leaves_out: alloc::vec::Vec<UserRange> = self
             .regions
             .iter()

@@ -113,7 +113,7 @@ pub(crate) use self::region::{Access, Backing, RegionFlags};
 use self::region_map::RegionMap;
 pub(crate) use self::remap::RemapRequest;
 pub(crate) use self::report::{RegionReport, Sizes, Usage};
-pub(crate) use self::request::{MapRequest, Placement};
+pub(crate) use self::request::{MapRequest, Place, Placement};
 use crate::errno::Errno;
 
 /// Why an access cannot be allowed.
@@ -149,6 +149,8 @@ struct Layout {
     limits: Limits,
     /// How many bytes were mapped at most.
     peak_mapped: usize,
+    /// New regions are to stay in memory.
+    locks_new: bool,
 }
 
 impl AddressSpace {
@@ -161,6 +163,7 @@ impl AddressSpace {
             stack_start: 0,
             limits: Limits::default(),
             peak_mapped: 0,
+            locks_new: false,
         };
         Ok(Self::with_layout(VmSpace::new()?, layout))
     }
@@ -258,7 +261,7 @@ impl Layout {
 
 /// Checks that the kernel's reserve is untouched, before objects of the kernel's are
 /// made for a program: they could not say that there is no memory.
-fn ensure_reserve() -> Result<(), Errno> {
+pub(crate) fn ensure_reserve() -> Result<(), Errno> {
     Ok(())
 }
 

@@ -290,6 +290,19 @@ impl RegionMap {
         (self.search_from, self.largest_above) = (Vaddr::MAX, 0);
     }
 
+    /// Finds the lowest free addresses of a range.
+    pub(super) fn find_free_within(&self, len: usize, within: Range<Vaddr>) -> Option<UserRange> {
+        let mut start = within.start;
+        while start < within.end {
+            let range = UserRange::new(start, len).filter(|range| range.end() <= within.end)?;
+            match self.parts(&range).last() {
+                None => return Some(range),
+                Some((part, _)) => start = part.end(),
+            }
+        }
+        None
+    }
+
     /// Finds the highest free addresses below the ceiling.
     pub(super) fn find_free(&mut self, len: usize) -> Option<UserRange> {
         let len = len.checked_next_multiple_of(PAGE_SIZE)?;

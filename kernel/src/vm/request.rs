@@ -1,5 +1,7 @@
 //! New regions: where they go, and what they are.
 
+use core::ops::Range;
+
 use nucleus::mm::{PAGE_SIZE, PageFlags, Vaddr};
 
 use super::range::{LOWEST_ADDRESS, UserRange, page_start};
@@ -12,19 +14,27 @@ use crate::errno::Errno;
 pub(crate) enum Placement {
     /// At the address if that is free, or else wherever there is room.
     Anywhere,
+    /// The same, but that any address is to fit into 31 bits (`MAP_32BIT`).
+    Low,
     /// At the address; what is there goes away.
     Fixed,
     /// At the address, which must be free.
     FixedNoReplace,
 }
 
-/// What somebody wants to map.
-#[derive(Clone, Debug)]
-pub(crate) struct MapRequest {
+/// The addresses that somebody wants to map.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
     pub(crate) address: Vaddr,
     /// In bytes; rounded up to pages.
     pub(crate) len: usize,
     pub(crate) placement: Placement,
+}
+
+/// What somebody wants to map.
+#[derive(Clone, Debug)]
+pub(crate) struct MapRequest {
+    pub(crate) place: Place,
     /// What the program wants to do there.
     pub(crate) protection: PageFlags,
     pub(crate) backing: Backing,
@@ -37,9 +47,11 @@ impl MapRequest {
     /// Asks for private anonymous memory anywhere.
     pub(crate) fn anonymous(len: usize, protection: PageFlags) -> Self {
         Self {
-            address: 0,
-            len,
-            placement: Placement::Anywhere,
+            place: Place {
+                address: 0,
+                len,
+                placement: Placement::Anywhere,
+            },
             protection,
             backing: Backing::Anonymous,
             flags: RegionFlags::MAY_WRITE,
@@ -49,11 +61,17 @@ impl MapRequest {
 
     /// Asks for an address, which must be free.
     pub(crate) fn at(self, address: Vaddr) -> Self {
-        Self {
+        self.placed(address, Placement::FixedNoReplace)
+    }
+
+    /// Asks for an address in a way.
+    pub(crate) fn placed(self, address: Vaddr, placement: Placement) -> Self {
+        let place = Place {
             address,
-            placement: Placement::FixedNoReplace,
-            ..self
-        }
+            placement,
+            ..self.place
+        };
+        Self { place, ..self }
     }
 
     fn region(&self) -> Region {
@@ -64,20 +82,25 @@ impl MapRequest {
         }
     }
 
-    /// Checks the length and the address in Linux's order; returns the length in
-    /// whole pages.
-    fn check(&self) -> Result<usize, Errno> {
-        let len = match self.len.checked_next_multiple_of(PAGE_SIZE) {
-            Some(0) => return Err(Errno::Invalid),
-            Some(len) => len,
-            None => return Err(Errno::NoMemory),
-        };
+    /// Checks that each page has a number in its object.
+    fn check_offset(&self, len: usize) -> Result<(), Errno> {
         if let Backing::Object { offset, .. } = self.backing
             && isize::try_from(offset.checked_add(len).ok_or(Errno::Overflow)?).is_err()
         {
             return Err(Errno::Overflow);
         }
-        Ok(len)
+        Ok(())
+    }
+}
+
+impl Place {
+    /// Returns the length in whole pages.
+    fn whole_len(&self) -> Result<usize, Errno> {
+        match self.len.checked_next_multiple_of(PAGE_SIZE) {
+            Some(0) => Err(Errno::Invalid),
+            Some(len) => Ok(len),
+            None => Err(Errno::NoMemory),
+        }
     }
 }
 
@@ -90,21 +113,37 @@ impl AddressSpace {
     /// for what does not fit into user space, is beyond a limit, or finds no memory;
     /// `EPERM` for the first addresses, `EEXIST`, `EOVERFLOW`.
     pub(crate) fn map(&self, request: &MapRequest) -> Result<Vaddr, Errno> {
-        let len = request.check()?;
+        let len = request.place.whole_len()?;
+        request.check_offset(len)?;
         let mut layout = self.change();
-        let range = layout.place(request, len)?;
-        let region = request.region();
+        let range = layout.find_place(&request.place, len)?;
+        let mut region = request.region();
+        let mut populate = request.populate;
+        if layout.locks_new {
+            region.flags |= RegionFlags::LOCKED;
+            populate = true;
+        }
         if layout.regions.is_free(&range) {
             layout.add_region(&range, region)?;
         } else {
             self.replace(&mut layout, &range, region)?;
         }
         drop(layout);
-        if request.populate {
+        if populate {
             // As in Linux, a page that cannot be had is no error of the call.
             let _ = self.populate(&range);
         }
         Ok(range.start())
+    }
+
+    /// Checks that there is a place, without making anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::map`], but those of what is mapped.
+    pub(crate) fn check_place(&self, place: &Place) -> Result<(), Errno> {
+        let len = place.whole_len()?;
+        self.change().find_place(place, len).map(drop)
     }
 
     /// Makes a region where others are, or parts of them.
@@ -126,32 +165,35 @@ impl AddressSpace {
 }
 
 impl Layout {
-    /// Finds the addresses for a request of so many bytes.
-    fn place(&mut self, request: &MapRequest, len: usize) -> Result<UserRange, Errno> {
-        let is_fixed = request.placement != Placement::Anywhere;
-        // The page of the hint; never below the first that can be mapped.
-        let address = if is_fixed || request.address == 0 {
-            request.address
-        } else {
-            page_start(request.address).max(LOWEST_ADDRESS)
-        };
-        if is_fixed {
-            let range = fixed_range(address, len)?;
-            let must_be_free = request.placement == Placement::FixedNoReplace;
-            if must_be_free && !self.regions.is_free(&range) {
-                return Err(Errno::Exists);
+    /// Finds the addresses for so many bytes.
+    fn find_place(&mut self, place: &Place, len: usize) -> Result<UserRange, Errno> {
+        match place.placement {
+            Placement::Fixed => fixed_range(place.address, len),
+            Placement::FixedNoReplace => fixed_range(place.address, len).and_then(|range| {
+                let is_free = self.regions.is_free(&range);
+                is_free.then_some(range).ok_or(Errno::Exists)
+            }),
+            Placement::Low => {
+                let range = self.regions.find_free_within(len, LOW_ADDRESSES);
+                range.ok_or(Errno::NoMemory)
             }
-            return Ok(range);
+            Placement::Anywhere => {
+                if place.address != 0
+                    // The page of the hint; never below the first that can be mapped.
+                    && let address = page_start(place.address).max(LOWEST_ADDRESS)
+                    && let Some(wanted) = UserRange::new(address, len)
+                    && self.regions.is_free(&wanted)
+                {
+                    return Ok(wanted);
+                }
+                self.regions.find_free(len).ok_or(Errno::NoMemory)
+            }
         }
-        if address != 0
-            && let Some(wanted) = UserRange::new(address, len)
-            && self.regions.is_free(&wanted)
-        {
-            return Ok(wanted);
-        }
-        self.regions.find_free(len).ok_or(Errno::NoMemory)
     }
 }
+
+/// Where Linux looks for addresses that fit into 31 bits.
+const LOW_ADDRESSES: Range<Vaddr> = 0x4000_0000..0x8000_0000;
 
 /// Checks an address that was asked for, in Linux's order.
 fn fixed_range(address: Vaddr, len: usize) -> Result<UserRange, Errno> {

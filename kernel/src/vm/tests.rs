@@ -6,6 +6,10 @@ use nucleus::mm::page_table::MappedItem;
 use nucleus::mm::{PAGE_SIZE, PageFlags, Vaddr};
 use nucleus::prelude::*;
 
+mod advice;
+mod fork;
+mod remap;
+
 use super::stack::GUARD_GAP;
 use super::{Access, AccessError, AddressSpace, Errno, MapRequest, Placement, UserRange};
 
@@ -23,13 +27,29 @@ fn memory_with_region(protection: PageFlags) -> Arc<AddressSpace> {
     memory
 }
 
-/// Returns the frame of the first page of the region, and its rights.
-fn first_page(memory: &AddressSpace) -> (usize, PageFlags) {
-    let item = memory.page_at(BASE).expect("a legal page");
+/// Returns the frame of a page that exists, and its rights.
+#[track_caller]
+fn page_of(memory: &AddressSpace, page: Vaddr) -> (usize, PageFlags) {
+    let item = memory.page_at(page).expect("a legal page");
     let Some(MappedItem::MappedRam { frame, prop }) = item else {
         panic!("the page exists");
     };
     (frame.start_paddr(), prop.flags & PageFlags::RWX)
+}
+
+/// Returns the frame of the first page of the region, and its rights.
+#[track_caller]
+fn first_page(memory: &AddressSpace) -> (usize, PageFlags) {
+    page_of(memory, BASE)
+}
+
+/// Returns how many mappings the frame of the first page has.
+fn references(memory: &AddressSpace) -> u32 {
+    match memory.page_at(BASE) {
+        // The handle is one itself.
+        Ok(Some(MappedItem::MappedRam { frame, .. })) => frame.reference_count() - 1,
+        other => panic!("{other:?} is no page"),
+    }
 }
 
 #[ktest]
@@ -65,19 +85,17 @@ fn peer_095_first_addresses_cannot_be_mapped() {
         let request = MapRequest::anonymous(PAGE_SIZE, PageFlags::RW).at(address);
         assert_eq!(memory.map(&request), Err(Errno::NotPermitted));
     }
-    let hint = MapRequest {
-        address: PAGE_SIZE,
-        ..MapRequest::anonymous(PAGE_SIZE, PageFlags::RW)
-    };
+    let hint = MapRequest::anonymous(PAGE_SIZE, PageFlags::RW);
+    let hint = hint.placed(PAGE_SIZE, Placement::Anywhere);
     assert_eq!(memory.map(&hint), Ok(0x1_0000));
 }
 
 #[ktest]
 fn peer_012_hint_inside_a_region_is_not_taken() {
     let memory = AddressSpace::new().expect("enough memory");
-    let at = |page: usize, pages| MapRequest {
-        address: BASE + page * PAGE_SIZE,
-        ..MapRequest::anonymous(pages * PAGE_SIZE, PageFlags::R)
+    let at = |page: usize, pages| {
+        let request = MapRequest::anonymous(pages * PAGE_SIZE, PageFlags::R);
+        request.placed(BASE + page * PAGE_SIZE, Placement::Anywhere)
     };
     assert_eq!(memory.map(&at(4, 3)), Ok(BASE + 4 * PAGE_SIZE));
     for page in [3, 4, 5, 6] {
@@ -109,10 +127,8 @@ fn peer_096_stack_grows_when_it_is_touched_and_keeps_its_distance() {
 fn fixed_mapping_replaces_what_was_there_and_its_pages() {
     let memory = memory_with_region(PageFlags::RW);
     assert_eq!(memory.handle_fault(BASE, Access::Write), Ok(()));
-    let request = MapRequest {
-        placement: Placement::Fixed,
-        ..MapRequest::anonymous(PAGE_SIZE, PageFlags::R).at(BASE)
-    };
+    let request = MapRequest::anonymous(PAGE_SIZE, PageFlags::R);
+    let request = request.placed(BASE, Placement::Fixed);
     assert_eq!(memory.map(&request), Ok(BASE));
     assert_eq!(memory.page_at(BASE), Ok(None));
     let write = memory.handle_fault(BASE, Access::Write);

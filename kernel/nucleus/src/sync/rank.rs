@@ -27,6 +27,8 @@ pub(crate) enum Rank {
     HeapFrames,
     /// The pool of frames.
     Frames,
+    /// What was typed.
+    Input,
     /// The console.
     Console,
     /// The serial port.
@@ -35,7 +37,7 @@ pub(crate) enum Rank {
 
 impl Rank {
     /// All of them, in order.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::KernelAddresses,
         Self::Waiters,
         Self::Timers,
@@ -44,6 +46,7 @@ impl Rank {
         Self::Heap,
         Self::HeapFrames,
         Self::Frames,
+        Self::Input,
         Self::Console,
         Self::Serial,
     ];
