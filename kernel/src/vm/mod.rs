@@ -236,6 +236,13 @@ impl AddressSpace {
         self.has_huge_pages.load(Ordering::Relaxed)
     }
 
+    /// Returns how many pages there were at most.
+    pub(crate) fn peak_pages(&self) -> usize {
+        self.note_peak();
+        // Relaxed: a count.
+        self.peak_resident.load(Ordering::Relaxed)
+    }
+
     /// Notes how many pages there are, before there are fewer: so faults need not.
     fn note_peak(&self) {
         // Relaxed: counts.

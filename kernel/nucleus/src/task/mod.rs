@@ -69,14 +69,13 @@ pub(crate) use self::idle::{adopt, run_idle};
 #[cfg(target_os = "none")]
 pub use self::options::TaskOptions;
 #[cfg(target_os = "none")]
+pub use self::reaper::settle;
+#[cfg(target_os = "none")]
 pub use self::times::{nr_runnable, nr_tasks};
 #[cfg(target_os = "none")]
 pub(crate) use self::usage::Origin;
 #[cfg(ktest)]
-pub(crate) use self::{
-    reaper::settle,
-    test_task::{end_test, prepare_tests, run_test, test_stack},
-};
+pub(crate) use self::test_task::{end_test, prepare_tests, run_test, test_stack};
 #[cfg(target_os = "none")]
 pub(crate) use self::{
     scheduler::{on_tick, start},

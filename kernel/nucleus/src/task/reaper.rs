@@ -69,8 +69,7 @@ fn wake() {
 /// # Panics
 ///
 /// Panics in atomic mode.
-#[cfg(ktest)]
-pub(crate) fn settle() {
+pub fn settle() {
     // Acquire: what they had is free.
     while NR_DEAD.load(Ordering::Acquire) > 0 {
         Task::yield_now();
