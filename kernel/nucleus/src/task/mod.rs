@@ -70,12 +70,12 @@ pub(crate) use self::idle::{adopt, run_idle};
 pub use self::options::TaskOptions;
 #[cfg(target_os = "none")]
 pub use self::reaper::settle;
+#[cfg(ktest)]
+pub(crate) use self::test_task::{end_test, prepare_tests, run_test, test_stack};
 #[cfg(target_os = "none")]
 pub use self::times::{nr_runnable, nr_tasks};
 #[cfg(target_os = "none")]
 pub(crate) use self::usage::Origin;
-#[cfg(ktest)]
-pub(crate) use self::test_task::{end_test, prepare_tests, run_test, test_stack};
 #[cfg(target_os = "none")]
 pub(crate) use self::{
     scheduler::{on_tick, start},
