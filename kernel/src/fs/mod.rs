@@ -58,7 +58,7 @@ use alloc::sync::Arc;
 use core::any::Any;
 use core::time::Duration;
 
-use self::node::{Directory, Filesystem, Location, Node, RegularFile};
+use self::node::{Directory, Filesystem, Location, Node};
 use self::open::Access;
 use self::terminal::Terminal;
 use self::tmpfs::{TmpDirectory, Usage};
@@ -84,39 +84,20 @@ pub(crate) fn first_files() -> Result<FileTable, Errno> {
     Ok(table)
 }
 
-/// A file that is to be run.
-#[derive(Debug)]
-pub(crate) struct Program {
-    pub(crate) location: Location,
-    pub(crate) file: Arc<dyn RegularFile>,
-}
-
-impl Program {
-    /// Returns its bytes, if they are in the kernel's memory for ever.
-    ///
-    /// # Errors
-    ///
-    /// [`Errno::NoExec`].
-    pub(crate) fn contents(&self) -> Result<&'static [u8], Errno> {
-        self.file.contents().ok_or(Errno::NoExec)
-    }
-}
-
-/// Finds a file that is to be run.
+/// Returns the bytes of a file that is to be run.
 ///
 /// # Errors
 ///
-/// Those of finding it, and [`Errno::Access`] for what nobody may run.
-pub(crate) fn open_program(context: &FsContext, path: &[u8]) -> Result<Program, Errno> {
-    let location = context.walk(path).find(true)?.something()?;
+/// [`Errno::Access`] for what is no file, and for a file that nobody may run;
+/// [`Errno::NoExec`] for one that is not in the kernel's memory for ever.
+pub(crate) fn program_contents(location: &Location) -> Result<&'static [u8], Errno> {
     let Node::File(file) = &location.node else {
         return Err(Errno::Access);
     };
     if file.metadata().permissions & 0o111 == 0 {
         return Err(Errno::Access);
     }
-    let file = Arc::clone(file);
-    Ok(Program { location, file })
+    file.contents().ok_or(Errno::NoExec)
 }
 
 /// Creates a file without a name on the filesystem of a directory.

@@ -124,7 +124,13 @@ impl Arguments {
         let nr_variables = count(memory, environment, most)?;
         let pointers = (nr_arguments.max(1) + nr_variables) * size_of::<Vaddr>();
         let room = all.limit.checked_sub(pointers).ok_or(Errno::TooBig)?;
-        read_strings(memory, environment, nr_variables, room, &mut all.environment)?;
+        read_strings(
+            memory,
+            environment,
+            nr_variables,
+            room,
+            &mut all.environment,
+        )?;
         let room = room - all.environment.bytes.len();
         read_strings(memory, arguments, nr_arguments, room, &mut all.arguments)?;
         if nr_arguments == 0 {
@@ -230,7 +236,9 @@ mod tests {
     fn arguments_beyond_the_limit_are_refused() {
         let mut limits = Limits::default();
         let few = super::super::limits::Limit { soft: 0, hard: 0 };
-        limits.set(super::Resource::Stack as usize, few).expect("it may be lowered");
+        limits
+            .set(super::Resource::Stack as usize, few)
+            .expect("it may be lowered");
         let long = [b'x'; LEAST_TOTAL / 4];
         let long = core::str::from_utf8(&long).expect("letters");
         let try_with = |count| Arguments::from_kernel(&[long].repeat(count), &[], &limits);

@@ -240,7 +240,11 @@ fn register(
         table.add_thread(Arc::clone(&thread));
         return Ok((thread, Made::Thread));
     }
-    let process = Arc::new(Process::new(id, limits, actions_for(current, request.flags)));
+    let process = Arc::new(Process::new(
+        id,
+        limits,
+        actions_for(current, request.flags),
+    ));
     let parent = match request.flags.contains(CloneFlags::PARENT) {
         true => table.get(current.process.id()).and_then(|own| own.parent),
         false => Some(current.process.id()),

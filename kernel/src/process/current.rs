@@ -110,7 +110,6 @@ impl Current {
     /// Shows others what the thread has; to be called whenever that changes.
     pub(crate) fn show_resources(&self) {
         self.thread.show_resources(Some(Resources {
-            memory: Arc::clone(&self.memory),
             files: Arc::clone(&self.files),
             fs: Arc::clone(&self.fs),
         }));

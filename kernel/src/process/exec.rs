@@ -14,8 +14,8 @@ use alloc::sync::Arc;
 use nucleus::user::UserMode;
 
 use super::arguments::Arguments;
-use super::signal::Signals;
 use super::program::{self, Prepared, ProgramFile};
+use super::signal::Signals;
 use super::{Current, exit, table};
 use crate::errno::Errno;
 

@@ -13,6 +13,7 @@ use super::script::{BEGINNING, Script};
 use super::thread::Name;
 use super::{elf, stack};
 use crate::errno::Errno;
+use crate::fs::node::Location;
 use crate::fs::{self, FsContext};
 use crate::vm::AddressSpace;
 
@@ -24,6 +25,8 @@ const MAX_SCRIPTS: usize = 5;
 pub(crate) struct ProgramFile {
     contents: &'static [u8],
     path: Vec<u8>,
+    /// Where it was found.
+    location: Location,
 }
 
 impl ProgramFile {
@@ -31,12 +34,22 @@ impl ProgramFile {
     ///
     /// # Errors
     ///
-    /// Those of [`fs::open_program`].
+    /// Those of finding it; [`Errno::Access`] for a directory, and for a file that
+    /// nobody may run.
     pub(crate) fn open(context: &FsContext, path: &[u8]) -> Result<Self, Errno> {
-        let program = fs::open_program(context, path)?;
+        Self::at(context.walk(path).find(true)?.something()?, path)
+    }
+
+    /// Opens a file that was found, by a path that is its own, or was asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], but for those of finding it.
+    pub(crate) fn at(location: Location, path: &[u8]) -> Result<Self, Errno> {
         Ok(Self {
-            contents: program.contents()?,
+            contents: fs::program_contents(&location)?,
             path: path.to_vec(),
+            location,
         })
     }
 }
@@ -94,7 +107,7 @@ fn load(
     Ok(Prepared {
         context: UserContext::new(program.entry, stack_pointer?),
         memory,
-        path: String::from_utf8_lossy(&file.path).into_owned(),
+        path: String::from_utf8_lossy(&file.location.path()?).into_owned(),
         name,
     })
 }

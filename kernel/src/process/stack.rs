@@ -90,8 +90,7 @@ pub(super) fn build(
     let stack_pointer = below / ALIGNMENT * ALIGNMENT;
     let too_big = |_| Errno::TooBig;
     memory.write_bytes(start, &text).map_err(too_big)?;
-    let words: Vec<[u8; size_of::<usize>()]> =
-        words.into_iter().map(usize::to_le_bytes).collect();
+    let words: Vec<[u8; size_of::<usize>()]> = words.into_iter().map(usize::to_le_bytes).collect();
     memory
         .write_bytes(stack_pointer, words.as_flattened())
         .map_err(too_big)?;

@@ -12,12 +12,10 @@ use super::signal::{SignalSet, ThreadSignals};
 use super::usage::Usage;
 use super::{Pid, Process};
 use crate::fs::{FileTable, FsContext};
-use crate::vm::AddressSpace;
 
 /// What others may look at of what a thread has: `/proc` does.
 #[derive(Clone, Debug)]
 pub(crate) struct Resources {
-    pub(crate) memory: Arc<AddressSpace>,
     pub(crate) files: Arc<FileTable>,
     pub(crate) fs: Arc<FsContext>,
 }

@@ -56,7 +56,13 @@ pub(super) fn futex(current: &mut Current, arguments: [usize; 6]) -> SyscallResu
                 wake: usize::try_from(count).map_err(|_| Errno::Invalid)?,
                 requeue: usize::try_from(timeout as i32).map_err(|_| Errno::Invalid)?,
             };
-            requeue(current, address, [key(address)?, key(other)?], counts, expected)
+            requeue(
+                current,
+                address,
+                [key(address)?, key(other)?],
+                counts,
+                expected,
+            )
         }
         WAKE_OP => {
             let keys = [key(address)?, key(other)?];

@@ -11,7 +11,11 @@ use crate::process::usage::Usage;
 use crate::process::{Current, Pid, Process, table};
 
 pub(super) fn getrlimit(current: &mut Current, resource: usize, to: usize) -> SyscallResult {
-    let limit = current.process.limits.lock().get(resource as u32 as usize)?;
+    let limit = current
+        .process
+        .limits
+        .lock()
+        .get(resource as u32 as usize)?;
     write_limit(current, to, limit)
 }
 
@@ -52,17 +56,17 @@ fn find_process(current: &Current, pid: usize) -> Result<Arc<Process>, Errno> {
 }
 
 /// Sets a limit, and tells those who keep to it; returns the one before.
-fn set_limit(
-    process: &Arc<Process>,
-    resource: usize,
-    limit: Limit,
-) -> Result<Limit, Errno> {
+fn set_limit(process: &Arc<Process>, resource: usize, limit: Limit) -> Result<Limit, Errno> {
     let (old, limits) = {
         let mut limits = process.limits.lock();
         (limits.set(resource, limit)?, limits.clone())
     };
     if let Some(memory) = process.memory() {
         memory.set_limits(limits.of_memory());
+    }
+    if let Some(resources) = process.resources() {
+        let files = usize::try_from(limits.soft(Resource::Files));
+        resources.files.set_limit(files.unwrap_or(usize::MAX));
     }
     Ok(old)
 }

@@ -106,10 +106,7 @@ fn read_clone_fields(
 }
 
 /// Accepts the fields in Linux's order of complaints.
-fn check_clone_fields(
-    current: &Current,
-    fields: &[u64; field::COUNT],
-) -> Result<Request, Errno> {
+fn check_clone_fields(current: &Current, fields: &[u64; field::COUNT]) -> Result<Request, Errno> {
     /// Numbers that may be given: one for each namespace that a process is in, of which
     /// there is one; so many would be too many in any case.
     const MAX_NUMBERS: usize = 32;
@@ -164,8 +161,7 @@ pub(super) fn execve(
 ) -> SyscallResult {
     let path = super::file::user::read_path(current, path)?;
     let limits = current.process.limits.lock().clone();
-    let arguments =
-        process::Arguments::read(&current.memory, arguments, environment, &limits)?;
+    let arguments = process::Arguments::read(&current.memory, arguments, environment, &limits)?;
     let file = ProgramFile::open(&current.fs, &path)?;
     exec::exec(current, file, arguments)?;
     Ok(0)
@@ -193,9 +189,7 @@ pub(super) fn exit_group(current: &mut Current, status: usize) -> SyscallResult 
 }
 
 pub(super) fn wait4(current: &mut Current, arguments: [usize; 4]) -> SyscallResult {
-    const ALLOWED: WaitOptions = WaitOptions::LEAVE
-        .union(WaitOptions::ENDED)
-        .complement();
+    const ALLOWED: WaitOptions = WaitOptions::LEAVE.union(WaitOptions::ENDED).complement();
     let [whom, status_to, options, usage_to] = arguments;
     let options = WaitOptions::from_bits(options as u32)
         .filter(|options| ALLOWED.contains(*options))
@@ -206,7 +200,10 @@ pub(super) fn wait4(current: &mut Current, arguments: [usize; 4]) -> SyscallResu
         0 => Whom::Group(own_group(current)),
         pid => {
             let number = Pid::new(pid.unsigned_abs() as usize);
-            number.map_or(Whom::Nobody, if pid > 0 { Whom::Process } else { Whom::Group })
+            number.map_or(
+                Whom::Nobody,
+                if pid > 0 { Whom::Process } else { Whom::Group },
+            )
         }
     };
     let Some(found) = wait::wait(current, whom, options | WaitOptions::ENDED)? else {

@@ -172,7 +172,11 @@ fn check_whose(current: &Current, kind: usize, whose: usize) -> Result<(), Errno
         (USER, _) => false,
         _ => return Err(Errno::Invalid),
     };
-    if is_there { Ok(()) } else { Err(Errno::NoProcess) }
+    if is_there {
+        Ok(())
+    } else {
+        Err(Errno::NoProcess)
+    }
 }
 
 pub(super) fn getpriority(current: &Current, kind: usize, whose: usize) -> SyscallResult {

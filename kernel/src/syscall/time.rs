@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use nucleus::time;
+use nucleus::time::{self, since_epoch};
 
 use super::SyscallResult;
 use crate::errno::Errno;
@@ -226,9 +226,4 @@ fn write_duration(current: &Current, to: usize, duration: Duration) -> SyscallRe
     let words = [duration.as_secs(), u64::from(duration.subsec_nanos())];
     current.memory.write_value(to, &words)?;
     Ok(0)
-}
-
-/// Nothing tells the date yet.
-fn since_epoch() -> Duration {
-    time::uptime()
 }

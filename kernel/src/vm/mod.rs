@@ -273,7 +273,7 @@ impl Layout {
 
 /// Checks that the kernel's reserve is untouched, before objects of the kernel's are
 /// made for a program: they could not say that there is no memory.
-fn ensure_reserve() -> Result<(), Errno> {
+pub(crate) fn ensure_reserve() -> Result<(), Errno> {
     Ok(nucleus::mm::frame::ensure_reserve()?)
 }
 

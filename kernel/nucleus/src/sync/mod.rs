@@ -16,8 +16,9 @@
 //! 8. tasks that are over, and then a processor's ready tasks
 //! 9. the heap
 //! 10. the pool of frames
-//! 11. the console
-//! 12. the serial port
+//! 11. what was typed on the console
+//! 12. the console
+//! 13. the serial port
 //!
 //! A log message takes the last two, so it may be written under any of the
 //! others. The tables of the processor and of the interrupt controllers have

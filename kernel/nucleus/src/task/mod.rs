@@ -10,6 +10,7 @@
 //! * `affinity`: changing where a task may run.
 //! * `usage`, `times`: what a task has used, and counting it.
 //! * `idle`: a processor that has nothing to do.
+//! * `stack_cache`: stacks at hand.
 //! * `reaper`: freeing the stacks of tasks that are over.
 //! * `test_task`: a test, which can be abandoned.
 //!
@@ -52,6 +53,8 @@ mod policy_tests;
 mod reaper;
 #[cfg(target_os = "none")]
 pub(crate) mod scheduler;
+#[cfg(target_os = "none")]
+pub(crate) mod stack_cache;
 #[cfg(target_os = "none")]
 mod test_task;
 #[cfg(ktest)]

@@ -52,8 +52,7 @@ struct Broken;
 
 impl Walk<'_> {
     fn run(&self, head: Vaddr) -> Result<(), Broken> {
-        let [first, offset, pending] =
-            [0, 8, 16].map(|field| self.read(head.wrapping_add(field)));
+        let [first, offset, pending] = [0, 8, 16].map(|field| self.read(head.wrapping_add(field)));
         let (offset, pending) = (offset?, pending?);
         let (pending_entry, _) = split(pending);
         let mut link = first?;

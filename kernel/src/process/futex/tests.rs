@@ -98,7 +98,10 @@ fn peer_102_wake_before_the_sleep_is_found_by_whoever_leaves() {
     let words = Words::new();
     let thread = words.enter(0, ANY);
     assert_eq!(wake(&words.key(0), 1, ANY), 1);
-    assert!(!leave(&thread), "it was woken, whatever else happened to it");
+    assert!(
+        !leave(&thread),
+        "it was woken, whatever else happened to it"
+    );
     let thread = words.enter(0, ANY);
     assert!(leave(&thread), "nobody has woken it");
     assert_eq!(wake(&words.key(0), 1, ANY), 0);
@@ -121,7 +124,10 @@ fn some_are_woken_and_others_moved_and_woken_there() {
         assert_eq!(threads[1].futex.get(), bucket_of(&to));
         assert_eq!(wake(&to, 1, ANY), 1);
         assert!(!is_waiting(&threads[1]));
-        assert!(leave(&threads[2]), "it leaves the bucket to which it was moved");
+        assert!(
+            leave(&threads[2]),
+            "it leaves the bucket to which it was moved"
+        );
         assert_eq!((wake(&to, 9, ANY), wake(&from, 9, ANY)), (0, 1));
     }
 }

@@ -15,14 +15,8 @@ mod poll;
 mod transfer;
 pub(super) mod user;
 
-use core::time::Duration;
-
-use nucleus::sync::WaitQueue;
-use nucleus::time;
-
 use super::number;
 use super::{Arguments, SyscallResult};
-use crate::errno::Errno;
 use crate::process::Current;
 
 /// A directory that stands for the current one (`AT_FDCWD`).
@@ -151,33 +145,4 @@ fn dispatch_names(
         _ => return None,
     };
     Some(result)
-}
-
-/// How often somebody who waits looks up from it, until signals can wake it.
-const TICK: Duration = Duration::from_millis(10);
-
-/// Waits until a condition finds something.
-///
-/// # Errors
-///
-/// [`Errno::TimedOut`] when the deadline has passed; [`Errno::Interrupted`].
-fn wait<R>(
-    current: &Current,
-    queue: &WaitQueue,
-    deadline: Option<Duration>,
-    mut condition: impl FnMut() -> Option<R>,
-) -> Result<R, Errno> {
-    loop {
-        let next = time::uptime().saturating_add(TICK);
-        let until = deadline.map_or(next, |deadline| deadline.min(next));
-        if let Some(found) = queue.wait_until_or(Some(until), &mut condition) {
-            return Ok(found);
-        }
-        if current.process.end().is_some() {
-            return Err(Errno::Interrupted);
-        }
-        if deadline.is_some_and(|deadline| deadline <= time::uptime()) {
-            return Err(Errno::TimedOut);
-        }
-    }
 }

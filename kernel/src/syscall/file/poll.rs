@@ -6,19 +6,18 @@ use core::time::Duration;
 
 use nucleus::time;
 
+use super::SyscallResult;
 use super::user::{read_time, read_words};
-use super::{SyscallResult, wait};
 use crate::errno::Errno;
 use crate::fs::OpenFile;
 use crate::fs::poll::{Readiness, pollers};
 use crate::process::Current;
+use crate::syscall::signal::read_set;
 
 /// Bytes of `struct pollfd`.
 const ENTRY_SIZE: usize = 8;
 /// Descriptors that `select` knows.
 const MAX_SELECT: usize = 1024;
-/// Bytes of a set of signals.
-const SIGNAL_SET_SIZE: usize = 8;
 
 /// A file that is waited for; none for a descriptor that is not open.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ fn wait_for_any(
         return Ok(());
     }
     let deadline = timeout.map(|timeout| time::uptime().saturating_add(timeout));
-    match wait(current, pollers(), deadline, || is_ready().then_some(())) {
+    match current.wait(pollers(), deadline, || is_ready().then_some(())) {
         Err(Errno::TimedOut) => Ok(()),
         other => other,
     }
@@ -71,16 +70,29 @@ pub(super) fn poll(
 pub(super) fn ppoll(current: &mut Current, arguments: [usize; 5]) -> SyscallResult {
     let [entries, count, timeout, mask, mask_size] = arguments;
     let timeout = read_time(current, timeout)?;
-    check_mask(mask, mask_size)?;
-    poll_for(current, entries, count, timeout)
+    with_mask(current, mask, mask_size, |current| {
+        poll_for(current, entries, count, timeout)
+    })
 }
 
-/// Checks the size of a set of signals, which are not blocked here yet.
-fn check_mask(mask: usize, size: usize) -> Result<(), Errno> {
-    if mask != 0 && size != SIGNAL_SET_SIZE {
-        return Err(Errno::Invalid);
+/// Performs a call with other signals blocked, if there is an address of a set of them.
+/// A call that was interrupted leaves them blocked until the signal is handled.
+fn with_mask(
+    current: &mut Current,
+    mask: usize,
+    mask_size: usize,
+    call: impl FnOnce(&mut Current) -> SyscallResult,
+) -> SyscallResult {
+    if mask == 0 {
+        return call(current);
     }
-    Ok(())
+    let set = read_set(current, mask, mask_size)?;
+    current.replace_mask(set);
+    let result = call(current);
+    if result != Err(Errno::Interrupted) {
+        current.restore_mask();
+    }
+    result
 }
 
 fn poll_for(
@@ -156,11 +168,13 @@ pub(super) fn select(current: &mut Current, arguments: [usize; 5]) -> SyscallRes
 pub(super) fn pselect6(current: &mut Current, arguments: [usize; 6]) -> SyscallResult {
     let [count, reads, writes, exceptions, timeout, mask] = arguments;
     let timeout = read_time(current, timeout)?;
-    if mask != 0 {
-        let [set, size] = read_words(current, mask)?;
-        check_mask(set as usize, size as usize)?;
-    }
-    select_for(current, count, [reads, writes, exceptions], timeout)
+    let [mask, mask_size] = match mask {
+        0 => [0; 2],
+        mask => read_words(current, mask)?.map(|word| word as usize),
+    };
+    with_mask(current, mask, mask_size, |current| {
+        select_for(current, count, [reads, writes, exceptions], timeout)
+    })
 }
 
 /// What each of the three sets waits for.

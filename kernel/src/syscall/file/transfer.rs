@@ -10,7 +10,7 @@ use alloc::vec;
 use nucleus::mm::{PAGE_SIZE, VmReader, VmWriter};
 
 use super::user::{MAX_TRANSFER, check_range, read_path, read_vectors, read_words, walk};
-use super::{CURRENT_DIRECTORY, SyscallResult, wait};
+use super::{CURRENT_DIRECTORY, SyscallResult};
 use crate::errno::Errno;
 use crate::fs::OpenFile;
 use crate::fs::buffer::{Source, UserBuffers, UserVector};
@@ -204,7 +204,7 @@ fn wait_for(current: &Current, file: &OpenFile, wanted: Readiness) -> Result<(),
     let wanted = wanted | Readiness::ERROR | Readiness::HANG_UP;
     // What cannot become ready has no queue, and does not say `Again`.
     let queue = file.queue().ok_or(Errno::Again)?;
-    wait(current, queue, None, || {
+    current.wait(queue, None, || {
         file.readiness().intersects(wanted).then_some(())
     })
 }

@@ -62,7 +62,10 @@ pub(super) fn read_path_or_nothing(
 /// # Errors
 ///
 /// [`Errno::Fault`], [`Errno::NameTooLong`], [`Errno::NoEntry`].
-pub(in crate::syscall) fn read_path(current: &mut Current, address: usize) -> Result<Vec<u8>, Errno> {
+pub(in crate::syscall) fn read_path(
+    current: &mut Current,
+    address: usize,
+) -> Result<Vec<u8>, Errno> {
     let path = read_path_or_nothing(current, address)?;
     if path.is_empty() {
         return Err(Errno::NoEntry);

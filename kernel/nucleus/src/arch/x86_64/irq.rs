@@ -44,6 +44,13 @@ pub(crate) fn disable_if_free() -> bool {
     local::current().irq_guards.is_free()
 }
 
+/// Runs a few instructions with interrupts off, uncounted: what they call neither
+/// sleeps nor makes another task due.
+#[inline(always)]
+pub(crate) fn without<R>(body: impl FnOnce() -> R) -> R {
+    interrupts::without_interrupts(body)
+}
+
 /// Sleeps until the next interrupt has been handled.
 ///
 /// Interrupts are on afterwards. The flag is set and the processor halted in
