@@ -13,7 +13,8 @@
 
 use core::ops::Range;
 
-use nucleus::boot::{self, HugePages};
+use nucleus::boot;
+use nucleus::boot::cmdline::HugePages;
 use nucleus::cpu::disable_preempt;
 use nucleus::mm::page_table::MappedItemRef;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, Vaddr};

@@ -11,6 +11,7 @@ mod fork;
 mod huge;
 mod model;
 mod remap;
+mod threads;
 
 use super::stack::GUARD_GAP;
 use super::{Access, AccessError, AddressSpace, Errno, MapRequest, Placement, UserRange};
