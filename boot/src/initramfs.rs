@@ -40,13 +40,31 @@ impl Archive {
         contents: Vec<u8>,
     ) -> Result<()> {
         let mode = REGULAR | permissions;
+        self.add(name, Entry { mode, contents })
+    }
+
+    /// Adds a file, or a symbolic link as it is, from a place in a file system.
+    pub(crate) fn add_from(&mut self, name: &str, source: &Path) -> Result<()> {
+        let context = || format!("cannot read {}", source.display());
+        let metadata = fs::symlink_metadata(source).with_context(context)?;
+        let permissions = metadata.permissions().mode() & 0o7777;
+        if metadata.is_symlink() {
+            let target = fs::read_link(source).with_context(context)?;
+            let contents = target.as_os_str().as_bytes().to_vec();
+            let mode = SYMLINK | permissions;
+            return self.add(name, Entry { mode, contents });
+        }
+        let contents = fs::read(source).with_context(context)?;
+        self.add_file(name, permissions, contents)
+    }
+
+    fn add(&mut self, name: &str, entry: Entry) -> Result<()> {
         let name = name.trim_start_matches('/');
         let mut parts = name.split('/');
         if parts.any(|part| matches!(part, "" | "." | "..")) {
             bail!("`{name}` does not name a file in the initramfs");
         }
-        self.entries
-            .insert(name.to_owned(), Entry { mode, contents });
+        self.entries.insert(name.to_owned(), entry);
         Ok(())
     }
 
@@ -199,6 +217,19 @@ mod tests {
             (entries[1].1 & 0o170_000, &entries[1].2[..]),
             (0o120_000, &b"motd"[..])
         );
+    }
+
+    #[test]
+    fn single_file_that_is_a_link_stays_one() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        symlink("tools", root.path().join("ls")).expect("a link");
+        let mut archive = Archive::default();
+        let added = archive.add_from("bin/ls", &root.path().join("ls"));
+        added.expect("a link that leads nowhere");
+        let entries = entries(&archive.into_bytes().expect("small files"));
+        let (name, mode, target) = &entries[1];
+        assert_eq!((name.as_str(), mode & 0o170_000), ("bin/ls", 0o120_000));
+        assert_eq!(target, b"tools");
     }
 
     #[test]

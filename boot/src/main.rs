@@ -9,7 +9,6 @@
 mod initramfs;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -28,7 +27,7 @@ struct Options {
     /// The kernel, an ELF file
     #[arg(long, value_name = "ELF")]
     kernel: Option<PathBuf>,
-    /// A file of the initramfs and where its contents come from
+    /// A file of the initramfs and where its contents come from; a link stays one
     #[arg(long = "file", value_name = "DEST=SRC")]
     files: Vec<String>,
     /// A directory whose whole tree goes into the initramfs
@@ -74,18 +73,10 @@ fn initramfs(options: &Options) -> Result<Vec<u8>> {
         let (name, source) = file
             .split_once('=')
             .with_context(|| format!("`--file {file}` is not of the form DEST=SRC"))?;
-        let (permissions, contents) = read(Path::new(source))?;
-        archive.add_file(name, permissions, contents)?;
+        archive.add_from(name, Path::new(source))?;
     }
     archive.add_file(CMDLINE, 0o644, options.cmdline.clone().into_bytes())?;
     archive.into_bytes()
-}
-
-fn read(source: &Path) -> Result<(u32, Vec<u8>)> {
-    let context = || format!("cannot read {}", source.display());
-    let metadata = fs::metadata(source).with_context(context)?;
-    let contents = fs::read(source).with_context(context)?;
-    Ok((metadata.permissions().mode() & 0o7777, contents))
 }
 
 fn write_images(options: &Options) -> Result<()> {

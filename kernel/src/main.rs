@@ -27,6 +27,7 @@ const DEFAULT_PROGRAM: &str = "/bin/init";
 /// Runs the tests, or a program as the only process, and ends the machine.
 #[nucleus::main]
 fn main() -> ! {
+    fs::init();
     ktest::run_if_requested();
     #[cfg(bench)]
     nucleus::bench::run_if_requested();
@@ -35,6 +36,9 @@ fn main() -> ! {
     let mut arguments: Vec<&str> = command_line.program().collect();
     if arguments.is_empty() {
         arguments.push(DEFAULT_PROGRAM);
+    }
+    if let Err(error) = fs::terminal::Terminal::start() {
+        log::error!("nothing can be typed: {error:?}");
     }
     console::start_program_output(arguments[0]);
     let status = process::run(&arguments);

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
 use crate::toolchain::Toolchain;
+use crate::{shell, system};
 
 /// Which kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,36 +105,44 @@ pub(crate) fn kernel(toolchain: &Toolchain, kind: KernelKind) -> Result<Kernel> 
     Ok(Kernel { symbols, stripped })
 }
 
-/// Builds the programs in `user/`; returns them by name.
+/// Builds the programs of `user/` that are there to be tested with, as anybody's
+/// programs are built; returns them by name. [`crate::system`] has the others.
 pub(crate) fn programs() -> Result<Vec<(String, PathBuf)>> {
-    let directory = target().join("user");
-    let mut cargo = host_cargo();
-    cargo.args([
-        "build",
-        "--release",
-        "--package=user",
-        "--target=x86_64-unknown-linux-gnu",
-    ]);
-    cargo.arg("--target-dir").arg(&directory);
-    let flags = "-Ctarget-feature=+crt-static -Crelocation-model=static -Cstrip=symbols";
-    cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
-    shell::step("building the programs", &mut cargo)?;
-
-    let built = directory.join("x86_64-unknown-linux-gnu/release");
-    let mut programs = Vec::new();
+    let mut names = Vec::new();
     for source in fs::read_dir(shell::root().join("user/src/bin"))? {
         let path = source?.path();
-        if let Some(name) = path.file_stem().and_then(|name| name.to_str()) {
-            programs.push((name.to_owned(), built.join(name)));
-        }
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let name = name.filter(|name| !system::PROGRAMS.contains(name));
+        names.extend(name.map(str::to_owned));
     }
-    programs.sort();
-    Ok(programs)
+    names.sort();
+    let built = build_programs("release", &names)?;
+    let place = |name: String| {
+        let path = built.join(&name);
+        (name, path)
+    };
+    Ok(names.into_iter().map(place).collect())
+}
+
+/// Builds programs of `user/` by a profile; returns the directory that they are in.
+pub(crate) fn build_programs(profile: &str, names: &[String]) -> Result<PathBuf> {
+    let directory = target().join("user");
+    let mut cargo = host_cargo();
+    cargo.args(["build", "--package=user", "--profile", profile]);
+    cargo.arg("--target=x86_64-unknown-linux-gnu");
+    cargo.arg("--target-dir").arg(&directory);
+    for name in names {
+        cargo.args(["--bin", name]);
+    }
+    let flags = "-Ctarget-feature=+crt-static -Crelocation-model=static -Cstrip=symbols";
+    cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
+    shell::step(&format!("building the programs ({profile})"), &mut cargo)?;
+    Ok(directory.join("x86_64-unknown-linux-gnu").join(profile))
 }
 
 /// Returns the file of the initramfs that a program by this path in the guest
-/// is, if it is one of `user/`. There is no `execve` yet, and a loader that reads
-/// by BIOS calls is slow, so the others stay out.
+/// is, if it is one of those: a loader that reads by BIOS calls is slow, so the others
+/// stay out.
 pub(crate) fn files_for(programs: &[(String, PathBuf)], path: &str) -> Vec<(String, PathBuf)> {
     let wanted = programs
         .iter()
@@ -143,9 +151,6 @@ pub(crate) fn files_for(programs: &[(String, PathBuf)], path: &str) -> Vec<(Stri
         .map(|(name, path)| (format!("bin/{name}"), path.clone()))
         .collect()
 }
-
-/// What the kernel runs when it is not told what to run.
-pub(crate) const DEFAULT_PROGRAM: &str = "/bin/init";
 
 /// Returns the cargo of the user's own toolchain.
 pub(crate) fn host_cargo() -> std::process::Command {
@@ -190,6 +195,21 @@ pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathB
     shell::step("making the disk image", &mut command)?;
     fs::write(&stamp, fingerprint).context("cannot note what the image was made of")?;
     Ok(image)
+}
+
+/// Makes an initramfs alone.
+pub(crate) fn initramfs(
+    toolchain: &Toolchain,
+    files: &[(String, PathBuf)],
+    path: &Path,
+) -> Result<()> {
+    let mut command = std::process::Command::new(boot_program(toolchain)?);
+    command.arg("--initramfs").arg(path);
+    for (name, source) in files {
+        let file = format!("{name}={}", source.display());
+        command.arg("--file").arg(file);
+    }
+    shell::step("making an initramfs", &mut command)
 }
 
 /// Builds the program that makes images, with the loader in it.

@@ -4,18 +4,21 @@
 //! Counts repeat, so a budget is a number and not a range. Those of the host have
 //! budgets of their own; those of the kernel are compared with a third of what
 //! OSTD takes, memory really freed included. Figures that are no instructions, such as
-//! interrupts, bytes and ratios, are shown beside and have no budgets.
+//! interrupts, bytes and ratios, are shown beside and have no budgets. `--vs linux`
+//! compares whole system calls with another kernel's.
+
+mod vs_linux;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::artifacts::{self, ImageSpec, KernelKind};
 use crate::emulator::{self, Boot};
-use crate::flags::{BenchOptions, EmulatorKind, MachineOptions};
+use crate::flags::{BenchOptions, EmulatorKind, MachineOptions, Rival};
 use crate::guest::{self, Limits};
 use crate::shell::{self, Progress};
 use crate::stream::{Event, Stream};
@@ -92,6 +95,9 @@ const KERNEL_BUDGETS: [(&str, f64); 23] = [
 ];
 
 pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
+    if options.vs == Some(Rival::Linux) {
+        return vs_linux::run(options);
+    }
     let both = !options.host && !options.kernel;
     let mut report = BTreeMap::new();
     let mut missed = 0;
@@ -106,11 +112,14 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
         report.insert("kernel", results);
     }
     if let Some(path) = &options.json {
-        fs::write(path, json(&report))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        write_report(path, &json(&report))?;
     }
     println!("{missed} budgets missed");
     Ok(u8::from(missed > 0))
+}
+
+fn write_report(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Prints tables; returns how many budgets were missed.

@@ -17,7 +17,7 @@ use crate::{shell, toolchain};
 /// What a boot needs besides the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Boot {
-    pub(crate) image: PathBuf,
+    pub(crate) medium: Medium,
     /// A window, if there is a display.
     pub(crate) window: bool,
     /// The guest's serial input is this process's standard input.
@@ -28,11 +28,37 @@ pub(crate) struct Boot {
     pub(crate) extra: Vec<String>,
 }
 
+/// What is booted.
+#[derive(Clone, Debug)]
+pub(crate) enum Medium {
+    /// A disk with a loader.
+    Disk(PathBuf),
+    /// A kernel of Linux, which QEMU loads itself.
+    Linux {
+        kernel: PathBuf,
+        initramfs: PathBuf,
+        cmdline: String,
+    },
+}
+
 impl Boot {
     /// Boots an image with nobody at the console, in real time.
     pub(crate) fn unattended(image: PathBuf) -> Self {
+        Self::of(Medium::Disk(image))
+    }
+
+    /// Boots a kernel of Linux with nobody at the console, in real time.
+    pub(crate) fn linux(kernel: PathBuf, initramfs: PathBuf, cmdline: String) -> Self {
+        Self::of(Medium::Linux {
+            kernel,
+            initramfs,
+            cmdline,
+        })
+    }
+
+    fn of(medium: Medium) -> Self {
         Self {
-            image,
+            medium,
             window: false,
             interactive: false,
             icount: false,
@@ -89,8 +115,27 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     } else {
         ["-accel", "tcg,thread=multi", "-boot", "order=c"]
     });
-    let drive = format!("format=raw,snapshot=on,file={}", boot.image.display());
-    command.args(["-drive", &drive]);
+    match &boot.medium {
+        Medium::Disk(image) => {
+            // Behind AHCI, as the firmware reads an IDE disk word by word, which takes
+            // almost a minute for an initramfs of 20 MiB.
+            let drive = format!(
+                "if=none,id=disk,format=raw,snapshot=on,file={}",
+                image.display()
+            );
+            command.args(["-drive", &drive, "-device", "ahci,id=ahci"]);
+            command.args(["-device", "ide-hd,drive=disk,bus=ahci.0"]);
+        }
+        Medium::Linux {
+            kernel,
+            initramfs,
+            cmdline,
+        } => {
+            command.arg("-kernel").arg(kernel);
+            command.arg("-initrd").arg(initramfs);
+            command.args(["-append", cmdline]);
+        }
+    }
     if machine.uefi {
         let firmware = toolchain::ovmf_firmware().context("there is no UEFI firmware")?;
         command.arg("-bios").arg(firmware);
@@ -120,12 +165,15 @@ fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
         !machine.uefi,
         "Bochs has no UEFI firmware: leave --uefi out"
     );
+    let Medium::Disk(image) = &boot.medium else {
+        anyhow::bail!("Bochs boots disks alone");
+    };
 
     let directory = artifacts::target().join("bochs");
     fs::create_dir_all(&directory)?;
     let disk = directory.join("disk.img");
     let _ = fs::remove_file(disk.with_extension("img.lock"));
-    fs::copy(&boot.image, &disk).context("cannot copy the image for Bochs")?;
+    fs::copy(image, &disk).context("cannot copy the image for Bochs")?;
     let cylinders = fs::metadata(&disk)?.len().div_ceil(CYLINDER);
     fs::File::options()
         .write(true)

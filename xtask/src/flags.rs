@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Test(TestOptions),
     /// Count the instructions of the memory core's operations
     Bench(BenchOptions),
+    /// Make random system calls, and look whether the kernel lives and loses no frame
+    FuzzSyscalls(FuzzOptions),
     /// Make the disk images
     Image(ImageOptions),
     /// Boot stopped, with gdb attached and symbols loaded
@@ -169,9 +171,19 @@ pub(crate) struct BenchOptions {
     /// Only in the kernel, under QEMU's -icount
     #[arg(long)]
     pub(crate) kernel: bool,
+    /// Count what memory calls cost beside another kernel, in the same emulator
+    #[arg(long, value_name = "KERNEL", conflicts_with_all = ["host", "kernel"])]
+    pub(crate) vs: Option<Rival>,
     /// Write the counts as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// A kernel to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rival {
+    /// Debian's
+    Linux,
 }
 
 impl BenchOptions {
@@ -195,6 +207,27 @@ impl VerifyOptions {
     pub(crate) fn selects(&self, name: &str) -> bool {
         selects(self.filter.as_deref(), name)
     }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FuzzOptions {
+    #[command(flatten)]
+    pub(crate) machine: MachineOptions,
+    /// How many calls
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) calls: u64,
+    /// What the calls follow from; the time unless given
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Run this worker alone
+    #[arg(long, value_name = "N")]
+    pub(crate) only: Option<u64>,
+    /// Threads of each worker; one repeats exactly
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub(crate) threads: Option<u32>,
+    /// Show each call before it is made
+    #[arg(long)]
+    pub(crate) trace: bool,
 }
 
 #[derive(Args, Debug)]

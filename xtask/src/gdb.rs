@@ -13,6 +13,7 @@ use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
 use crate::flags::{EmulatorKind, GdbOptions};
 use crate::symbolize::DEFAULT_BASE;
+use crate::system::{self, System};
 use crate::toolchain::{self, Toolchain};
 use crate::{interrupt, shell};
 
@@ -29,7 +30,7 @@ pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
         &ImageSpec {
             kernel: &kernel,
             cmdline: "debug-exit".to_owned(),
-            files: artifacts::files_for(&artifacts::programs()?, artifacts::DEFAULT_PROGRAM),
+            files: System::build()?.files_for(system::DEFAULT_PROGRAM),
             rootfs: None,
             uefi: options.machine.uefi,
         },

@@ -6,12 +6,13 @@ use anyhow::{Context, Result};
 
 use crate::artifacts::{self, ImageSpec, KernelKind};
 use crate::flags::ImageOptions;
+use crate::system::{self, System};
 use crate::toolchain::Toolchain;
 
 pub(crate) fn run(options: &ImageOptions) -> Result<u8> {
     let toolchain = Toolchain::find_or_install()?;
     let kernel = artifacts::kernel(&toolchain, KernelKind::Release)?;
-    let files = artifacts::files_for(&artifacts::programs()?, artifacts::DEFAULT_PROGRAM);
+    let files = System::build()?.files_for(system::DEFAULT_PROGRAM);
     fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot make the directory {}", options.out.display()))?;
     for uefi in [false, true] {

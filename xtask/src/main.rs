@@ -8,6 +8,7 @@ mod artifacts;
 mod bench;
 mod check;
 mod claims;
+mod debian;
 mod emulator;
 mod flags;
 mod gdb;
@@ -24,6 +25,8 @@ mod run;
 mod shell;
 mod stream;
 mod symbolize;
+mod syscall_fuzz;
+mod system;
 mod test;
 mod tidy;
 mod toolchain;
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Image(options) => image::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::FuzzSyscalls(options) => syscall_fuzz::run(&options),
         Command::Check => check::run(),
         Command::Claims => claims::run(),
         Command::Verify(options) => verify::run(&options),

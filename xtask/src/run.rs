@@ -1,5 +1,6 @@
 //! `cargo xtask run`: boots Vostok, or runs one program in it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,6 +11,7 @@ use crate::flags::{EmulatorKind, RunOptions};
 use crate::guest::{self, Limits};
 use crate::shell;
 use crate::stream::Stream;
+use crate::system::{self, System};
 use crate::toolchain::Toolchain;
 
 /// Time for a program, unless the user says otherwise.
@@ -18,17 +20,14 @@ const PROGRAM_TIMEOUT_S: u64 = 120;
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let toolchain = Toolchain::find_or_install()?;
     let kernel = artifacts::kernel(&toolchain, KernelKind::Release)?;
-    let programs = artifacts::programs()?;
-    let program = options
-        .program
-        .first()
-        .map_or(artifacts::DEFAULT_PROGRAM, String::as_str);
+    let program = options.program.first();
+    let program = program.map_or(system::DEFAULT_PROGRAM, String::as_str);
     let image = artifacts::image(
         &toolchain,
         &ImageSpec {
             kernel: &kernel,
             cmdline: command_line(options)?,
-            files: artifacts::files_for(&programs, program),
+            files: files(program)?,
             rootfs: options.rootfs.clone(),
             uefi: options.machine.uefi,
         },
@@ -55,6 +54,15 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         return Ok(status);
     }
     Ok(stream.facts.exit_status.unwrap_or(0))
+}
+
+/// Returns what is in the initramfs besides what the user adds.
+fn files(program: &str) -> Result<Vec<(String, PathBuf)>> {
+    let files = System::build()?.files_for(program);
+    if files.is_empty() {
+        return Ok(artifacts::files_for(&artifacts::programs()?, program));
+    }
+    Ok(files)
 }
 
 /// With a program the kernel keeps quiet, so that its output can be used.

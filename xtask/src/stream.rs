@@ -82,6 +82,13 @@ impl Stream {
         }
     }
 
+    /// Of a kernel whose lines and backtraces are not ours: all of it is handed out.
+    pub(crate) fn of_another_kernel() -> Self {
+        let mut stream = Self::new(PathBuf::new(), false);
+        stream.facts.started = true;
+        stream
+    }
+
     /// Takes bytes in, hands events out.
     pub(crate) fn feed(&mut self, bytes: &[u8], handle: &mut dyn FnMut(Event)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {

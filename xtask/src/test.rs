@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::flags::TestOptions;
 use crate::shell::{self, Progress};
 use crate::toolchain::Toolchain;
-use crate::{artifacts, interrupt, junit, kernel_tests, programs, verify};
+use crate::{artifacts, interrupt, junit, kernel_tests, programs, syscall_fuzz, verify};
 
 /// What became of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     }
     if all || options.programs {
         outcomes.extend(show(programs::run(options)?));
+        outcomes.extend(show(syscall_fuzz::outcomes(options)?));
     }
     if all || options.checkers {
         outcomes.extend(show(verify::outcomes(options.filter.as_deref())?));

@@ -158,6 +158,14 @@ pub(crate) fn need_valgrind() -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that a C compiler and a static C library are there.
+pub(crate) fn need_gcc() -> Result<()> {
+    if shell::find_program("gcc").is_none() {
+        install_packages("gcc libc6-dev")?;
+    }
+    Ok(())
+}
+
 /// Makes sure that gdb is there.
 pub(crate) fn need_gdb() -> Result<()> {
     if shell::find_program("gdb").is_none() {
@@ -240,6 +248,13 @@ fn install_packages(packages: &str) -> Result<()> {
         shell::step(line, &mut command).with_context(by_hand)?;
     }
     Ok(())
+}
+
+/// Reads the lists of Debian packages anew, as root or by `sudo` without a password.
+pub(crate) fn update_packages() -> Result<()> {
+    let line = "apt-get update";
+    let mut command = privileged(line).with_context(|| format!("run as root: {line}"))?;
+    shell::step(line, &mut command)
 }
 
 /// Links the tools that Debian keeps elsewhere to where the compiler, and the

@@ -225,6 +225,18 @@ pub(crate) const CHECKS: &[Check] = &[
         sleepers::mutex_of_three,
     ),
     check(
+        "readers",
+        "many may read or one write, and nobody waits for ever",
+        Exhaustive(3),
+        sleepers::readers,
+    ),
+    check(
+        "readers-3",
+        "so it is with three, who read and write by turns",
+        Random,
+        sleepers::readers_of_three,
+    ),
+    check(
         "wake-up",
         "whoever waits is woken, whenever that happens",
         Exhaustive(3),
@@ -419,6 +431,20 @@ pub(crate) const CHECKS: &[Check] = &[
         "finds: a lock is released without a look at who waits",
         Exhaustive(2),
         sleepers::mutex,
+        Bug::ForgottenWaiter,
+    ),
+    finds(
+        "found-torn-readers",
+        "finds: a reader is counted by looking, then writing",
+        Exhaustive(2),
+        sleepers::readers,
+        Bug::TornLock,
+    ),
+    finds(
+        "found-forgotten-reader",
+        "finds: a writer leaves without a look at who would read",
+        Exhaustive(2),
+        sleepers::readers,
         Bug::ForgottenWaiter,
     ),
     finds(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nucleus::arch::sim::interleave::in_parallel;
 use nucleus::arch::sim::{Config, Machine};
 use nucleus::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use nucleus::sync::{Mutex, WaitQueue};
+use nucleus::sync::{Mutex, RwMutex, WaitQueue};
 use nucleus::task::Task;
 use nucleus::time::uptime;
 
@@ -52,6 +52,55 @@ pub(crate) fn mutex() {
 
 pub(crate) fn mutex_of_three() {
     count(3, 2);
+}
+
+/// Each task by turns counts and looks, so often, in a way that shows who else is inside.
+fn count_and_look(cpus: usize, rounds: usize) {
+    let lock = RwMutex::new(0_usize);
+    let (writers, readers) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let write = || {
+        let mut count = lock.write();
+        assert_eq!(writers.fetch_add(1, Ordering::SeqCst), 0, "two write");
+        assert_eq!(readers.load(Ordering::SeqCst), 0, "one writes what is read");
+        *count += 1;
+        writers.fetch_sub(1, Ordering::SeqCst);
+        // Every other one goes on as a reader.
+        if count.is_multiple_of(2) {
+            let count = count.downgrade();
+            assert!(count.is_multiple_of(2), "somebody has written meanwhile");
+        }
+    };
+    let read = || {
+        let count = lock.read();
+        readers.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(
+            writers.load(Ordering::SeqCst),
+            0,
+            "one reads what is written"
+        );
+        assert!(*count <= cpus * rounds);
+        readers.fetch_sub(1, Ordering::SeqCst);
+    };
+    let number = AtomicUsize::new(0);
+    on_all(cpus, || {
+        let is_reader_first = number.fetch_add(1, Ordering::SeqCst) == 0;
+        for round in 0..rounds {
+            match round.is_multiple_of(2) == is_reader_first {
+                true => read(),
+                false => write(),
+            }
+        }
+    });
+    let is_free = machine(1).on(0, || lock.try_write().is_some());
+    assert!(is_free, "somebody still has it");
+}
+
+pub(crate) fn readers() {
+    count_and_look(2, 1);
+}
+
+pub(crate) fn readers_of_three() {
+    count_and_look(3, 2);
 }
 
 /// One task waits for what the other brings.

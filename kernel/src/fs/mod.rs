@@ -1,50 +1,129 @@
-//! Files: those of the initramfs, which can be read.
+//! Files: what programs need of them, in memory.
+//!
+//! ```text
+//!  descriptors           open files          nodes                 filesystems
+//!  table::FileTable ──▶ open::OpenFile ──▶ node::Node ─┬ Directory  / initramfs
+//!                                  ▲                   ├ RegularFile  /tmp tmpfs
+//!  context::FsContext ── path::Walk┘                   ├ Link         /dev devices
+//!   (where a process is)  (names)                      └ Stream       /proc proc
+//! ```
+//!
+//! * [`node`]: what paths lead to, and what can be done with it; [`path`]: finding it.
+//! * [`open`], [`table`], [`context`]: what a process has of files.
+//! * [`buffer`]: where bytes go to and come from; [`pages`]: contents in frames.
+//! * [`root`](mod@root), [`initramfs`] (over [`archive`]), [`tmpfs`], [`devices`],
+//!   [`terminal`], [`proc`], [`pipe`]: the filesystems, and what has no name.
+//! * [`poll`]: waiting for one of several files.
+//!
+//! **Memory.** Contents are in frames, of which programs get no more than leave the
+//! kernel its own; names and paths are bounded, and so are the numbers of files
+//! ([`tmpfs`]) and of open files ([`table`]).
+//!
+//! **Lock order.** From the outside in, each optional:
+//!
+//! 1. the position of an open file, or the transfer of a pipe
+//! 2. a file's writers ([`tmpfs`])
+//! 3. locks of an address space: a copy to or from user memory may fault
+//! 4. a file's pages, its attributes, a directory's names
+//! 5. a table of descriptors, a process's current directory, the table of processes
+//!
+//! The locks of 4 and 5 are never held while anything is copied, waited for, or dropped
+//! that might take a lock itself. Names of two directories are locked in the order of
+//! their inodes' numbers.
 
 mod archive;
+pub(crate) mod buffer;
+mod context;
+mod devices;
+pub(crate) mod hooks;
+mod initramfs;
+pub(crate) mod node;
+pub(crate) mod open;
+mod pages;
+pub(crate) mod path;
+pub(crate) mod pipe;
+pub(crate) mod poll;
+mod proc;
+mod root;
+mod table;
+pub(crate) mod terminal;
+mod tmpfs;
 
-use nucleus::boot;
+pub(crate) use self::context::FsContext;
+pub(crate) use self::open::OpenFile;
+pub(crate) use self::root::{init, root};
+pub(crate) use self::table::FileTable;
 
-/// A file of the initramfs.
-pub(crate) type File = archive::File<'static>;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::time::Duration;
 
-/// Finds a file by its path from the root.
-pub(crate) fn find(path: &str) -> Option<File> {
-    archive::find(boot::initramfs(), path)
+use self::node::{Directory, Filesystem, Location, Node};
+use self::open::Access;
+use self::terminal::Terminal;
+use self::tmpfs::{TmpDirectory, Usage};
+use crate::errno::Errno;
+
+/// Returns the time that files are stamped with, since 1970.
+pub(crate) fn now() -> Duration {
+    nucleus::time::uptime()
 }
 
-#[cfg(ktest)]
-mod tests {
-    use nucleus::boot;
-    use nucleus::prelude::*;
-
-    use super::archive::find as find_in;
-    use super::find;
-
-    #[ktest]
-    fn command_line_is_a_file_of_the_archive() {
-        let file = find("/boot/cmdline").expect("xtask puts it there");
-        assert!(core::str::from_utf8(file.contents).is_ok_and(|text| text.contains("ktest")));
-        assert!(find("boot").is_some_and(|directory| directory.is_directory()));
-        assert_eq!(find("/boot/other"), None);
+/// Returns the descriptors of the first process: the terminal, three times.
+///
+/// # Errors
+///
+/// [`Errno::NoMemory`].
+pub(crate) fn first_files() -> Result<FileTable, Errno> {
+    let table = FileTable::new();
+    let terminal = OpenFile::from_stream(Terminal::get(), Access::BOTH, 0);
+    let terminal = Arc::new(terminal);
+    for _ in 0..3 {
+        table.add(Arc::clone(&terminal), false, 0)?;
     }
+    Ok(table)
+}
 
-    #[ktest]
-    fn truncated_archive_is_harmless() {
-        let archive = boot::initramfs();
-        for len in (0..archive.len().min(2000)).chain([archive.len() - 1]) {
-            let _ = find_in(&archive[..len], "/nowhere");
-        }
+/// Returns the bytes of a file that is to be run.
+///
+/// # Errors
+///
+/// [`Errno::Access`] for what is no file, and for a file that nobody may run;
+/// [`Errno::NoExec`] for one that is not in the kernel's memory for ever.
+pub(crate) fn program_contents(location: &Location) -> Result<&'static [u8], Errno> {
+    let Node::File(file) = &location.node else {
+        return Err(Errno::Access);
+    };
+    if file.metadata().permissions & 0o111 == 0 {
+        return Err(Errno::Access);
     }
+    file.contents().ok_or(Errno::NoExec)
+}
 
-    #[ktest]
-    fn garbage_is_an_empty_archive() {
-        assert_eq!(find_in(&[0xff; 300], "x"), None);
-        assert_eq!(
-            find_in(
-                b"070701 and then nothing that is hexadecimal at all ....",
-                "x"
-            ),
-            None
-        );
+/// Creates a file without a name on the filesystem of a directory.
+///
+/// # Errors
+///
+/// [`Errno::NotSupported`] where that cannot be, [`Errno::NoSpace`].
+pub(crate) fn create_nameless(directory: &dyn Directory, permissions: u16) -> Result<Node, Errno> {
+    let any: &dyn Any = directory;
+    let own = any.downcast_ref::<TmpDirectory>();
+    own.ok_or(Errno::NotSupported)?.create_nameless(permissions)
+}
+
+/// Creates a file without a name anywhere, for memory that programs share.
+///
+/// # Errors
+///
+/// [`Errno::NoSpace`].
+pub(crate) fn create_shared_memory() -> Result<Node, Errno> {
+    root::memory().create_nameless(0o777)
+}
+
+/// Returns how full a filesystem is; zeros if it cannot be.
+pub(crate) fn usage(filesystem: Filesystem) -> Usage {
+    match filesystem {
+        Filesystem::Memory => root::memory().usage(),
+        _ => Usage::default(),
     }
 }

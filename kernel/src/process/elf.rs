@@ -14,7 +14,7 @@ use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, UntypedMem, Vaddr, Vm
 use nucleus::planted::{Bug, is_planted};
 
 use crate::errno::Errno;
-use crate::vm::{AddressSpace, RegionKind, UserRange};
+use crate::vm::{AddressSpace, LOWEST_ADDRESS, MapRequest, RegionFlags, UserRange};
 
 /// Where a position-independent program is put.
 const PIE_BASE: Vaddr = 0x5555_5555_4000;
@@ -44,13 +44,15 @@ struct Segment {
 }
 
 /// Loads a program into an address space; the heap starts behind it.
-pub(crate) fn load(file: &[u8], memory: &mut AddressSpace) -> Result<LoadedProgram, Errno> {
+pub(crate) fn load(file: &[u8], memory: &AddressSpace) -> Result<LoadedProgram, Errno> {
     let (program, segments) = check(file).map_err(|reason| {
         log::warn!("the program is refused: {reason}");
         Errno::NoExec
     })?;
     for segment in &segments {
-        memory.map_at(&segment.pages, segment.flags, RegionKind::Image)?;
+        let mut request = MapRequest::anonymous(segment.pages.len(), segment.flags);
+        request.flags |= RegionFlags::HAS_OWN_PAGES;
+        memory.map(&request.at(segment.pages.start()))?;
         fill(file, segment, memory)?;
     }
     let end = segments.iter().map(|segment| segment.pages.end()).max();
@@ -60,7 +62,7 @@ pub(crate) fn load(file: &[u8], memory: &mut AddressSpace) -> Result<LoadedProgr
 
 /// Copies a segment's part of the file to fresh frames. Pages that hold none of
 /// it appear when they are touched.
-fn fill(file: &[u8], segment: &Segment, memory: &mut AddressSpace) -> Result<(), Errno> {
+fn fill(file: &[u8], segment: &Segment, memory: &AddressSpace) -> Result<(), Errno> {
     let end = segment.vaddr + segment.file_size;
     let mut vaddr = segment.vaddr;
     while vaddr < end {
@@ -71,7 +73,7 @@ fn fill(file: &[u8], segment: &Segment, memory: &mut AddressSpace) -> Result<(),
         let mut writer = frame.writer();
         writer.skip(vaddr - page);
         VmReader::from(&file[offset..offset + len]).read(&mut writer);
-        memory.map_frame(page, frame.into(), segment.flags)?;
+        memory.put_page(page, frame.into())?;
         vaddr += len;
     }
     Ok(())
@@ -150,7 +152,9 @@ fn check_segment(header: &ProgramHeader, base: Vaddr, file_len: usize) -> Result
     let start = vaddr / PAGE_SIZE * PAGE_SIZE;
     let len = size.checked_add(vaddr - start).ok_or(OUT_OF_RANGE)?;
     Ok(Segment {
-        pages: UserRange::new(start, len).ok_or(OUT_OF_RANGE)?,
+        pages: UserRange::new(start, len)
+            .filter(|pages| pages.start() >= LOWEST_ADDRESS)
+            .ok_or(OUT_OF_RANGE)?,
         vaddr,
         offset,
         file_size,

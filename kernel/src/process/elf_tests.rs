@@ -164,9 +164,9 @@ fn every_truncation_is_refused_or_accepted_without_harm() {
 
 #[ktest]
 fn refused_file_leaves_the_memory_as_it_was() {
-    let mut memory = AddressSpace::new().expect("enough memory");
+    let memory = AddressSpace::new().expect("enough memory");
     let bad = file(2, 0, &[CODE]);
-    assert_eq!(load(&bad, &mut memory), Err(Errno::NoExec));
+    assert_eq!(load(&bad, &memory), Err(Errno::NoExec));
     assert!(frame_at(&memory, 0x40_0000).is_none());
 }
 
@@ -179,10 +179,10 @@ fn frame_at(memory: &AddressSpace, page: usize) -> Option<UFrame> {
 
 #[ktest]
 fn loaded_segments_hold_the_file_and_then_zeros() {
-    let mut memory = AddressSpace::new().expect("enough memory");
+    let memory = AddressSpace::new().expect("enough memory");
     let mut good = file(2, 0x40_0100, &[CODE, DATA]);
     good[0x1000..0x1010].copy_from_slice(b"sixteen bytes...");
-    load(&good, &mut memory).expect("a good file");
+    load(&good, &memory).expect("a good file");
     let frame = frame_at(&memory, 0x40_1000).expect("a page");
     let mut bytes = [0xff; 0x20];
     frame

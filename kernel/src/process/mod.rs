@@ -5,29 +5,43 @@
 //! * `exit`: how they end.
 //! * `elf`, `stack`: what a program starts with.
 
+mod arguments;
+pub(crate) mod clone;
 mod current;
 mod elf;
+pub(crate) mod exec;
 mod exit;
+pub(crate) mod futex;
+pub(crate) mod limits;
 #[expect(clippy::module_inception, reason = "its file has the type's name")]
 mod process;
+mod program;
+mod script;
+pub(crate) mod signal;
 mod stack;
 pub(crate) mod table;
 mod thread;
+pub(crate) mod usage;
+pub(crate) mod wait;
 
 use alloc::sync::Arc;
 
-use nucleus::user::UserContext;
+use nucleus::cpu::CpuSet;
+use nucleus::mm::PAGE_SIZE;
+use nucleus::mm::frame::memory_counts;
+use nucleus::task;
 
+pub(crate) use self::arguments::Arguments;
 use self::current::Beginning;
 pub(crate) use self::current::Current;
+use self::limits::Limits;
 pub(crate) use self::process::Process;
+pub(crate) use self::program::ProgramFile;
+use self::signal::{Actions, SignalSet, Signals};
 pub(crate) use self::table::Pid;
-pub(crate) use self::thread::Thread;
+pub(crate) use self::thread::{Name, Thread};
 use crate::errno::Errno;
-use crate::fs;
-use crate::syscall::file::FileTable;
-use crate::syscall::signal::Signals;
-use crate::vm::AddressSpace;
+use crate::fs::{self, FsContext};
 
 /// The environment of the first program.
 const ENVIRONMENT: [&str; 3] = ["PATH=/bin", "HOME=/", "TERM=linux"];
@@ -61,10 +75,14 @@ impl End {
 /// When the first process ends, the others are killed.
 pub(crate) fn run(arguments: &[&str]) -> u8 {
     let path = arguments.first().copied().unwrap_or("");
+    let before = frames_in_use();
     match start(path, arguments) {
         Ok(first) => {
             let end = first.wait_for_end();
+            drop(first);
             end_all_others();
+            let after = frames_in_use();
+            log::info!("frames in use: {before} before, {after} after");
             end.status()
         }
         Err(Errno::NoEntry) => {
@@ -78,32 +96,59 @@ pub(crate) fn run(arguments: &[&str]) -> u8 {
     }
 }
 
+/// Returns how many frames are given out, once all is free that is over.
+fn frames_in_use() -> usize {
+    task::settle();
+    let counts = memory_counts();
+    (counts.total - counts.free) / PAGE_SIZE
+}
+
 /// Starts a program as the first process.
 fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
-    let file = fs::find(path)
-        .filter(|file| !file.is_directory())
-        .ok_or(Errno::NoEntry)?;
-    let mut memory = AddressSpace::new()?;
-    memory.activate();
-    let program = elf::load(file.contents, &mut memory)?;
-    let stack_pointer = stack::build(&mut memory, &program, arguments, &ENVIRONMENT)?;
-    nucleus::mm::VmSpace::deactivate_current();
+    let context = FsContext::new();
+    let files = Arc::new(fs::first_files()?);
+    let file = ProgramFile::open(&context, path.as_bytes())?;
+    let limits = Limits::default();
+    let arguments = Arguments::from_kernel(arguments, &ENVIRONMENT, &limits)?;
+    let prepared = program::prepare(&context, file, arguments, &limits)?;
 
     let mut table = table::lock();
-    let process = Arc::new(Process::new(table.new_number()?, path));
-    table.add_process(Arc::clone(&process), None);
+    let process = Arc::new(Process::new(
+        table.new_number()?,
+        limits,
+        Arc::new(Actions::new()),
+    ));
+    let thread = Arc::new(Thread::new(
+        process.id(),
+        Arc::clone(&process),
+        prepared.name,
+        SignalSet::EMPTY,
+    ));
+    process.add_thread(Arc::clone(&thread))?;
+    table.add_process(Arc::clone(&process), None, 0);
+    table.add_thread(Arc::clone(&thread));
     drop(table);
-    let thread = Arc::new(Thread::new(process.id(), Arc::clone(&process)));
+    process.set_program(prepared.path, &prepared.memory);
     let beginning = Beginning {
         thread,
-        memory,
-        files: FileTable::new(),
+        memory: prepared.memory,
+        files,
+        fs: Arc::new(context),
         signals: Signals::default(),
-        context: UserContext::new(program.entry, stack_pointer),
+        context: prepared.context,
+        fpu: None,
+        tell_number: 0,
+        loan: None,
+        affinity: CpuSet::new_full(),
     };
-    if let Err(error) = beginning.start() {
-        table::lock().remove_process(process.id());
-        return Err(error);
+    match beginning.into_task() {
+        Ok(task) => task.run(),
+        Err(error) => {
+            let mut table = table::lock();
+            table.remove_thread(process.id());
+            table.remove_process(process.id());
+            return Err(error);
+        }
     }
     Ok(process)
 }

@@ -1,7 +1,9 @@
 //! The stack that a program starts with (System V ABI for x86-64, 3.4.1).
 //!
 //! ```text
-//! high  strings: arguments, environment, platform, 16 random bytes
+//! high  a word of zeros
+//!       strings: path, environment, arguments, platform; 16 random bytes
+//!       a gap of random size
 //!       auxiliary vector: pairs of words, ending with AT_NULL
 //!       pointers to the environment, and a zero
 //!       pointers to the arguments, and a zero
@@ -13,12 +15,20 @@ use alloc::vec::Vec;
 use nucleus::mm::{PAGE_SIZE, Vaddr};
 use nucleus::random;
 
+use super::arguments::{Arguments, Strings};
 use super::elf::LoadedProgram;
 use crate::errno::Errno;
 use crate::vm::AddressSpace;
 
-/// Most bytes of arguments and environment together.
-const MAX_BYTES: usize = 128 * 1024;
+/// The gap has fewer bytes than this, a multiple of the alignment.
+const MOST_GAP: usize = 8192;
+/// Of the stack pointer.
+const ALIGNMENT: usize = 16;
+const PLATFORM: &[u8] = b"x86_64\0";
+/// Bytes that the frame of a handler needs, at most.
+const MIN_SIGNAL_STACK: usize = 4096;
+/// The program runs with the rights of whoever started it.
+const NOT_SECURE: usize = 0;
 
 /// Keys of the auxiliary vector (`getauxval(3)`).
 mod key {
@@ -42,50 +52,110 @@ mod key {
     pub(super) const MIN_SIGNAL_STACK: usize = 51;
 }
 
-/// Writes a program's stack; returns the stack pointer to start with.
-pub(crate) fn build(
-    memory: &mut AddressSpace,
+/// Writes a program's stack into the active space; returns the stack pointer to start
+/// with.
+///
+/// # Errors
+///
+/// [`Errno::TooBig`] when the stack may not be so large; [`Errno::NoMemory`].
+pub(super) fn build(
+    memory: &AddressSpace,
     program: &LoadedProgram,
-    arguments: &[&str],
-    environment: &[&str],
+    path: &[u8],
+    arguments: &Arguments,
 ) -> Result<Vaddr, Errno> {
-    let text = arguments.iter().chain(environment);
-    if text
-        .map(|string| string.len() + 1 + size_of::<Vaddr>())
-        .sum::<usize>()
-        > MAX_BYTES
-    {
-        return Err(Errno::TooBig);
-    }
-    let mut top = memory.map_stack()?;
-    let mut push = |memory: &mut AddressSpace, bytes: &[u8]| {
-        top -= bytes.len();
-        memory.write(top, bytes).map(|()| top)
-    };
-    let mut push_string = |memory: &mut AddressSpace, string: &str| {
-        push(memory, &[0])?;
-        push(memory, string.as_bytes())
-    };
-
-    let mut argument_pointers = Vec::new();
-    for argument in arguments {
-        argument_pointers.push(push_string(memory, argument)?);
-    }
-    let mut environment_pointers = Vec::new();
-    for variable in environment {
-        environment_pointers.push(push_string(memory, variable)?);
-    }
-    let platform = push_string(memory, "x86_64")?;
+    let end = memory.map_stack()?;
     let mut random_bytes = [0; 16];
     random::fill(&mut random_bytes);
-    let random_pointer = push(memory, &random_bytes)?;
+    let parts = [
+        &random_bytes,
+        PLATFORM,
+        arguments.arguments.as_bytes(),
+        arguments.environment.as_bytes(),
+        path,
+        &[0; 1 + size_of::<Vaddr>()],
+    ];
+    let text = concat(&parts)?;
+    let start = end - text.len();
+    // Where each part is; the lengths add up to less than the stack's address.
+    let mut address = start;
+    let [random_bytes, platform, first, variables, path, _] = parts.map(|part| {
+        let at = address;
+        address += part.len();
+        at
+    });
+    let auxiliary = auxiliary(program, random_bytes, platform, path);
+    let words = words(arguments, first, variables, &auxiliary)?;
+    let below = start - random_gap() - words.len() * size_of::<Vaddr>();
+    let stack_pointer = below / ALIGNMENT * ALIGNMENT;
+    let too_big = |_| Errno::TooBig;
+    memory.write_bytes(start, &text).map_err(too_big)?;
+    let words: Vec<[u8; size_of::<usize>()]> = words.into_iter().map(usize::to_le_bytes).collect();
+    memory
+        .write_bytes(stack_pointer, words.as_flattened())
+        .map_err(too_big)?;
+    Ok(stack_pointer)
+}
 
-    let name = argument_pointers.first().copied().unwrap_or(0);
-    let auxiliary = [
+fn concat(parts: &[&[u8]]) -> Result<Vec<u8>, Errno> {
+    let mut bytes = Vec::new();
+    let len = parts.iter().map(|part| part.len()).sum();
+    bytes.try_reserve_exact(len).map_err(|_| Errno::NoMemory)?;
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    Ok(bytes)
+}
+
+/// Returns the number of arguments, the pointers to them and to the environment, whose
+/// strings begin at `first` and `variables`, and the auxiliary vector.
+fn words(
+    arguments: &Arguments,
+    first: Vaddr,
+    variables: Vaddr,
+    auxiliary: &[(usize, usize)],
+) -> Result<Vec<usize>, Errno> {
+    let mut words = Vec::new();
+    let nr_strings = arguments.arguments.count() + arguments.environment.count();
+    let reserved = words.try_reserve_exact(nr_strings + 3 + 2 * auxiliary.len());
+    reserved.map_err(|_| Errno::NoMemory)?;
+    words.push(arguments.arguments.count());
+    push_pointers(&mut words, first, &arguments.arguments);
+    push_pointers(&mut words, variables, &arguments.environment);
+    words.extend(auxiliary.iter().flat_map(|(key, value)| [*key, *value]));
+    Ok(words)
+}
+
+/// Adds pointers to strings, of which the first one is at an address, and a zero.
+fn push_pointers(words: &mut Vec<usize>, mut address: Vaddr, strings: &Strings) {
+    for string in strings.iter() {
+        words.push(address);
+        address += string.len();
+    }
+    words.push(0);
+}
+
+/// Returns the size of the gap: what is on a stack is not found at the same address in
+/// each run, nor at the same place in its page.
+fn random_gap() -> usize {
+    let mut bytes = [0; size_of::<usize>()];
+    random::fill(&mut bytes);
+    usize::from_le_bytes(bytes) % MOST_GAP / ALIGNMENT * ALIGNMENT
+}
+
+fn auxiliary(
+    program: &LoadedProgram,
+    random_bytes: Vaddr,
+    platform: Vaddr,
+    path: Vaddr,
+) -> [(usize, usize); 18] {
+    [
+        (key::MIN_SIGNAL_STACK, MIN_SIGNAL_STACK),
+        (key::PAGE_SIZE, PAGE_SIZE),
+        (key::CLOCK_TICKS, 100),
         (key::HEADERS, program.headers),
         (key::HEADER_SIZE, program.header_size),
         (key::HEADER_COUNT, program.header_count),
-        (key::PAGE_SIZE, PAGE_SIZE),
         (key::BASE, 0),
         (key::FLAGS, 0),
         (key::ENTRY, program.entry),
@@ -93,23 +163,10 @@ pub(crate) fn build(
         (key::EUID, 0),
         (key::GID, 0),
         (key::EGID, 0),
-        (key::SECURE, 0),
-        (key::CLOCK_TICKS, 100),
-        (key::MIN_SIGNAL_STACK, 2048),
-        (key::RANDOM, random_pointer),
+        (key::SECURE, NOT_SECURE),
+        (key::RANDOM, random_bytes),
+        (key::PROGRAM_NAME, path),
         (key::PLATFORM, platform),
-        (key::PROGRAM_NAME, name),
         (key::NULL, 0),
-    ];
-    let mut words = Vec::new();
-    words.push(arguments.len());
-    words.extend(argument_pointers);
-    words.push(0);
-    words.extend(environment_pointers);
-    words.push(0);
-    words.extend(auxiliary.into_iter().flat_map(|(key, value)| [key, value]));
-    let bytes: Vec<u8> = words.into_iter().flat_map(usize::to_le_bytes).collect();
-    let stack_pointer = (top - bytes.len()) / 16 * 16;
-    memory.write(stack_pointer, &bytes)?;
-    Ok(stack_pointer)
+    ]
 }

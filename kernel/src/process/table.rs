@@ -18,7 +18,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use nucleus::sync::{SpinLock, SpinLockGuard};
+use nucleus::task::Task;
 
+use super::signal::Signal;
+use super::wait::SIGCHLD;
 use super::{End, Process, Thread};
 use crate::errno::Errno;
 
@@ -38,6 +41,12 @@ impl Pid {
         (1..=Self::MAX).contains(&number).then_some(Self(number))
     }
 
+    /// Returns the number of something that has one.
+    pub(super) const fn from_valid(number: u32) -> Self {
+        debug_assert!(number > 0 && number <= Self::MAX);
+        Self(number)
+    }
+
     pub(crate) const fn as_u32(self) -> u32 {
         self.0
     }
@@ -54,6 +63,10 @@ impl fmt::Display for Pid {
     }
 }
 
+/// Where numbers begin again when the highest one was given, as in Linux: those below
+/// are left to what was started first.
+const FIRST_USED_AGAIN: u32 = 300;
+
 /// What the family tree knows of a process.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -63,6 +76,10 @@ pub(crate) struct Record {
     pub(crate) children: Vec<Pid>,
     pub(crate) group: Pid,
     pub(crate) session: Pid,
+    /// The signal by which it tells its parent of its end; zero for none.
+    pub(crate) exit_signal: u8,
+    /// Whether it has run a program of its own since it was made.
+    pub(crate) has_executed: bool,
     /// How a zombie ended.
     pub(crate) end: Option<End>,
 }
@@ -93,6 +110,16 @@ pub(crate) fn find_thread(tid: Pid) -> Option<Arc<Thread>> {
     lock().threads.get(&tid).cloned()
 }
 
+/// Returns the thread that asks, if it is one.
+pub(crate) fn current_thread() -> Option<Arc<Thread>> {
+    let task = Task::current()?;
+    let is_task = |thread: &&Arc<Thread>| {
+        let own = thread.task();
+        own.is_some_and(|own| Arc::ptr_eq(own, &task))
+    };
+    lock().threads.values().find(is_task).cloned()
+}
+
 impl Table {
     pub(super) const fn new() -> Self {
         Self {
@@ -109,21 +136,45 @@ impl Table {
     /// [`Errno::Again`] when all are taken.
     pub(super) fn new_number(&mut self) -> Result<Pid, Errno> {
         for _ in 0..Pid::MAX {
-            self.last_number = self.last_number % Pid::MAX + 1;
+            self.last_number = match self.last_number {
+                Pid::MAX => FIRST_USED_AGAIN,
+                last => last + 1,
+            };
             let number = Pid(self.last_number);
-            let is_name = |record: &Record| record.group == number || record.session == number;
-            let is_taken = self.processes.contains_key(&number)
-                || self.threads.contains_key(&number)
-                || self.processes.values().any(is_name);
-            if !is_taken {
+            if !self.is_taken(number) {
                 return Ok(number);
             }
         }
         Err(Errno::Again)
     }
 
+    /// Takes a number that somebody has chosen.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Exists`] when it is taken.
+    pub(super) fn take_number(&self, number: Pid) -> Result<Pid, Errno> {
+        match self.is_taken(number) {
+            true => Err(Errno::Exists),
+            false => Ok(number),
+        }
+    }
+
+    /// Returns whether a number is that of a process, a thread, a group or a session.
+    fn is_taken(&self, number: Pid) -> bool {
+        let is_name = |record: &Record| record.group == number || record.session == number;
+        self.processes.contains_key(&number)
+            || self.threads.contains_key(&number)
+            || self.processes.values().any(is_name)
+    }
+
     /// Adds a process as the child of another one, in its group and session.
-    pub(super) fn add_process(&mut self, process: Arc<Process>, parent: Option<Pid>) {
+    pub(super) fn add_process(
+        &mut self,
+        process: Arc<Process>,
+        parent: Option<Pid>,
+        exit_signal: u8,
+    ) {
         let id = process.id();
         let family = parent.and_then(|parent| self.processes.get_mut(&parent));
         let (group, session) = match family {
@@ -139,6 +190,8 @@ impl Table {
             children: Vec::new(),
             group,
             session,
+            exit_signal,
+            has_executed: false,
             end: None,
         };
         self.processes.insert(id, record);
@@ -148,8 +201,23 @@ impl Table {
         self.threads.insert(thread.id(), thread);
     }
 
-    pub(super) fn remove_thread(&mut self, id: Pid) {
-        self.threads.remove(&id);
+    pub(super) fn remove_thread(&mut self, id: Pid) -> Option<Arc<Thread>> {
+        self.threads.remove(&id)
+    }
+
+    /// Gives the only thread of a process the number of the process, and notes that this
+    /// runs a program of its own.
+    pub(super) fn become_first(&mut self, thread: &Arc<Thread>) {
+        let process = thread.process().id();
+        if let Some(record) = self.get_mut(process) {
+            record.has_executed = true;
+            record.exit_signal = SIGCHLD;
+        }
+        if thread.id() != process {
+            self.threads.remove(&thread.id());
+            thread.become_first();
+            self.threads.insert(process, Arc::clone(thread));
+        }
     }
 
     /// Takes a zombie out; its number is free from here on.
@@ -175,8 +243,30 @@ impl Table {
         self.processes.values()
     }
 
+    /// Returns how many threads there are.
+    pub(crate) fn nr_threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Returns the number that was given out last.
+    pub(crate) const fn last_number(&self) -> u32 {
+        self.last_number
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.processes.is_empty()
+    }
+
+    /// Returns the children of a process that want to be told of its end, and how.
+    pub(super) fn children_with_death_signal(&self, id: Pid) -> Vec<(Arc<Process>, Signal)> {
+        let children = self.get(id).map(|record| &record.children);
+        let records = children.into_iter().flatten();
+        let records = records.filter_map(|child| self.get(*child));
+        let told = records.filter_map(|record| {
+            let signal = Signal::new(record.process.death_signal().into())?;
+            Some((Arc::clone(&record.process), signal))
+        });
+        told.collect()
     }
 
     /// Gives the children of a process to the first one; returns whether one of them is
@@ -199,3 +289,7 @@ impl Table {
         has_zombie
     }
 }
+
+#[cfg(ktest)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,54 +1,123 @@
 //! A program's memory: regions that promise pages, and pages that exist.
 //!
-//! Pages appear when they are touched, zeroed. A fault travels like this: the
-//! processor reports an address, [`AddressSpace::handle_fault`] looks its region
-//! up, checks that the region allows the access, and maps a frame. The kernel's
-//! own accesses to user memory fault in the same way: the copy stops, the page
-//! is made, and the copy goes on.
+//! An [`AddressSpace`] has two halves. Its *regions* say which addresses mean
+//! something, what may be done there and where the contents come from; they are the
+//! program's, and the truth. Its *pages* are the nucleus' page table: what of that
+//! exists so far, and what the hardware may do with it without asking. A page may
+//! always be missing, or allow less than its region; it never allows more.
+//!
+//! A fault travels like this: the processor reports an address,
+//! [`AddressSpace::handle_fault`] looks its region up, checks that the region allows
+//! the access, and makes the page as the region has it. The kernel's own accesses to
+//! user memory fault in the same way: the copy stops, the page is made, and the copy
+//! goes on.
+//!
+//! | module | |
+//! |---|---|
+//! | [`range`] | the one checked type for ranges of user addresses |
+//! | [`region`], [`region_map`] | what regions are; arithmetic on them |
+//! | [`object`] | what regions map: files, shared anonymous memory |
+//! | [`request`], [`limits`] | `mmap`: new regions; what a program may have at most |
+//! | [`change`], [`remap`], [`advise`] | `munmap`, `mprotect`, `mremap`, `madvise` |
+//! | [`heap`], [`stack`] | the two regions that grow |
+//! | [`fault`], [`populate`] | making pages: zeros, an object's, copies of shared ones |
+//! | [`huge`] | pages of 2 MiB |
+//! | [`fork`] | a copy of all of it |
+//! | [`user_memory`], [`futex`] | the kernel's own accesses; words that are waited for |
+//! | [`residency`], [`report`] | what is there: `mincore`, `/proc` |
+//!
+//! # Why regions beside the page table
+//!
+//! The alternative is one level: the page table itself keeps the state of pages that
+//! are not there yet, in its absent entries. Looking a fault up is then free, and
+//! faults need no lock but the table's own. But what `mmap` has to say is more than an
+//! entry holds (object, offset, flags), so it takes a second table beside each node,
+//! and every `mmap` writes each page's or each node's state: for a gigabyte, 512 nodes
+//! must exist, or be pruned and split again. `/proc/self/maps`, `mremap` and the
+//! limits want regions anyway.
+//!
+//! Here, a fault pays for one lookup in an ordered map: about 60 instructions for the
+//! few dozen regions that programs have, and 100 for a thousand, of some 1300 in all.
+//! A region takes 56 bytes, in nodes that are at least half full, whatever its size;
+//! `mmap` and `munmap` are a lookup and an insertion each. Neighbours that are alike
+//! are one region, so that a heap that grows by `brk` or `mmap` has one.
+//!
+//! # Locks
+//!
+//! Threads share an address space in an [`Arc`]; every method takes `&self`. One lock
+//! sleeps: that of the layout, which is the regions and what goes with them.
+//!
+//! 1. the layout's, of one space at a time, but for fork: parent, then child, which
+//!    nobody else knows yet
+//! 2. what an object's [`page`](object::MemoryObject::page) takes
+//! 3. the locks of page-table nodes, which a cursor holds, in atomic mode
+//!
+//! **Faults read** the layout, so that threads fault at the same time, and each opens
+//! one cursor on one page. **Whoever changes regions** has the layout exclusively until
+//! the pages agree with it and all processors have flushed. So no fault can make a page
+//! of a region that goes away (peer 99), and no page can be made twice: under the
+//! cursor, a fault looks again whether it is still missing (peer 49).
+//!
+//! User memory is never accessed by its addresses with the layout locked: the access
+//! may fault, and the fault would wait for its own task.
+//!
+//! # Copy on write
+//!
+//! A private page that others need as it is, too, is mapped read-only, without the mark
+//! [`region::WRITE_IN_PLACE`]. A write finds out under the cursor whether the mapping's
+//! reference is by now the frame's only one. If so, the page gets the mark and the right
+//! to write: the last sharer never copies (peer 98). Otherwise the page is taken out,
+//! every processor flushes it, and only then does the copy become visible: no thread
+//! reads the old page after another has written the new one (peer 77).
+//!
+//! # Running out of memory
+//!
+//! Frames for users, and for page tables and regions on their behalf, stop at a reserve
+//! that is the kernel's. A system call says `ENOMEM` then, before it has changed
+//! anything that it cannot take back; a fault says [`AccessError::NoMemory`], and the
+//! process is killed with a message. See [`limits`] for what may be promised.
 
+#![expect(dead_code, reason = "system calls that are on their way use it")]
+
+mod advise;
+mod change;
+mod fault;
+mod fork;
+mod futex;
+mod heap;
+mod huge;
+mod limits;
+mod object;
+mod populate;
+mod range;
 mod region;
+mod region_map;
+mod remap;
+mod report;
+mod request;
+mod residency;
+mod stack;
+mod user_memory;
 
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use nucleus::Error;
-use nucleus::cpu::disable_preempt;
-use nucleus::mm::page_table::MappedItem;
-use nucleus::mm::tlb::TlbFlushOp;
-use nucleus::mm::{
-    CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, Vaddr, VmReader,
-    VmSpace, VmWriter,
-};
+use nucleus::mm::{Vaddr, VmSpace};
+use nucleus::sync::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 
-use self::region::{Region, RegionMap};
-pub(crate) use self::region::{RegionKind, UserRange};
+pub(crate) use self::advise::Advice;
+pub(crate) use self::futex::FutexKey;
+use self::heap::Heap;
+pub(crate) use self::limits::Limits;
+pub(crate) use self::object::{MemoryObject, SharedMemory};
+pub(crate) use self::range::{LOWEST_ADDRESS, UserRange};
+use self::region::Region;
+pub(crate) use self::region::{Access, Backing, RegionFlags};
+use self::region_map::RegionMap;
+pub(crate) use self::remap::RemapRequest;
+pub(crate) use self::report::{RegionReport, Sizes, Usage};
+pub(crate) use self::request::{MapRequest, Place, Placement};
 use crate::errno::Errno;
-
-/// Most bytes of a program's stack.
-pub(crate) const STACK_SIZE: usize = 8 << 20;
-/// Addresses below the stack that nothing else may use (peer 96).
-const STACK_GAP: usize = 1 << 20;
-/// End of the stack: 64 KiB below the end of the lower half.
-const STACK_END: Vaddr = 0x7fff_ffff_0000;
-/// Most bytes of a program's heap.
-const HEAP_LIMIT: usize = 1 << 36;
-
-/// What an access wants to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    Read,
-    Write,
-    Execute,
-}
-
-impl Access {
-    const fn needs(self) -> PageFlags {
-        match self {
-            Self::Read => PageFlags::R,
-            Self::Write => PageFlags::W,
-            Self::Execute => PageFlags::X,
-        }
-    }
-}
 
 /// Why an access cannot be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,26 +128,59 @@ pub(crate) enum AccessError {
     Forbidden,
     /// There is no memory for the page.
     NoMemory,
+    /// The region's object ends before.
+    BeyondObject,
 }
 
-/// The memory of a program.
+/// The memory of a program, which its threads share.
 #[derive(Debug)]
 pub(crate) struct AddressSpace {
     space: Arc<VmSpace>,
+    layout: RwMutex<Layout>,
+    /// How many pages there are, and how many there were at most.
+    resident: AtomicUsize,
+    peak_resident: AtomicUsize,
+    /// Whether there ever was a huge page.
+    has_huge_pages: AtomicBool,
+}
+
+/// What an address space is to be: its regions, and what goes with them.
+#[derive(Clone, Debug)]
+struct Layout {
     regions: RegionMap,
-    /// Where the heap starts, and where the program wants it to end.
-    heap_start: Vaddr,
-    heap_end: Vaddr,
+    heap: Heap,
+    /// Where the stack ends, or zero.
+    stack_start: Vaddr,
+    limits: Limits,
+    /// How many bytes were mapped at most.
+    peak_mapped: usize,
+    /// New regions are to stay in memory.
+    locks_new: bool,
 }
 
 impl AddressSpace {
     /// Makes an address space with nothing in it.
-    pub(crate) fn new() -> Result<Self, Errno> {
-        Ok(Self {
-            space: Arc::new(VmSpace::new()?),
+    pub(crate) fn new() -> Result<Arc<Self>, Errno> {
+        ensure_reserve()?;
+        let layout = Layout {
             regions: RegionMap::new(),
-            heap_start: 0,
-            heap_end: 0,
+            heap: Heap::default(),
+            stack_start: 0,
+            limits: Limits::default(),
+            peak_mapped: 0,
+            locks_new: false,
+        };
+        Ok(Self::with_layout(VmSpace::new()?, layout))
+    }
+
+    /// Makes an address space of a page table without pages.
+    fn with_layout(space: VmSpace, layout: Layout) -> Arc<Self> {
+        Arc::new(Self {
+            space: Arc::new(space),
+            layout: RwMutex::new(layout),
+            resident: AtomicUsize::new(0),
+            peak_resident: AtomicUsize::new(0),
+            has_huge_pages: AtomicBool::new(false),
         })
     }
 
@@ -87,288 +189,100 @@ impl AddressSpace {
         self.space.activate();
     }
 
-    /// Promises memory at an address, which must be free.
-    pub(crate) fn map_at(
-        &mut self,
-        range: &UserRange,
-        protection: PageFlags,
-        kind: RegionKind,
-    ) -> Result<(), Errno> {
-        if !self.regions.is_free(range) {
-            return Err(Errno::Exists);
-        }
-        self.regions.insert(range, Region { protection, kind });
+    /// Returns the limits.
+    pub(crate) fn limits(&self) -> Limits {
+        self.look().limits
+    }
+
+    /// Sets the limits; what there is already stays.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.change().limits = limits;
+    }
+
+    /// Locks the layout to look at it: others may do so, too.
+    #[inline]
+    fn look(&self) -> RwMutexReadGuard<'_, Layout> {
+        self.layout.read()
+    }
+
+    /// Locks the layout to change it.
+    fn change(&self) -> RwMutexWriteGuard<'_, Layout> {
+        self.layout.write()
+    }
+
+    /// Counts pages that were made.
+    fn count_made(&self, pages: usize) {
+        // Relaxed: a count, which is told and decides nothing.
+        self.resident.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// Counts pages that were taken out.
+    fn count_taken(&self, pages: usize) {
+        self.note_peak();
+        // Relaxed: as above.
+        self.resident.fetch_sub(pages, Ordering::Relaxed);
+    }
+
+    /// Notes that there are huge pages, before there are.
+    fn note_huge_pages(&self) {
+        // Relaxed: only who has the layout exclusively wants to know, and has waited for
+        // those who make pages.
+        self.has_huge_pages.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether there may be huge pages; with the layout held exclusively.
+    fn may_have_huge_pages(&self) -> bool {
+        // Relaxed: as above.
+        self.has_huge_pages.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many pages there were at most.
+    pub(crate) fn peak_pages(&self) -> usize {
+        self.note_peak();
+        // Relaxed: a count.
+        self.peak_resident.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many pages there are, before there are fewer: so faults need not.
+    fn note_peak(&self) {
+        // Relaxed: counts.
+        let now = self.resident.load(Ordering::Relaxed);
+        self.peak_resident.fetch_max(now, Ordering::Relaxed);
+    }
+}
+
+impl Layout {
+    /// Adds a region to free addresses, within the limits.
+    fn add_region(&mut self, range: &UserRange, region: Region) -> Result<(), Errno> {
+        self.limits
+            .check(self.regions.totals(), &region, range.len())?;
+        limits::check_commitment(&region, range.len())?;
+        self.check_room(1)?;
+        self.regions.insert(range, region);
+        self.note_peak();
         Ok(())
     }
 
-    /// Promises memory at the hint, or else where there is room.
-    pub(crate) fn map_anywhere(
-        &mut self,
-        hint: Vaddr,
-        len: usize,
-        protection: PageFlags,
-    ) -> Result<Vaddr, Errno> {
-        let ceiling = STACK_END - STACK_SIZE - STACK_GAP;
-        let range = self
-            .regions
-            .find_free(hint, len, ceiling)
-            .ok_or(Errno::NoMemory)?;
-        self.map_at(&range, protection, RegionKind::Anonymous)?;
-        Ok(range.start())
+    /// Notes how much is mapped, after there is more.
+    fn note_peak(&mut self) {
+        self.peak_mapped = self.peak_mapped.max(self.regions.totals().all);
     }
 
-    /// Takes memory away, and the promise of it.
-    pub(crate) fn unmap(&mut self, range: &UserRange) -> Result<(), Errno> {
-        self.regions.remove(range);
-        self.unmap_pages(range)
-    }
-
-    /// Returns whether all of a range means something.
-    pub(crate) fn is_mapped(&self, range: &UserRange) -> bool {
-        self.regions.covers(range)
-    }
-
-    /// Changes what may be done in a range, all of which must mean something.
-    pub(crate) fn protect(&mut self, range: &UserRange, flags: PageFlags) -> Result<(), Errno> {
-        if !self.regions.covers(range) {
+    /// Checks that there may be so many regions more, and that there is memory for
+    /// them.
+    fn check_room(&self, new_regions: usize) -> Result<(), Errno> {
+        if self.regions.is_full(new_regions) {
             return Err(Errno::NoMemory);
         }
-        self.regions.protect(range, flags);
-        self.protect_pages(range, flags)
+        ensure_reserve()
     }
+}
 
-    /// Changes what may be done with the pages of a range that exist.
-    fn protect_pages(&self, range: &UserRange, flags: PageFlags) -> Result<(), Errno> {
-        let guard = disable_preempt();
-        let mut cursor = self.space.cursor_mut(&guard, range.as_range())?;
-        let change = |prop: PageProperty| PageProperty {
-            flags: (prop.flags - PageFlags::RWX) | flags,
-            ..prop
-        };
-        if cursor.protect(range.len(), change)? > 0 {
-            let op = TlbFlushOp::Range(range.as_range().clone());
-            cursor.flusher().issue_tlb_flush(op);
-            cursor.flusher().dispatch_tlb_flush();
-            cursor.flusher().sync_tlb_flush();
-        }
-        Ok(())
-    }
-
-    /// Forgets the contents of a range; it reads as zeros again.
-    pub(crate) fn discard(&mut self, range: &UserRange) -> Result<(), Errno> {
-        if !self.regions.covers(range) {
-            return Err(Errno::NoMemory);
-        }
-        self.unmap_pages(range)
-    }
-
-    fn unmap_pages(&self, range: &UserRange) -> Result<(), Errno> {
-        let guard = disable_preempt();
-        let mut cursor = self.space.cursor_mut(&guard, range.as_range())?;
-        cursor.unmap(range.len())?;
-        cursor.flusher().sync_tlb_flush();
-        Ok(())
-    }
-
-    /// Starts the heap behind the program's image.
-    pub(crate) fn set_heap_start(&mut self, start: Vaddr) {
-        self.heap_start = start.next_multiple_of(PAGE_SIZE);
-        self.heap_end = self.heap_start;
-    }
-
-    /// Moves the heap's end as far as is possible; returns where it is now.
-    pub(crate) fn set_heap_end(&mut self, wanted: Vaddr) -> Vaddr {
-        if wanted < self.heap_start || wanted - self.heap_start > HEAP_LIMIT {
-            return self.heap_end;
-        }
-        let old = self.heap_end.next_multiple_of(PAGE_SIZE);
-        let new = wanted.next_multiple_of(PAGE_SIZE);
-        let done = match UserRange::new(old.min(new), old.abs_diff(new)) {
-            None => old == new,
-            Some(range) if new > old => {
-                self.map_at(&range, PageFlags::RW, RegionKind::Heap).is_ok()
-            }
-            Some(range) => self.unmap(&range).is_ok(),
-        };
-        if done {
-            self.heap_end = wanted;
-        }
-        self.heap_end
-    }
-
-    /// Makes the stack; returns its end.
-    pub(crate) fn map_stack(&mut self) -> Result<Vaddr, Errno> {
-        let start = STACK_END - STACK_SIZE;
-        let stack = UserRange::new(start, STACK_SIZE).ok_or(Errno::NoMemory)?;
-        let gap = UserRange::new(start - STACK_GAP, STACK_GAP).ok_or(Errno::NoMemory)?;
-        self.map_at(&gap, PageFlags::empty(), RegionKind::Guard)?;
-        self.map_at(&stack, PageFlags::RW, RegionKind::Stack)?;
-        Ok(stack.end())
-    }
-
-    /// Maps a frame that has contents, replacing the page that was there.
-    pub(crate) fn map_frame(
-        &mut self,
-        vaddr: Vaddr,
-        frame: UFrame,
-        flags: PageFlags,
-    ) -> Result<(), Errno> {
-        let range = vaddr..vaddr + PAGE_SIZE;
-        let prop = PageProperty::new_user(flags, CachePolicy::Writeback);
-        let guard = disable_preempt();
-        Ok(self.space.cursor_mut(&guard, &range)?.map(frame, prop)?)
-    }
-
-    /// Returns the page at an address, if it exists.
-    pub(crate) fn page_at(&self, page: Vaddr) -> Result<Option<MappedItem>, Errno> {
-        let guard = disable_preempt();
-        let cursor = self.space.cursor(&guard, &(page..page + PAGE_SIZE))?;
-        let (_, item) = cursor.query().map_err(Error::from)?;
-        Ok(item)
-    }
-
-    /// Makes the page of an address exist, if the access is allowed.
-    ///
-    /// A page that exists already and allows the access is no error: somebody
-    /// else was faster, or the processor had an old translation (peer 49). One
-    /// that allows less than its region is changed, or it would fault for ever.
-    pub(crate) fn handle_fault(&mut self, vaddr: Vaddr, access: Access) -> Result<(), AccessError> {
-        let region = self.regions.at(vaddr).ok_or(AccessError::Unmapped)?;
-        if !region.protection.contains(access.needs()) {
-            return Err(AccessError::Forbidden);
-        }
-        let page = vaddr / PAGE_SIZE * PAGE_SIZE;
-        let no_memory = |_| AccessError::NoMemory;
-        if let Some(item) = self.page_at(page).map_err(no_memory)? {
-            if item.prop().flags.contains(access.needs()) {
-                return Ok(());
-            }
-            let range = UserRange::new(page, PAGE_SIZE).ok_or(AccessError::Unmapped)?;
-            return self
-                .protect_pages(&range, region.protection)
-                .map_err(no_memory);
-        }
-        let frame = FrameAllocOptions::new().alloc_frame();
-        let frame = frame.map_err(|_| AccessError::NoMemory)?;
-        self.map_frame(page, frame.into(), region.protection)
-            .map_err(no_memory)
-    }
-
-    /// Copies from user memory into a buffer.
-    pub(crate) fn read(&mut self, vaddr: Vaddr, buffer: &mut [u8]) -> Result<(), Errno> {
-        let mut done = 0;
-        while done < buffer.len() {
-            let rest = &mut buffer[done..];
-            let mut reader = self.space.reader(vaddr.wrapping_add(done), rest.len())?;
-            let result = reader.read_fallible(&mut VmWriter::from(rest));
-            done += self.settle(result, vaddr.wrapping_add(done), Access::Read)?;
-        }
-        Ok(())
-    }
-
-    /// Copies a buffer to user memory.
-    pub(crate) fn write(&mut self, vaddr: Vaddr, buffer: &[u8]) -> Result<(), Errno> {
-        let mut done = 0;
-        while done < buffer.len() {
-            let rest = &buffer[done..];
-            let mut writer = self.space.writer(vaddr.wrapping_add(done), rest.len())?;
-            let result = writer.write_fallible(&mut VmReader::from(rest));
-            done += self.settle(result, vaddr.wrapping_add(done), Access::Write)?;
-        }
-        Ok(())
-    }
-
-    /// Returns how far a copy came; after a fault, the page is there.
-    fn settle(
-        &mut self,
-        result: Result<usize, (Error, usize)>,
-        start: Vaddr,
-        access: Access,
-    ) -> Result<usize, Errno> {
-        match result {
-            Ok(copied) => Ok(copied),
-            Err((_, copied)) => {
-                self.handle_fault(start + copied, access)
-                    .map_err(|_| Errno::Fault)?;
-                Ok(copied)
-            }
-        }
-    }
+/// Checks that the kernel's reserve is untouched, before objects of the kernel's are
+/// made for a program: they could not say that there is no memory.
+pub(crate) fn ensure_reserve() -> Result<(), Errno> {
+    Ok(nucleus::mm::frame::ensure_reserve()?)
 }
 
 #[cfg(ktest)]
-mod tests {
-    use nucleus::mm::{PAGE_SIZE, PageFlags, Vaddr};
-    use nucleus::prelude::*;
-
-    use super::{
-        Access, AccessError, AddressSpace, Errno, MappedItem, RegionKind, STACK_GAP, STACK_SIZE,
-        UserRange,
-    };
-
-    const BASE: Vaddr = 0x10_0000;
-
-    fn range(start: Vaddr, pages: usize) -> UserRange {
-        UserRange::new(start, pages * PAGE_SIZE).expect("a legal range")
-    }
-
-    /// Returns memory with a region of two pages, none of which exists.
-    fn memory_with_region(protection: PageFlags) -> AddressSpace {
-        let mut memory = AddressSpace::new().expect("enough memory");
-        memory
-            .map_at(&range(BASE, 2), protection, RegionKind::Anonymous)
-            .expect("nothing is there");
-        memory
-    }
-
-    /// Returns the frame of the first page of the region, and its rights.
-    fn first_page(memory: &AddressSpace) -> (usize, PageFlags) {
-        let item = memory.page_at(BASE).expect("a legal page");
-        let Some(MappedItem::MappedRam { frame, prop }) = item else {
-            panic!("the page exists");
-        };
-        (frame.start_paddr(), prop.flags & PageFlags::RWX)
-    }
-
-    #[ktest]
-    fn peer_049_later_faults_on_a_page_find_it_there() {
-        let mut memory = memory_with_region(PageFlags::RW);
-        assert_eq!(memory.handle_fault(BASE + 5, Access::Write), Ok(()));
-        let page = first_page(&memory);
-        for access in [Access::Read, Access::Write] {
-            assert_eq!(memory.handle_fault(BASE + 9, access), Ok(()));
-            assert_eq!(first_page(&memory), page);
-        }
-        let forbidden = memory.handle_fault(BASE, Access::Execute);
-        assert_eq!(forbidden, Err(AccessError::Forbidden));
-    }
-
-    #[ktest]
-    fn peer_049_fault_on_a_page_that_allows_less_than_its_region_is_mended() {
-        let mut memory = memory_with_region(PageFlags::R);
-        assert_eq!(memory.handle_fault(BASE, Access::Read), Ok(()));
-        let (frame, before) = first_page(&memory);
-        // The region alone, as if changing the page had failed.
-        memory.regions.protect(&range(BASE, 2), PageFlags::RW);
-        assert_eq!(memory.handle_fault(BASE, Access::Write), Ok(()));
-        assert_eq!(before, PageFlags::R);
-        assert_eq!(first_page(&memory), (frame, PageFlags::RW));
-    }
-
-    #[ktest]
-    fn peer_096_nothing_gets_into_the_gap_below_the_stack() {
-        let mut memory = AddressSpace::new().expect("enough memory");
-        let start = memory.map_stack().expect("enough memory") - STACK_SIZE;
-        assert_eq!(memory.handle_fault(start, Access::Write), Ok(()));
-        for address in [start - 1, start - STACK_GAP] {
-            let fault = memory.handle_fault(address, Access::Write);
-            assert_eq!(fault, Err(AccessError::Forbidden));
-        }
-        for page in [start - PAGE_SIZE, start - STACK_GAP] {
-            let fixed = memory.map_at(&range(page, 1), PageFlags::RW, RegionKind::Anonymous);
-            assert_eq!(fixed, Err(Errno::Exists));
-            let found = memory.map_anywhere(page, PAGE_SIZE, PageFlags::RW);
-            assert!(found.expect("there is room") + PAGE_SIZE <= start - STACK_GAP);
-        }
-    }
-}
+mod tests;

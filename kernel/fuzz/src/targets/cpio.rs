@@ -7,7 +7,7 @@ use nucleus::boot::initramfs::command_line;
 use nucleus::planted::Bug;
 
 use super::Target;
-use crate::archive::find;
+use crate::archive::{File, Tree};
 use crate::initramfs::Archive;
 use crate::input::Bytes;
 
@@ -37,13 +37,28 @@ fn read_anything(archive: &[u8]) {
         .collect();
     assert!(names.len() <= archive.len(), "more files than bytes");
     names.truncate(64);
-    for name in names.iter().copied().chain(["", "/", "bin/init"]) {
-        let Some(file) = find(archive, name) else {
-            continue;
-        };
-        assert!(is_part(file.name.as_bytes(), archive), "{name}");
-        assert!(is_part(file.contents, archive), "{name}");
+    let tree = Tree::new(archive);
+    assert!(
+        tree.files().len() <= archive.len() + 1,
+        "more files than bytes"
+    );
+    for (index, file) in tree.files().iter().enumerate() {
+        assert!(is_part(file.name.as_bytes(), archive), "{}", file.name);
+        assert!(is_part(file.contents, archive), "{}", file.name);
+        let parent = &tree.files()[file.parent];
+        assert!(parent.is_directory(), "{} is in a file", file.name);
+        assert!(index == 0 || parent.children[file.name] == index);
     }
+    for name in names.iter().copied().chain(["", "/", "bin/init"]) {
+        let _ = find(&tree, name);
+    }
+}
+
+/// Finds a file by its path from the root.
+fn find<'t, 'a>(tree: &'t Tree<'a>, path: &str) -> Option<&'t File<'a>> {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    let index = parts.try_fold(0, |directory, name| tree.lookup(directory, name))?;
+    tree.files().get(index)
 }
 
 /// Returns whether bytes are the very bytes of a part of others.
@@ -77,18 +92,27 @@ fn write_and_read(mut input: Bytes<'_>) {
         (Err(_), true) => return,
         (result, _) => panic!("{result:?} of {files:?}"),
     };
+    let tree = Tree::new(&bytes);
     for (name, (permissions, contents)) in &files {
-        let file = find(&bytes, name).unwrap_or_else(|| panic!("{name:?} is not found"));
-        assert_eq!((file.name, file.contents), (&name[..], &contents[..]));
+        let is_below_a_file = name
+            .match_indices('/')
+            .any(|(end, _)| files.contains_key(&name[..end]));
+        if is_below_a_file {
+            continue;
+        }
+        let file = find(&tree, name).unwrap_or_else(|| panic!("{name:?} is not found"));
+        let last = name.rsplit('/').next();
+        assert_eq!((Some(file.name), file.contents), (last, &contents[..]));
         assert_eq!(file.mode, 0o100_000 | permissions, "the mode of {name:?}");
         assert!(!file.is_directory());
         let part = &name[..name.floor_char_boundary(name.len() - 1)];
         let below = |part: &str, name: &String| name.starts_with(&format!("{part}/"));
         let plain = part.trim_matches('/');
-        let is_there = files.keys().any(|name| name == plain || below(plain, name));
-        assert_eq!(find(&bytes, part).is_some(), is_there, "{part:?}");
+        let is_there =
+            plain.is_empty() || files.keys().any(|name| name == plain || below(plain, name));
+        assert_eq!(find(&tree, part).is_some(), is_there, "{part:?}");
         if let Some((directory, _)) = name.rsplit_once('/') {
-            let found = find(&bytes, directory).expect("its directory was implied");
+            let found = find(&tree, directory).expect("its directory was implied");
             assert!(found.is_directory() || files.contains_key(directory));
         }
     }

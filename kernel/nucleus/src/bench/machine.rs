@@ -1,13 +1,10 @@
 //! Running the benchmarks on the machine.
 
 use core::arch::x86_64::_rdtsc;
-use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Meter, NoMeter, ROWS};
+use super::{Meter, NoMeter, ROWS, ring3};
 use crate::console::println;
-use crate::cpu::CpuId;
 use crate::power::{self, ExitCode};
-use crate::task::{Task, TaskOptions};
 use crate::{boot, irq};
 
 /// How often each is measured; the smallest count is the result.
@@ -34,7 +31,8 @@ pub fn run_if_requested() {
     };
     let mut empty = Ticks(0);
     empty.measure(&mut || ());
-    for row in ROWS.iter().filter(|row| row.name.contains(filter)) {
+    let rows = ROWS.iter().chain(&ring3::ROWS);
+    for row in rows.filter(|row| row.name.contains(filter)) {
         (row.run)(&mut NoMeter);
         let measured = (0..REPETITIONS).map(|_| {
             let mut ticks = Ticks(0);
@@ -44,34 +42,7 @@ pub fn run_if_requested() {
         let least = measured.min().unwrap_or_default();
         println!("bench {} {} {least}", row.name, row.operations);
     }
-    if TASK_SWITCH.contains(filter) {
-        let mut ticks = Ticks(0);
-        switch_tasks(&mut ticks);
-        let count = ticks.0.saturating_sub(empty.0);
-        println!("bench {TASK_SWITCH} {SWITCHES} {count}");
-    }
     debug_assert!(irq::is_enabled());
     println!("bench done");
     power::exit(ExitCode::Success)
-}
-
-const TASK_SWITCH: &str = "task/switch";
-/// Switches that are measured together.
-const SWITCHES: usize = 128;
-
-/// Lets two tasks of this processor yield to each other.
-fn switch_tasks(meter: &mut dyn Meter) {
-    static IS_OVER: AtomicBool = AtomicBool::new(false);
-    // Relaxed, here and below: both tasks run on one processor.
-    let body = || {
-        while !IS_OVER.load(Ordering::Relaxed) {
-            Task::yield_now();
-        }
-    };
-    let partner = TaskOptions::new(body).affinity(CpuId::bsp().into()).spawn();
-    let partner = partner.expect("a benchmark has enough memory");
-    Task::yield_now();
-    meter.measure(&mut || (0..SWITCHES / 2).for_each(|_| Task::yield_now()));
-    IS_OVER.store(true, Ordering::Relaxed);
-    partner.join();
 }

@@ -46,4 +46,6 @@ impl Meter for NoMeter {
 #[cfg(bench)]
 mod machine;
 #[cfg(bench)]
+mod ring3;
+#[cfg(bench)]
 pub use self::machine::run_if_requested;

@@ -1,9 +1,11 @@
-//! The console: everything that the kernel says, on serial and on the screen.
+//! The console: everything that the kernel says, on serial and on the screen, and what
+//! somebody types.
 //!
 //! One lock covers both, so that lines do not mix. The screen is optional, the
 //! serial port too; a machine with neither is silent and works.
 
 pub mod framebuffer;
+pub(crate) mod input;
 pub mod marks;
 pub mod text;
 
@@ -11,6 +13,7 @@ use core::fmt::{self, Write};
 
 use self::framebuffer::Framebuffer;
 pub use self::framebuffer::{Color, FramebufferInfo, PixelFormat};
+pub use self::input::{input_len, input_queue, nr_dropped_input, read_input};
 use self::text::TextConsole;
 use crate::arch::serial;
 use crate::sync::{Rank, SpinLock};
@@ -135,11 +138,6 @@ pub fn finish_program_output(status: u8) {
             "\nvostok: exit status {status} (no newline)\n"
         ))
     };
-}
-
-/// Reads bytes that somebody typed, without waiting; returns how many.
-pub fn read_input(buffer: &mut [u8]) -> usize {
-    serial::read(buffer)
 }
 
 /// Sleeps until the next interrupt, at most a tick of the timer.

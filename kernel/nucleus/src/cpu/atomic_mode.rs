@@ -152,8 +152,15 @@ pub(crate) fn may_switch() -> bool {
     }
     // Off, so that it is this processor's state all the time.
     let _irq_off = irq::disable_local();
+    !is_guarded()
+}
+
+/// Returns whether a guard keeps the task on its processor; with interrupts off, which
+/// is not asked here.
+#[inline]
+pub(crate) fn is_guarded() -> bool {
     let local = cpu::local();
-    !local.preempt.is_disabled() && !local.rcu.is_reading()
+    local.preempt.is_disabled() || local.rcu.is_reading()
 }
 
 #[cfg(any(test, ktest))]

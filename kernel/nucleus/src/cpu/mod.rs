@@ -12,7 +12,7 @@ mod set;
 mod set_tests;
 
 pub use self::atomic_mode::{DisabledPreemptGuard, InAtomicMode, disable_preempt};
-pub(crate) use self::atomic_mode::{PreemptState, brief, is_atomic, may_switch};
+pub(crate) use self::atomic_mode::{PreemptState, brief, is_atomic, is_guarded, may_switch};
 pub use self::local::{CpuLocal, Own};
 pub use self::set::{AtomicCpuSet, CpuSet};
 use crate::arch::cpu;

@@ -107,6 +107,12 @@ impl AtomicCpuSet {
         self.0.fetch_and(!(1 << cpu.0), Ordering::SeqCst);
     }
 
+    /// Makes it another set, for those who read it from now on.
+    pub(crate) fn store(&self, set: CpuSet) {
+        // SeqCst: comes before what the caller looks at next.
+        self.0.store(set.0, Ordering::SeqCst);
+    }
+
     /// Returns the set as it was at some moment, for someone whose order with those
     /// who change it comes from another word.
     #[inline(always)]

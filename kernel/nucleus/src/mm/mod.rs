@@ -26,7 +26,7 @@
 
 pub mod frame;
 #[cfg(target_os = "none")]
-pub(crate) mod heap;
+pub mod heap;
 pub mod io;
 pub mod io_mem;
 pub mod kspace;

@@ -72,12 +72,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// Panics in atomic mode, where assertions are on even if the lock is free.
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        if cfg!(debug_assertions) {
-            assert!(
-                !crate::cpu::is_atomic(),
-                "a lock that sleeps was taken in atomic mode"
-            );
-        }
+        assert_may_sleep();
         self.try_lock().unwrap_or_else(|| self.wait())
     }
 
@@ -115,6 +110,21 @@ impl<T: ?Sized> Mutex<T> {
             mutex: self,
             _stays_here: PhantomData,
         }
+    }
+}
+
+/// Stops who takes a lock that sleeps where it could not, even if it need not; where
+/// assertions are on.
+///
+/// # Panics
+///
+/// Panics in atomic mode.
+pub(super) fn assert_may_sleep() {
+    if cfg!(debug_assertions) {
+        assert!(
+            !crate::cpu::is_atomic(),
+            "a lock that sleeps was taken in atomic mode"
+        );
     }
 }
 

@@ -23,8 +23,12 @@ pub(crate) enum Rank {
     Ready,
     /// The heap.
     Heap,
+    /// The frames that the heap has at hand.
+    HeapFrames,
     /// The pool of frames.
     Frames,
+    /// What was typed.
+    Input,
     /// The console.
     Console,
     /// The serial port.
@@ -33,14 +37,16 @@ pub(crate) enum Rank {
 
 impl Rank {
     /// All of them, in order.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::KernelAddresses,
         Self::Waiters,
         Self::Timers,
         Self::Dead,
         Self::Ready,
         Self::Heap,
+        Self::HeapFrames,
         Self::Frames,
+        Self::Input,
         Self::Console,
         Self::Serial,
     ];

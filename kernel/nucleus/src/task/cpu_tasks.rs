@@ -36,6 +36,8 @@ pub(crate) struct CpuTasks {
     pub(super) left: Cell<Option<(Arc<Task>, Leave)>>,
     /// Ticks that the current task may run on while others are ready.
     pub(super) slice: Cell<u32>,
+    /// The count of cycles when the current task was last given its time.
+    pub(super) settled_at: Cell<u64>,
     /// Switches of tasks so far.
     pub(super) nr_switches: Cell<u64>,
     pub(super) queue: SpinLock<RunQueue>,
@@ -53,6 +55,7 @@ impl CpuTasks {
             idle: Cell::new(None),
             left: Cell::new(None),
             slice: Cell::new(0),
+            settled_at: Cell::new(0),
             nr_switches: Cell::new(0),
             queue: SpinLock::ranked(RunQueue::new(), Rank::Ready),
             nr_ready: AtomicUsize::new(0),

@@ -7,7 +7,10 @@
 //! * `timers`: tasks that want to be woken at some time.
 //! * `cpu_tasks`: what each processor has of all that.
 //! * `scheduler`: leaving a task for another one.
+//! * `affinity`: changing where a task may run.
+//! * `usage`, `times`: what a task has used, and counting it.
 //! * `idle`: a processor that has nothing to do.
+//! * `stack_cache`: stacks at hand.
 //! * `reaper`: freeing the stacks of tasks that are over.
 //! * `test_task`: a test, which can be abandoned.
 //!
@@ -28,26 +31,36 @@ mod record;
 mod run_queue;
 mod state;
 mod timers;
+mod usage;
 
 pub(crate) use self::cpu_tasks::CpuTasks;
 pub(crate) use self::list::{TaskList, WAIT_LINK};
 pub use self::record::Task;
 pub(crate) use self::timers::Timers;
+pub use self::usage::{CpuTimes, Switches};
 
 // ---- From here on, the bare machine alone. ----
 
 #[cfg(target_os = "none")]
+mod affinity;
+#[cfg(target_os = "none")]
 mod idle;
 #[cfg(target_os = "none")]
 mod options;
+#[cfg(ktest)]
+mod policy_tests;
 #[cfg(target_os = "none")]
 mod reaper;
 #[cfg(target_os = "none")]
 pub(crate) mod scheduler;
 #[cfg(target_os = "none")]
+pub(crate) mod stack_cache;
+#[cfg(target_os = "none")]
 mod test_task;
 #[cfg(ktest)]
 mod tests;
+#[cfg(target_os = "none")]
+mod times;
 #[cfg(ktest)]
 mod wait_tests;
 
@@ -55,12 +68,14 @@ mod wait_tests;
 pub(crate) use self::idle::{adopt, run_idle};
 #[cfg(target_os = "none")]
 pub use self::options::TaskOptions;
+#[cfg(target_os = "none")]
+pub use self::reaper::settle;
 #[cfg(ktest)]
-pub(crate) use self::{
-    reaper::settle,
-    scheduler::nr_live,
-    test_task::{end_test, prepare_tests, run_test, test_stack},
-};
+pub(crate) use self::test_task::{end_test, prepare_tests, run_test, test_stack};
+#[cfg(target_os = "none")]
+pub use self::times::{nr_runnable, nr_tasks};
+#[cfg(target_os = "none")]
+pub(crate) use self::usage::Origin;
 #[cfg(target_os = "none")]
 pub(crate) use self::{
     scheduler::{on_tick, start},

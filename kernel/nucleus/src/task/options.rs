@@ -4,11 +4,11 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use super::record::Body;
-use super::{Task, scheduler};
+use super::{Task, scheduler, stack_cache};
 use crate::arch::cpu;
 use crate::arch::x86_64::{context, fpu, irq};
 use crate::cpu::CpuSet;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mm::kspace::KernelStack;
 use crate::mm::{Vaddr, VmSpace};
 
@@ -48,13 +48,17 @@ impl TaskOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`](crate::Error::NoMemory) for its stack.
+    /// [`Error::NoMemory`] for its stack; [`Error::InvalidArgs`] when none of the
+    /// processors is one of the machine's.
     ///
     /// # Panics
     ///
-    /// Panics when the set of processors is empty, or the stack is not whole pages.
+    /// Panics when the stack is not whole pages.
     pub fn build(self) -> Result<Arc<Task>> {
-        let stack = KernelStack::new(self.stack_size)?;
+        if self.affinity.intersection(CpuSet::new_full()).is_empty() {
+            return Err(Error::InvalidArgs);
+        }
+        let stack = stack_cache::take(self.stack_size)?;
         let top = stack.top();
         let task = Task::made(Some(stack), Some(self.body)).with_affinity(self.affinity);
         Ok(prepare(task, top))

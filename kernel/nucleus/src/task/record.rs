@@ -8,8 +8,9 @@ use core::fmt;
 use super::list::{Link, NR_LINKS};
 use super::state::State;
 use super::timers::Timer;
+use super::usage::Usage;
 use crate::arch::tasks;
-use crate::cpu::{CpuId, CpuSet, MAX_CPUS};
+use crate::cpu::{AtomicCpuSet, CpuId, CpuSet, MAX_CPUS};
 use crate::mm::kspace::KernelStack;
 use crate::mm::{Vaddr, VmSpace};
 use crate::planted::{Bug, is_planted};
@@ -24,7 +25,8 @@ pub(super) type Body = Box<dyn FnOnce() + Send>;
 /// A task that runs holds itself, so that dropping the last handle does not end it.
 pub struct Task {
     pub(crate) state: State,
-    affinity: CpuSet,
+    /// The processors on which it may run.
+    pub(super) affinity: AtomicCpuSet,
     /// The links of the lists that it is in.
     pub(super) links: [Link; NR_LINKS],
     /// The processor that it ran on last: a hint.
@@ -44,6 +46,8 @@ pub struct Task {
     is_nudged: AtomicBool,
     /// When it is to be woken, if it waits for that.
     pub(crate) timer: Timer,
+    /// What it has used.
+    pub(super) usage: Usage,
     /// Those who wait for its end.
     pub(super) joiners: WaitQueue,
     /// Whether it is over and its stack is freed.
@@ -86,7 +90,7 @@ impl Task {
     pub(super) fn made(stack: Option<KernelStack>, body: Option<Body>) -> Self {
         Self {
             state: State::made(),
-            affinity: CpuSet::of_any_machine(),
+            affinity: AtomicCpuSet::new(CpuSet::of_any_machine()),
             links: Default::default(),
             last_cpu: AtomicUsize::new(0),
             context: Cell::new(0),
@@ -97,6 +101,7 @@ impl Task {
             is_waiting: AtomicBool::new(false),
             is_nudged: AtomicBool::new(false),
             timer: Timer::new(),
+            usage: Usage::new(),
             joiners: WaitQueue::new(),
             is_reaped: AtomicBool::new(false),
             #[cfg(ktest)]
@@ -111,7 +116,7 @@ impl Task {
     /// Panics when the set is empty.
     pub(crate) fn with_affinity(mut self, affinity: CpuSet) -> Self {
         assert!(!affinity.is_empty(), "a task has to run somewhere");
-        self.affinity = affinity;
+        self.affinity = AtomicCpuSet::new(affinity);
         self
     }
 
@@ -131,8 +136,8 @@ impl Task {
     }
 
     /// Returns the processors on which the task may run.
-    pub const fn affinity(&self) -> CpuSet {
-        self.affinity
+    pub fn affinity(&self) -> CpuSet {
+        self.affinity.snapshot()
     }
 
     /// Waits until the task is over and its stack is freed.
@@ -211,7 +216,7 @@ impl fmt::Debug for Task {
         f.debug_struct("Task")
             .field("address", &core::ptr::from_ref(self))
             .field("state", &self.state)
-            .field("affinity", &self.affinity)
+            .field("affinity", &self.affinity())
             .finish_non_exhaustive()
     }
 }

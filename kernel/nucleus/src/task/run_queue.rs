@@ -42,7 +42,6 @@ impl RunQueue {
     }
 
     /// Takes a task out if it is there; returns whether it was.
-    #[cfg(any(test, ktest))]
     pub(crate) fn remove(&mut self, task: &Task) -> bool {
         self.0.take(|one| core::ptr::eq(one, task)).is_some()
     }

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cpu_tasks::{CpuTasks, Leave};
 use super::run_queue::{RunQueue, least_loaded, most_loaded};
-use super::{Task, TaskOptions, idle, reaper, test_task};
+use super::{Origin, Task, TaskOptions, idle, reaper, test_task, times};
 use crate::arch::cpu;
 use crate::arch::x86_64::{context, fpu, irq};
 use crate::cpu::{CpuId, CpuSet, may_switch};
@@ -19,8 +19,7 @@ const SLICE: u32 = 2;
 static NR_LIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns how many tasks there are that were started and are not over.
-#[cfg(ktest)]
-pub(crate) fn nr_live() -> usize {
+pub(super) fn nr_live() -> usize {
     // Relaxed: a count.
     NR_LIVE.load(Ordering::Relaxed)
 }
@@ -138,13 +137,15 @@ pub(super) fn switch_from_idle() {
 }
 
 /// Counts a tick of this processor; called by the timer's handler.
-pub(crate) fn on_tick() {
+pub(crate) fn on_tick(origin: Origin) {
     let here = cpu::tasks();
+    times::on_tick(here, origin);
     let left = here.slice.get().saturating_sub(1);
     here.slice.set(left);
     let is_over = left == 0 && here.nr_ready() > 0;
     let current = here.current();
-    if current.is_some_and(|task| is_over || test_task::is_left_behind(task)) {
+    let must_leave = |task| !may_stay(task) || test_task::is_left_behind(task);
+    if current.is_some_and(|task| is_over || must_leave(task)) {
         cpu::request_reschedule();
     }
     here.timers.expire(time::uptime());
@@ -153,6 +154,7 @@ pub(crate) fn on_tick() {
 
 /// Runs another task if that is due and the interrupted code allows it. Called at the
 /// end of an interrupt with interrupts off, of code that had them on.
+#[inline]
 pub(crate) fn preempt_if_due() {
     if cpu::is_preemption_due() {
         switch(Leave::Ready);
@@ -186,6 +188,7 @@ fn switch(how: Leave) {
     let Some(next) = choose(here, how) else {
         return;
     };
+    times::settle(here);
     next.set_last_cpu(cpu::current_id());
     let load = next.context.get();
     // SAFETY: The next task runs nowhere yet.
@@ -196,6 +199,7 @@ fn switch(how: Leave) {
     let Some(current) = here.replace_current(next) else {
         unreachable!("a processor without a task switches tasks");
     };
+    current.usage.add_switch(how == Leave::Parking);
     fpu::save_of(&current);
     let save = current.context.as_ptr();
     here.nr_switches.set(here.nr_switches.get().wrapping_add(1));
@@ -212,14 +216,32 @@ fn switch(how: Leave) {
 /// Returns the task to run next; nothing if the current one may go on.
 fn choose(here: &CpuTasks, how: Leave) -> Option<Arc<Task>> {
     if here.nr_ready() > 0
-        && let Some(task) = here.with_queue(pop)
+        && let Some(task) = next_ready(here)
     {
         return Some(task);
     }
-    if how == Leave::Ready && !here.is_idle() {
+    let goes_on = how == Leave::Ready && here.current().is_some_and(|task| may_stay(task));
+    if goes_on && !here.is_idle() {
         return None;
     }
-    steal().or_else(|| idle_task(here, how))
+    steal().or_else(|| idle_task(here).filter(|_| !goes_on))
+}
+
+/// Returns whether a task may run on this processor.
+fn may_stay(task: &Task) -> bool {
+    task.affinity().contains(cpu::current_id())
+}
+
+/// Takes the task whose turn it is here, and sends those on that may not run here any
+/// more.
+fn next_ready(here: &CpuTasks) -> Option<Arc<Task>> {
+    loop {
+        let task = here.with_queue(pop)?;
+        if may_stay(&task) {
+            return Some(task);
+        }
+        make_ready(task);
+    }
 }
 
 /// Takes the task whose turn it is, past those that no test waits for any more.
@@ -242,11 +264,8 @@ fn steal() -> Option<Arc<Task>> {
     cpu::tasks_of(victim).with_queue(|queue| queue.steal(thief))
 }
 
-/// Returns the processor's own task, unless it is the current one and goes on.
-fn idle_task(here: &CpuTasks, how: Leave) -> Option<Arc<Task>> {
-    if how == Leave::Ready {
-        return None;
-    }
+/// Returns the processor's own task.
+fn idle_task(here: &CpuTasks) -> Option<Arc<Task>> {
     let idle = here.idle.take();
     here.idle.set(idle.clone());
     idle
@@ -269,13 +288,16 @@ pub(super) fn finish_switch() {
     }
 }
 
-/// Puts a task that could go on into the queue of this processor, where it ran.
+/// Puts a task that could go on into the queue of this processor, where it ran, if it
+/// may stay here.
 fn requeue(here: &CpuTasks, task: Arc<Task>) {
     let idle = here.idle.take();
     let is_idle = idle.as_ref().is_some_and(|idle| Arc::ptr_eq(idle, &task));
     here.idle.set(idle);
-    if !is_idle {
-        enqueue(task, |last| last);
+    match may_stay(&task) {
+        _ if is_idle => {}
+        true => enqueue(task, |last| last),
+        false => make_ready(task),
     }
 }
 

@@ -125,6 +125,12 @@ impl State {
         self.0.load(Ordering::Acquire) & !TOKEN == PARKED
     }
 
+    /// Returns whether the task runs or is ready.
+    pub(crate) fn is_awake(&self) -> bool {
+        // Acquire: whatever is known of the task that woke is seen.
+        self.0.load(Ordering::Acquire) & !TOKEN == AWAKE
+    }
+
     /// Returns whether the task is over.
     pub(crate) fn is_over(&self) -> bool {
         // Acquire: what the task has done is seen.

@@ -14,7 +14,7 @@ use crate::arch::x86_64::{fpu, timer};
 use crate::cpu::{CpuId, CpuSet, disable_preempt};
 use crate::irq;
 use crate::prelude::*;
-use crate::sync::{Mutex, SpinLock, WaitQueue};
+use crate::sync::{Mutex, RwMutex, SpinLock, WaitQueue};
 
 fn spawn(body: impl FnOnce() + Send + 'static) -> Arc<Task> {
     TaskOptions::new(body).spawn().expect("enough memory")
@@ -178,6 +178,36 @@ fn mutex_lets_one_in_at_a_time() {
     };
     join_all((0..TASKS).map(|_| spawn(worker())).collect());
     assert_eq!(*mutex.lock(), TASKS * ROUNDS);
+}
+
+#[ktest]
+fn readers_and_writers_keep_each_other_out() {
+    const TASKS: usize = 6;
+    const ROUNDS: usize = 300;
+    let lock = Arc::new(RwMutex::new([0_usize; 2]));
+    let worker = |number: usize| {
+        let lock = Arc::clone(&lock);
+        move || {
+            for round in 0..ROUNDS {
+                if (round + number).is_multiple_of(3) {
+                    let mut pair = lock.write();
+                    pair[0] += 1;
+                    if round.is_multiple_of(4) {
+                        Task::yield_now();
+                    }
+                    pair[1] += 1;
+                }
+                let pair = lock.read();
+                let first = pair[0];
+                if round.is_multiple_of(5) {
+                    Task::yield_now();
+                }
+                assert_eq!(first, pair[1]);
+            }
+        }
+    };
+    join_all((0..TASKS).map(|number| spawn(worker(number))).collect());
+    assert_eq!(*lock.read(), [TASKS * ROUNDS / 3; 2]);
 }
 
 #[ktest]

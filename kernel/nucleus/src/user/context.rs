@@ -19,8 +19,9 @@ const TRAP_FLAG: u64 = 1 << 8;
 /// The registers of a program, but for those of floating-point and vector
 /// instructions, which a [`FpuContext`](super::FpuContext) is for.
 ///
-/// Whatever is set here is safe: what ring 3 must not have is refused by a setter, or
-/// taken out by the gate, [`UserMode::execute`](super::UserMode::execute).
+/// Whatever is set here is safe. Selectors and flags are ring 3's always: no setter
+/// changes them to others, nor can a program. Addresses in RIP and RSP may be any, until
+/// the gate looks at them, [`UserMode::execute`](super::UserMode::execute).
 #[derive(Clone, Debug)]
 pub struct UserContext {
     pub(super) frame: TrapFrame,
@@ -53,6 +54,9 @@ impl UserContext {
             frame: TrapFrame {
                 rip: entry as u64,
                 rsp: stack_pointer as u64,
+                cs: u64::from(USER_CODE),
+                ss: u64::from(USER_DATA),
+                rflags: FIXED_FLAGS,
                 ..TrapFrame::default()
             },
             bases: Bases::default(),
@@ -125,21 +129,17 @@ impl UserContext {
         self.frame.vector == SYSCALL_VECTOR
     }
 
-    /// Makes the context fit for ring 3; refuses addresses outside of it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidArgs`].
+    /// Returns whether ring 3 may be entered: whether it would be in user space.
     #[inline]
-    pub(super) fn validate(&mut self) -> Result<()> {
-        let frame = &mut self.frame;
-        if frame.rip >= USER_END as u64 || frame.rsp > USER_END as u64 {
-            return Err(Error::InvalidArgs);
-        }
-        frame.cs = u64::from(USER_CODE);
-        frame.ss = u64::from(USER_DATA);
-        frame.rflags = frame.rflags & USER_FLAGS | FIXED_FLAGS;
-        Ok(())
+    pub(super) fn is_fit(&self) -> bool {
+        let frame = &self.frame;
+        debug_assert!(
+            frame.cs == u64::from(USER_CODE)
+                && frame.ss == u64::from(USER_DATA)
+                && frame.rflags & !USER_FLAGS == FIXED_FLAGS,
+            "selectors or flags are not ring 3's: {frame:x?}"
+        );
+        frame.rip < USER_END as u64 && frame.rsp <= USER_END as u64
     }
 
     /// Chooses the way back: the fast one needs RCX and R11 to be what
@@ -189,28 +189,23 @@ mod tests {
     }
 
     #[ktest]
-    fn peer_093_privileged_flags_and_selectors_are_fixed_up() {
+    fn peer_093_privileged_flags_and_selectors_cannot_be_set() {
         let mut context = context();
-        context.frame.rflags = u64::MAX;
-        context.frame.cs = 0x08;
-        context.frame.ss = 0x10;
-        context.validate().expect("the addresses are fine");
-        let frame = &context.frame;
-        assert_eq!((frame.cs, frame.ss), (0x23, 0x1b));
-        let (io_privilege, nested, virtual_8086) = (0x3000, 0x4000, 0x2_0000);
-        assert_eq!(frame.rflags & (io_privilege | nested | virtual_8086), 0);
-        assert_ne!(frame.rflags & 0x200, 0, "interrupts must be on");
-        let flags = context.rflags();
         context.set_rflags(usize::MAX);
-        assert_eq!(context.rflags(), flags);
+        let (io_privilege, nested, virtual_8086) = (0x3000, 0x4000, 0x2_0000);
+        assert_eq!(context.rflags() & (io_privilege | nested | virtual_8086), 0);
+        assert_ne!(context.rflags() & 0x200, 0, "interrupts must be on");
         context.set_rflags(0);
         assert_eq!(context.rflags(), 0x202);
+        assert_eq!(context.segments(), (0x23, 0x1b));
+        let frame = &context.frame;
+        assert_eq!((frame.cs, frame.ss), (0x23, 0x1b));
+        assert!(context.is_fit());
     }
 
     #[ktest]
     fn fast_return_needs_the_registers_of_a_system_call() {
         let mut context = context();
-        context.validate().expect("the addresses are fine");
         assert_eq!(context.way_back(), Return::Full);
         context.frame.vector = SYSCALL_VECTOR;
         context.frame.rcx = context.frame.rip;

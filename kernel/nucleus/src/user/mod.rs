@@ -33,9 +33,9 @@ use crate::arch::x86_64::fpu::Owner;
 use crate::arch::x86_64::irq;
 use crate::arch::x86_64::trap::{self, PAGE_FAULT, SYSCALL_VECTOR};
 use crate::arch::x86_64::user_entry::{self, Bases};
-use crate::cpu::is_atomic;
+use crate::cpu::is_guarded;
 use crate::irq::disable_local;
-use crate::task::scheduler;
+use crate::task::{Origin, scheduler};
 
 /// A program that can be run.
 ///
@@ -110,23 +110,24 @@ impl UserMode {
     ///
     /// Panics in atomic mode, and before there are tasks.
     pub fn execute(&mut self) -> ReturnReason {
-        assert!(!is_atomic(), "user mode was entered in atomic mode");
-        if self.context.validate().is_err() {
+        let is_atomic = !irq::disable_if_free() || is_guarded();
+        assert!(!is_atomic, "user mode was entered in atomic mode");
+        if !self.context.is_fit() {
+            irq::enable();
             return ReturnReason::InvalidState;
         }
         let how = self.context.way_back();
-        irq::disable();
         if self.owner.make_live() || self.context.bases != self.loaded_bases {
             user_entry::load_bases(self.context.bases);
         }
         // SAFETY:
-        // 1. The frame was validated above.
+        // 1. So the context's setters and `is_fit` say.
         // 2. So `way_back` says.
         // 3. Interrupts are off, and in the kernel the GS base is the kernel's.
         // 4. Every address space has the kernel's half.
-        unsafe { user_entry::enter_user(&raw mut self.context.frame, how) };
-        self.context.bases = user_entry::read_bases();
-        self.loaded_bases = self.context.bases;
+        unsafe { user_entry::enter_user(&mut self.context.frame, how) };
+        let bases = user_entry::read_bases();
+        (self.context.bases, self.loaded_bases) = (bases, bases);
         let reason = self.reason();
         // Where an interrupt of the kernel would do it at its end.
         scheduler::preempt_if_due();
@@ -148,7 +149,7 @@ impl UserMode {
         let is_page_fault = frame.vector == u64::from(PAGE_FAULT);
         // Read before anything else can fault.
         let fault_address = is_page_fault.then(trap::page_fault_address);
-        if !is_page_fault && trap::handle_interrupt(frame.vector) {
+        if !is_page_fault && trap::handle_interrupt(frame.vector, Origin::User) {
             return ReturnReason::KernelEvent;
         }
         let exception = CpuException {

@@ -11,6 +11,6 @@ pub(crate) fn write(bytes: &[u8]) {
 }
 
 /// Reads nothing: nobody types.
-pub(crate) fn read(_buffer: &mut [u8]) -> usize {
+pub(crate) fn try_read(_buffer: &mut [u8]) -> usize {
     0
 }

@@ -6,6 +6,7 @@ use super::apic;
 use super::idt::vector;
 use super::local::{self, BRIEF, GUARDS};
 use crate::cpu::{CpuId, CpuSet, PreemptState};
+use crate::mm::heap::Magazines;
 use crate::mm::state::CpuMemory;
 use crate::smp::CallQueue;
 use crate::task::CpuTasks;
@@ -50,6 +51,20 @@ pub(crate) fn all() -> impl Iterator<Item = &'static CpuMemory> {
 /// Panics when the machine has no such processor.
 pub(crate) fn calls_of(cpu: CpuId) -> &'static CallQueue {
     &local::of(cpu).calls
+}
+
+/// Returns the blocks of the heap that the processor that asks has at hand.
+#[inline]
+pub(crate) fn magazines() -> &'static Magazines {
+    &local::current().magazines
+}
+
+/// Returns the blocks of the heap that each processor has at hand, of which others may
+/// use the counts.
+pub(crate) fn all_magazines() -> impl Iterator<Item = &'static Magazines> {
+    CpuSet::new_full()
+        .iter()
+        .map(|cpu| &local::of(cpu).magazines)
 }
 
 /// Returns what the processor that asks has of tasks.

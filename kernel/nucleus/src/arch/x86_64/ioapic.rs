@@ -82,7 +82,6 @@ pub(super) fn connect(route: Route, target: ApicId, vector: u8) {
 }
 
 /// Masks a line.
-#[cfg(ktest)]
 pub(super) fn disconnect(route: Route) {
     with_line(route.line, |unit, entry| unit.write(entry, MASKED));
 }

@@ -37,6 +37,20 @@ pub(crate) fn disable() {
     interrupts::disable();
 }
 
+/// Clears the interrupt flag for good; returns whether it was set as far as guards say.
+#[inline]
+pub(crate) fn disable_if_free() -> bool {
+    interrupts::disable();
+    local::current().irq_guards.is_free()
+}
+
+/// Runs a few instructions with interrupts off, uncounted: what they call neither
+/// sleeps nor makes another task due.
+#[inline(always)]
+pub(crate) fn without<R>(body: impl FnOnce() -> R) -> R {
+    interrupts::without_interrupts(body)
+}
+
 /// Sleeps until the next interrupt has been handled.
 ///
 /// Interrupts are on afterwards. The flag is set and the processor halted in

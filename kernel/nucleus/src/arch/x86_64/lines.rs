@@ -10,9 +10,13 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use super::idt::vector::LINE_BASE;
 use super::{apic, ioapic, pic, timer};
 use crate::boot::platform;
+use crate::console;
+use crate::task::Origin;
 
 /// The line of the interval timer.
 pub(crate) const TIMER: u8 = 0;
+/// The line of the first serial port.
+pub(crate) const SERIAL: u8 = 4;
 const NR_LINES: u8 = 16;
 
 /// I/O APICs deliver, and not the 8259 pair.
@@ -48,6 +52,15 @@ pub(crate) fn unmask(line: u8) {
     }
 }
 
+/// Keeps a line from interrupting.
+pub(crate) fn mask(line: u8) {
+    if BY_IO_APIC.load(Ordering::Relaxed) {
+        ioapic::disconnect(platform::get().route(line));
+    } else {
+        pic::mask(line);
+    }
+}
+
 /// Returns the line, 0 to 15, that a vector belongs to.
 pub(super) fn of_vector(vector: u8) -> Option<u8> {
     vector
@@ -56,7 +69,7 @@ pub(super) fn of_vector(vector: u8) -> Option<u8> {
 }
 
 /// Handles an interrupt of a line. May not return here, if it is the timer's.
-pub(super) fn handle(line: u8) {
+pub(super) fn handle(line: u8, origin: Origin) {
     if !acknowledge(line) {
         // Relaxed, here and below: statistics that order nothing.
         let count = SPURIOUS.fetch_add(1, Ordering::Relaxed) + 1;
@@ -64,8 +77,13 @@ pub(super) fn handle(line: u8) {
         return;
     }
     COUNTS[usize::from(line)].fetch_add(1, Ordering::Relaxed);
-    if line == TIMER {
-        timer::on_line_tick();
+    match line {
+        TIMER => timer::on_line_tick(origin),
+        SERIAL if console::input::on_interrupt() => {
+            log::warn!("line {line} interrupts for nothing, and is masked");
+            mask(line);
+        }
+        _ => {}
     }
 }
 
@@ -87,9 +105,8 @@ fn acknowledge(line: u8) -> bool {
 mod tests {
     use core::arch::asm;
 
-    use super::{BY_IO_APIC, COUNTS, Ordering, SPURIOUS, TIMER, unmask};
-    use crate::arch::x86_64::{ioapic, pit, timer};
-    use crate::boot::platform;
+    use super::{BY_IO_APIC, COUNTS, Ordering, SPURIOUS, TIMER, mask, unmask};
+    use crate::arch::x86_64::{pit, timer};
     use crate::ktest::skip;
     use crate::prelude::*;
 
@@ -117,6 +134,6 @@ mod tests {
         while COUNTS[0].load(Ordering::Relaxed) < before + 2 {
             core::hint::spin_loop();
         }
-        ioapic::disconnect(platform::get().route(TIMER));
+        mask(TIMER);
     }
 }

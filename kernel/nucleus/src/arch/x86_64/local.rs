@@ -19,6 +19,7 @@ use x86_64::structures::tss::TaskStateSegment;
 use super::apic::ApicId;
 use super::fpu::LiveRegisters;
 use crate::cpu::{CpuId, MAX_CPUS, PreemptState};
+use crate::mm::heap::Magazines;
 use crate::mm::state::CpuMemory;
 use crate::smp::CallQueue;
 use crate::task::CpuTasks;
@@ -51,6 +52,8 @@ pub(crate) struct CpuLocal {
     pub(super) live_registers: LiveRegisters,
     /// The processor's part in the memory system.
     pub(super) memory: CpuMemory,
+    /// Blocks of the heap that the processor has at hand.
+    pub(super) magazines: Magazines,
     /// What others have it call.
     pub(super) calls: CallQueue,
     /// The processor's part in running tasks.
@@ -72,6 +75,7 @@ impl CpuLocal {
             irq_guards: IrqGuards::new(),
             live_registers: LiveRegisters::new(),
             memory: CpuMemory::new(),
+            magazines: Magazines::new(),
             calls: CallQueue::new(),
             tasks: CpuTasks::new(),
         }
@@ -136,6 +140,12 @@ impl IrqGuards {
     pub(super) fn leave(&self) -> bool {
         self.depth.set(self.depth.get() - 1);
         self.depth.get() == 0 && self.restore.get()
+    }
+
+    /// Returns whether no guard lives.
+    #[inline]
+    pub(super) fn is_free(&self) -> bool {
+        self.depth.get() == 0
     }
 
     /// Forgets the guards of a task that was abandoned.

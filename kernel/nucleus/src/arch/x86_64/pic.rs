@@ -24,11 +24,21 @@ pub(super) fn init() {
 
 /// Lets a line of the first controller interrupt.
 pub(super) fn unmask(line: u8) {
+    change_masks(|first| first & !(1 << line));
+}
+
+/// Keeps a line of the first controller from interrupting.
+pub(super) fn mask(line: u8) {
+    change_masks(|first| first | 1 << line);
+}
+
+/// Changes which lines of the first controller are masked.
+fn change_masks(change: impl FnOnce(u8) -> u8) {
     let mut pics = PICS.lock();
     // SAFETY: Reads the mask registers.
     let [first, second] = unsafe { pics.read_masks() };
-    // SAFETY: The line has a handler in `lines`.
-    unsafe { pics.write_masks(first & !(1 << line), second) };
+    // SAFETY: The lines have handlers in `lines`.
+    unsafe { pics.write_masks(change(first), second) };
 }
 
 /// Acknowledges an interrupt of a line, 0 to 15; returns whether there was one.

@@ -5,7 +5,7 @@
 //! that does not answer is never touched again.
 
 use uart_16550::backend::PioBackend;
-use uart_16550::spec::registers::LSR;
+use uart_16550::spec::registers::{FifoTriggerLevel, IER, LSR};
 use uart_16550::{BaudRate, Config, Uart16550};
 
 use crate::sync::{Rank, SpinLock};
@@ -42,6 +42,8 @@ unsafe fn probe(base: u16) -> Option<Uart16550<PioBackend>> {
     let is_present = uart.check_present() && drain_port(&mut uart);
     let config = Config {
         baud_rate: BaudRate::Baud115200,
+        // Leaves half of the buffer for what comes until the interrupt is served.
+        fifo_trigger_level: Some(FifoTriggerLevel::Eight),
         ..Config::DEFAULT
     };
     (is_present && uart.init(config).is_ok()).then_some(uart)
@@ -63,11 +65,35 @@ pub(crate) fn write(mut bytes: &[u8]) {
     }
 }
 
-/// Reads what has arrived, without waiting; returns how many bytes.
-pub(crate) fn read(buffer: &mut [u8]) -> usize {
+/// Reads what has arrived, without waiting, not even for the port's lock; returns how
+/// many bytes.
+pub(crate) fn try_read(buffer: &mut [u8]) -> usize {
+    let Some(mut port) = PORT.try_lock() else {
+        return 0;
+    };
+    let Some(uart) = port.as_mut() else { return 0 };
+    if is_gone(uart) {
+        *port = None;
+        return 0;
+    }
+    uart.receive_bytes(buffer)
+}
+
+/// Returns whether nobody answers any more: a UART never has all of these bits set, as
+/// there are no parity errors without parity, and half of the interrupts do not exist.
+fn is_gone(uart: &mut Uart16550<PioBackend>) -> bool {
+    uart.lsr().bits() == u8::MAX && uart.ier().bits() == u8::MAX
+}
+
+/// Has the port interrupt when something arrives, if there is one; returns whether
+/// there is.
+pub(crate) fn enable_interrupts() -> bool {
     match PORT.lock().as_mut() {
-        Some(uart) => uart.receive_bytes(buffer),
-        None => 0,
+        Some(uart) => {
+            uart.enable_interrupts(IER::DATA_READY);
+            true
+        }
+        None => false,
     }
 }
 
@@ -97,7 +123,7 @@ pub(crate) unsafe fn force_unlock() {
 mod tests {
     use uart_16550::Uart16550;
 
-    use super::probe;
+    use super::{is_gone, probe};
     use crate::prelude::*;
 
     /// The fourth port, which the emulators' machines do not have.
@@ -113,5 +139,8 @@ mod tests {
         }
         // SAFETY: As above.
         assert!(unsafe { probe(COM4) }.is_none());
+        // SAFETY: As above.
+        let mut uart = unsafe { Uart16550::new_port(COM4) }.expect("as before");
+        assert!(is_gone(&mut uart), "one that vanishes is given up");
     }
 }

@@ -11,7 +11,7 @@ use super::{apic, cpu, features, irq, lines, timer, trap_report, uaccess};
 use crate::mm::frame::reserve;
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
-use crate::task::scheduler;
+use crate::task::{Origin, scheduler};
 use crate::trap_decode::PageFaultCode;
 use crate::{panic, smp};
 
@@ -62,7 +62,7 @@ static NR_LOGGED: AtomicU32 = AtomicU32::new(0);
 
 /// Called by the entry code for each trap that interrupted the kernel.
 pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
-    if handle_interrupt(frame.vector) {
+    if handle_interrupt(frame.vector, Origin::Kernel) {
         if is_external(frame.vector) && frame.rflags & INTERRUPT_FLAG != 0 {
             scheduler::preempt_if_due();
         }
@@ -134,7 +134,7 @@ const ALIGNMENT_CHECK_FLAG: u64 = 1 << 18;
 
 /// Handles the vectors that are nobody's fault, wherever they interrupted.
 /// Returns whether the vector was one of them.
-pub(crate) fn handle_interrupt(vector: u64) -> bool {
+pub(crate) fn handle_interrupt(vector: u64, origin: Origin) -> bool {
     match u8::try_from(vector) {
         Ok(vector::FLUSH) => {
             apic::end_of_interrupt();
@@ -168,12 +168,12 @@ pub(crate) fn handle_interrupt(vector: u64) -> bool {
             true
         }
         Ok(vector::TIMER) => {
-            timer::on_local_tick();
+            timer::on_local_tick(origin);
             log_rare();
             true
         }
         Ok(number) if let Some(line) = lines::of_vector(number) => {
-            lines::handle(line);
+            lines::handle(line, origin);
             log_rare();
             true
         }

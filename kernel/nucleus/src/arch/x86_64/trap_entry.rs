@@ -68,31 +68,7 @@ macro_rules! pop_registers {
     };
 }
 
-/// Pushes the registers that a function has to preserve.
-macro_rules! push_preserved {
-    () => {
-        "push rbx
-        push rbp
-        push r12
-        push r13
-        push r14
-        push r15"
-    };
-}
-
-/// Undoes [`push_preserved`].
-macro_rules! pop_preserved {
-    () => {
-        "pop r15
-        pop r14
-        pop r13
-        pop r12
-        pop rbp
-        pop rbx"
-    };
-}
-
-pub(super) use {pop_preserved, pop_registers, push_preserved, push_registers};
+pub(super) use {pop_registers, push_registers};
 
 /// The register that is the GS base.
 const IA32_GS_BASE: u32 = 0xc000_0101;
@@ -201,9 +177,6 @@ global_asm!(
         mov rsp, gs:[{kernel_rsp}]
         push 2
         popfq
-    ",
-    pop_preserved!(),
-    r"
         ret
     .popsection
     ",

@@ -26,7 +26,7 @@ use super::features;
 use super::gdt::{KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA};
 use super::local::{KERNEL_RSP, SCRATCH, TSS_RSP0, USER_FRAME_END};
 use super::trap::{FRAME_SIZE, SYSCALL_VECTOR, TrapFrame};
-use super::trap_entry::{pop_preserved, pop_registers, push_preserved, push_registers};
+use super::trap_entry::{pop_registers, push_registers};
 
 /// Flags that `syscall` clears: interrupts off, a known direction, no single
 /// steps, SMAP on, and nothing that changes the meaning of `iretq`.
@@ -118,16 +118,46 @@ pub(crate) enum Return {
 ///
 /// # Safety
 ///
-/// 1. `frame` is validated: selectors of ring 3, RIP and RSP in the user half,
-///    interrupts on and no privileged flag set.
+/// 1. `frame` has selectors of ring 3, RIP and RSP in the user half, interrupts on
+///    and no privileged flag set.
 /// 2. For [`Return::SystemCall`], RCX is RIP, R11 is RFLAGS, and single steps are off:
 ///    with them on, `sysretq` would trap before the program's next instruction.
 /// 3. Interrupts are off, and the GS base is the kernel's.
 /// 4. The active page table maps the kernel half, and the frame with it.
+#[inline]
+pub(crate) unsafe fn enter_user(frame: &mut TrapFrame, how: Return) {
+    // What the compiler keeps in registers it saves itself, but for the two that
+    // cannot be named as operands.
+    // SAFETY: The caller promises what the routine needs; it comes back with the stack
+    // pointer as it was, and all other registers are named.
+    unsafe {
+        asm!(
+            "push rbx",
+            "push rbp",
+            "call {enter}",
+            "pop rbp",
+            "pop rbx",
+            enter = sym enter_frame,
+            in("rdi") &raw mut *frame,
+            in("rsi") how as u64,
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            out("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+}
+
+/// Enters ring 3. The traps and calls that end user mode return to whoever called this,
+/// with no register as it was but the stack pointer.
+///
+/// # Safety
+///
+/// As [`enter_user`], of which this is a part.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn enter_user(frame: *mut TrapFrame, how: Return) {
+unsafe extern "C" fn enter_frame(frame: *mut TrapFrame, how: Return) {
     naked_asm!(
-        push_preserved!(),
         "mov gs:[{kernel_rsp}], rsp",
         "lea rax, [rdi + {frame_size}]",
         "mov gs:[{user_frame_end}], rax",
@@ -173,9 +203,6 @@ global_asm!(
     push_registers!(),
     r"
         mov rsp, gs:[{kernel_rsp}]
-    ",
-    pop_preserved!(),
-    r"
         ret
     .popsection
     ",

@@ -1,0 +1,19 @@
+//! What files need of signals.
+
+use crate::process::signal::{self, SigInfo, Signal, code};
+use crate::process::{Current, Pid};
+
+/// Sends a signal to a group of processes; zero is no group.
+pub(crate) fn signal_group(group: u32, signal: u8) {
+    let group = Pid::new(group as usize);
+    if let (Some(group), Some(signal)) = (group, Signal::new(signal.into())) {
+        signal::send_to_group(group, SigInfo::of_kernel(signal));
+    }
+}
+
+/// Tells a thread that nobody reads what it writes.
+pub(crate) fn raise_broken_pipe(current: &Current) {
+    let info = SigInfo::of_sender(Signal::PIPE, code::USER, current.process.id());
+    // A standard signal finds room always.
+    let _ = signal::send_to_thread(&current.thread, info);
+}

@@ -1,0 +1,304 @@
+//! The contents of a file that is in memory: frames, by the number of their page.
+//!
+//! Pages that nobody has written are not there and read as zeros. Frames are those that
+//! programs may have, so that they run out before the kernel's own memory does; the index
+//! takes a part of 4 KiB of the heap for each 2 MiB that are in use. **Locks**: the
+//! index's lock is held while a page is looked up, made or dropped, and never while
+//! bytes are copied; a page fault takes it.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame, UntypedMem, VmReader};
+use nucleus::sync::Mutex;
+
+use super::buffer::{Sink, Source};
+use crate::errno::Errno;
+use crate::vm::ensure_reserve;
+
+/// Pages of a part of the index.
+const PART: usize = 512;
+
+/// How many frames the files of a filesystem may have together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        // Relaxed: a number for those who ask.
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes one.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::NoSpace`].
+    pub(crate) fn take(&self) -> Result<(), Errno> {
+        let more = |used: usize| (used < self.limit).then_some(used + 1);
+        // Relaxed: it counts, and orders nothing.
+        let taken = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.map(drop).map_err(|_| Errno::NoSpace)
+    }
+
+    /// Gives back what was taken.
+    pub(crate) fn give_back(&self, count: usize) {
+        // Relaxed: as in `take`.
+        self.used.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+/// The index: parts of [`PART`] pages.
+#[derive(Debug, Default)]
+struct Index {
+    parts: BTreeMap<usize, Vec<Option<UFrame>>>,
+    nr_frames: usize,
+}
+
+/// The contents of a file.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    index: Mutex<Index>,
+    budget: Arc<Budget>,
+}
+
+impl Pages {
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self {
+            index: Mutex::new(Index::default()),
+            budget,
+        }
+    }
+
+    /// Returns how many frames there are.
+    pub(crate) fn nr_frames(&self) -> usize {
+        self.index.lock().nr_frames
+    }
+
+    /// Returns the frame of a page, if it is there.
+    pub(crate) fn get(&self, page: usize) -> Option<UFrame> {
+        self.index.lock().get(page).cloned()
+    }
+
+    /// Returns the frame of a page, if it is there and nobody is to be waited for.
+    pub(crate) fn at_hand(&self, page: usize) -> Option<UFrame> {
+        self.index.try_lock()?.get(page).cloned()
+    }
+
+    /// Returns the frame of a page, which is zeroed if it was not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::NoSpace`], [`Errno::NoMemory`].
+    pub(crate) fn get_or_make(&self, page: usize) -> Result<UFrame, Errno> {
+        let mut index = self.index.lock();
+        let part = index.part_of(page)?;
+        let slot = &mut part[page % PART];
+        if let Some(frame) = slot {
+            return Ok(frame.clone());
+        }
+        ensure_reserve()?;
+        self.budget.take()?;
+        let frame = match FrameAllocOptions::new().alloc_frame() {
+            Ok(frame) => UFrame::from(frame),
+            Err(error) => {
+                self.budget.give_back(1);
+                return Err(error.into());
+            }
+        };
+        *slot = Some(frame.clone());
+        index.nr_frames += 1;
+        Ok(frame)
+    }
+
+    /// Reads bytes, of which all count; zeros where no page is. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// What the sink says, when nothing was read.
+    pub(crate) fn read(&self, offset: u64, len: u64, to: &mut dyn Sink) -> Result<usize, Errno> {
+        const ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(to.room());
+        in_pages(offset, len, |page, start, part| match self.get(page) {
+            Some(frame) => {
+                let mut bytes = frame.reader();
+                bytes.skip(start).limit(part);
+                to.put(bytes)
+            }
+            None => to.put(VmReader::from(&ZEROS[..part])),
+        })
+    }
+
+    /// Writes bytes, as many as `from` has; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get_or_make`], and what the source says, when nothing was written.
+    pub(crate) fn write(&self, offset: u64, from: &mut dyn Source) -> Result<usize, Errno> {
+        in_pages(offset, from.left(), |page, start, part| {
+            let frame = self.get_or_make(page)?;
+            let mut room = frame.writer();
+            room.skip(start).limit(part);
+            from.take(room)
+        })
+    }
+
+    /// Forgets everything from an offset on.
+    pub(crate) fn truncate(&self, len: u64) {
+        let first_gone = len.div_ceil(PAGE_SIZE as u64) as usize;
+        let in_page = (len % PAGE_SIZE as u64) as usize;
+        let dropped = {
+            let mut index = self.index.lock();
+            // The rest of the last page reads as zeros if the file gets longer again.
+            if in_page > 0
+                && let Some(frame) = index.get(first_gone - 1)
+            {
+                frame.writer().skip(in_page).fill_zeros(PAGE_SIZE - in_page);
+            }
+            index.split_off(first_gone)
+        };
+        self.budget.give_back(dropped.nr_frames);
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.budget.give_back(self.index.get_mut().nr_frames);
+    }
+}
+
+impl Index {
+    fn get(&self, page: usize) -> Option<&UFrame> {
+        self.parts.get(&(page / PART))?.get(page % PART)?.as_ref()
+    }
+
+    /// Returns the part of a page, which is made if it is not there.
+    fn part_of(&mut self, page: usize) -> Result<&mut Vec<Option<UFrame>>, Errno> {
+        let part = self.parts.entry(page / PART).or_default();
+        if part.is_empty() {
+            let reserved = part.try_reserve_exact(PART);
+            reserved.map_err(|_| Errno::NoMemory)?;
+            part.resize(PART, None);
+        }
+        Ok(part)
+    }
+
+    /// Takes all pages from a number on out.
+    fn split_off(&mut self, first: usize) -> Self {
+        let mut gone = Self {
+            parts: self.parts.split_off(&first.div_ceil(PART)),
+            nr_frames: 0,
+        };
+        if !first.is_multiple_of(PART)
+            && let Some(part) = self.parts.get_mut(&(first / PART))
+        {
+            let cut = part.iter_mut().skip(first % PART).map(Option::take);
+            gone.parts.insert(first / PART, cut.collect());
+        }
+        let frames = gone.parts.values().flatten().flatten();
+        gone.nr_frames = frames.count();
+        self.nr_frames -= gone.nr_frames;
+        gone
+    }
+}
+
+/// Goes through bytes page by page; `step` is told the page, where in it to start, and
+/// how many bytes, and says how many it did. Returns how many were done, up to the first
+/// step that did less.
+fn in_pages(
+    offset: u64,
+    len: usize,
+    mut step: impl FnMut(usize, usize, usize) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let mut done = 0;
+    while done < len {
+        let at = offset + done as u64;
+        let page = (at / PAGE_SIZE as u64) as usize;
+        let start = (at % PAGE_SIZE as u64) as usize;
+        let part = (PAGE_SIZE - start).min(len - done);
+        let count = match step(page, start, part) {
+            Err(_) if done > 0 => break,
+            other => other?,
+        };
+        done += count;
+        if count < part {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+#[cfg(ktest)]
+mod tests {
+    use alloc::sync::Arc;
+    use alloc::vec;
+
+    use nucleus::mm::{PAGE_SIZE, VmReader, VmWriter};
+    use nucleus::prelude::*;
+
+    use super::{Budget, PART, Pages};
+    use crate::errno::Errno;
+
+    fn pages(limit: usize) -> Pages {
+        Pages::new(Arc::new(Budget::new(limit)))
+    }
+
+    fn write(pages: &Pages, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
+        pages.write(offset, &mut VmReader::from(bytes))
+    }
+
+    #[ktest]
+    fn bytes_read_back_across_pages_with_zeros_in_holes() {
+        let pages = pages(8);
+        let start = PAGE_SIZE as u64 * 3 - 2;
+        assert_eq!(write(&pages, start, b"abcd"), Ok(4));
+        let mut buffer = [1; 8];
+        let count = pages.read(start - 2, 8, &mut VmWriter::from(&mut buffer[..]));
+        assert_eq!((count, &buffer), (Ok(8), b"\0\0abcd\0\0"));
+        assert_eq!(pages.nr_frames(), 2);
+    }
+
+    #[ktest]
+    fn budget_ends_a_write_early_and_is_given_back() {
+        let pages = pages(2);
+        let bytes = vec![7; PAGE_SIZE * 3];
+        assert_eq!(write(&pages, 0, &bytes), Ok(PAGE_SIZE * 2));
+        assert_eq!(write(&pages, 1 << 30, b"x"), Err(Errno::NoSpace));
+        pages.truncate(1);
+        assert_eq!((pages.nr_frames(), pages.budget.used()), (1, 1));
+        assert_eq!(write(&pages, 1 << 30, b"x"), Ok(1));
+    }
+
+    #[ktest]
+    fn what_was_cut_off_reads_as_zeros() {
+        let pages = pages(PART);
+        for page in [0, 1, PART as u64, 2 * PART as u64 + 1] {
+            assert_eq!(write(&pages, page * PAGE_SIZE as u64, b"xyz"), Ok(3));
+        }
+        pages.truncate(1);
+        assert_eq!(pages.nr_frames(), 1);
+        let mut buffer = [1; 3];
+        let count = pages.read(0, 3, &mut VmWriter::from(&mut buffer[..]));
+        assert_eq!((count, &buffer), (Ok(3), b"x\0\0"));
+        pages.truncate(0);
+        assert_eq!((pages.nr_frames(), pages.budget.used()), (0, 0));
+    }
+}

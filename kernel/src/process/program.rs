@@ -1,0 +1,122 @@
+//! Programs, from a file to memory that is complete.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use nucleus::mm::VmSpace;
+use nucleus::user::UserContext;
+
+use super::arguments::Arguments;
+use super::limits::Limits;
+use super::script::{BEGINNING, Script};
+use super::thread::Name;
+use super::{elf, stack};
+use crate::errno::Errno;
+use crate::fs::node::Location;
+use crate::fs::{self, FsContext};
+use crate::vm::AddressSpace;
+
+/// How often a script's interpreter may be a script.
+const MAX_SCRIPTS: usize = 5;
+
+/// A file to run, and the path by which it was asked for.
+#[derive(Debug)]
+pub(crate) struct ProgramFile {
+    contents: &'static [u8],
+    path: Vec<u8>,
+    /// Where it was found.
+    location: Location,
+}
+
+impl ProgramFile {
+    /// Opens a file that is to be run.
+    ///
+    /// # Errors
+    ///
+    /// Those of finding it; [`Errno::Access`] for a directory, and for a file that
+    /// nobody may run.
+    pub(crate) fn open(context: &FsContext, path: &[u8]) -> Result<Self, Errno> {
+        Self::at(context.walk(path).find(true)?.something()?, path)
+    }
+
+    /// Opens a file that was found, by a path that is its own, or was asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], but for those of finding it.
+    pub(crate) fn at(location: Location, path: &[u8]) -> Result<Self, Errno> {
+        Ok(Self {
+            contents: fs::program_contents(&location)?,
+            path: path.to_vec(),
+            location,
+        })
+    }
+}
+
+/// A program that is ready to start.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) memory: Arc<AddressSpace>,
+    pub(super) context: UserContext,
+    /// The path of the file that runs: that of a script's interpreter.
+    pub(super) path: String,
+    pub(super) name: Name,
+}
+
+/// Makes the memory of a program. The active space is another one, or none, afterwards.
+///
+/// # Errors
+///
+/// [`Errno::NoExec`] for a file that is no program; those of opening a script's
+/// interpreter; [`Errno::TooManyLinks`] when that is a script, and so on;
+/// [`Errno::TooBig`]; [`Errno::NoMemory`].
+pub(super) fn prepare(
+    context: &FsContext,
+    mut file: ProgramFile,
+    mut arguments: Arguments,
+    limits: &Limits,
+) -> Result<Prepared, Errno> {
+    // What the program is called by, and calls itself: the script's, if it is one.
+    let first_path = file.path.clone();
+    let name = name_of(&first_path);
+    for _ in 0..=MAX_SCRIPTS {
+        let beginning = &file.contents[..file.contents.len().min(BEGINNING)];
+        let Some(script) = Script::parse(beginning)? else {
+            return load(&file, &first_path, &arguments, limits, name);
+        };
+        arguments.interpret(script.interpreter, script.argument, &file.path)?;
+        file = ProgramFile::open(context, script.interpreter)?;
+    }
+    Err(Errno::TooManyLinks)
+}
+
+fn load(
+    file: &ProgramFile,
+    path: &[u8],
+    arguments: &Arguments,
+    limits: &Limits,
+    name: Name,
+) -> Result<Prepared, Errno> {
+    let memory = AddressSpace::new()?;
+    memory.set_limits(limits.of_memory());
+    let program = elf::load(file.contents, &memory)?;
+    memory.activate();
+    let stack_pointer = stack::build(&memory, &program, path, arguments);
+    VmSpace::deactivate_current();
+    Ok(Prepared {
+        context: UserContext::new(program.entry, stack_pointer?),
+        memory,
+        path: String::from_utf8_lossy(&file.location.path()?).into_owned(),
+        name,
+    })
+}
+
+/// Returns the name of a thread that runs a file: the last part of its path.
+fn name_of(path: &[u8]) -> Name {
+    let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    let mut name = Name::default();
+    let len = last.len().min(name.len() - 1);
+    name[..len].copy_from_slice(&last[..len]);
+    name
+}

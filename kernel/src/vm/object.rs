@@ -1,0 +1,93 @@
+//! Memory that mappings share: files, and shared anonymous memory.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame};
+use nucleus::sync::Mutex;
+
+use crate::errno::Errno;
+
+/// Something with pages that regions can map.
+///
+/// All mappings of an object map the same frames, of which the object keeps a
+/// reference each. So a private mapping's write finds that it is not alone, and
+/// copies, for as long as the object has the page.
+///
+/// **Lock order**: an address space asks for pages with its regions locked. So
+/// [`Self::page`] must not touch user memory, and whoever holds a lock that `page`
+/// takes must not do so either.
+pub(crate) trait MemoryObject: fmt::Debug + Send + Sync {
+    /// Returns a page, made if need be. May sleep.
+    ///
+    /// Asked for pages below [`Self::len`] alone, which may shrink meanwhile.
+    fn page(&self, index: usize) -> Result<UFrame, Errno>;
+
+    /// Returns a page if that costs nothing: it is there already, and no lock
+    /// needs to be waited for long. Faults map such pages beside the one that was
+    /// touched.
+    fn page_at_hand(&self, index: usize) -> Option<UFrame> {
+        let _ = index;
+        None
+    }
+
+    /// Returns the number of bytes. Touching a page behind the last one is a bus
+    /// error.
+    fn len(&self) -> usize;
+
+    /// Returns the name that `/proc/self/maps` shows.
+    fn name(&self) -> Vec<u8>;
+
+    /// Returns the inode number that `/proc/self/maps` shows.
+    fn inode(&self) -> u64 {
+        0
+    }
+}
+
+/// Anonymous memory that processes share: its pages come when they are touched,
+/// and stay until the last mapping goes.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    len: usize,
+    pages: Mutex<BTreeMap<usize, UFrame>>,
+}
+
+impl SharedMemory {
+    /// Makes memory of so many bytes, none of which exists yet.
+    pub(crate) fn new(len: usize) -> Arc<Self> {
+        Arc::new(Self {
+            len,
+            pages: Mutex::new(BTreeMap::new()),
+        })
+    }
+}
+
+impl MemoryObject for SharedMemory {
+    fn page(&self, index: usize) -> Result<UFrame, Errno> {
+        let mut pages = self.pages.lock();
+        if let Some(page) = pages.get(&index) {
+            return Ok(page.clone());
+        }
+        super::ensure_reserve()?;
+        let page: UFrame = FrameAllocOptions::new()
+            .for_user(true)
+            .alloc_frame()?
+            .into();
+        pages.insert(index, page.clone());
+        Ok(page)
+    }
+
+    fn page_at_hand(&self, index: usize) -> Option<UFrame> {
+        self.pages.try_lock()?.get(&index).cloned()
+    }
+
+    fn len(&self) -> usize {
+        self.len.next_multiple_of(PAGE_SIZE)
+    }
+
+    fn name(&self) -> Vec<u8> {
+        b"/dev/zero (deleted)".to_vec()
+    }
+}

@@ -1,0 +1,60 @@
+//! Cases of system calls: what a call does, and what it refuses.
+//!
+//! `conform CASE` runs one; `conform --list` names them. Each prints lines that do not
+//! depend on addresses, numbers of processes, or time, so that a run on Linux and one
+//! on Vostok can be compared.
+
+mod advise;
+mod exec;
+mod futex;
+mod kit;
+mod map;
+mod process;
+mod protect;
+mod share;
+mod signal;
+
+use std::process::ExitCode;
+
+/// All cases, by file.
+const ALL: &[&[(&str, fn())]] = &[
+    map::CASES,
+    protect::CASES,
+    advise::CASES,
+    share::CASES,
+    process::CASES,
+    exec::CASES,
+    futex::CASES,
+    signal::CASES,
+];
+
+fn main() -> ExitCode {
+    // A panic in a child must not run the parent's code again.
+    std::panic::set_hook(Box::new(|panic| {
+        kit::say!("{panic}");
+        kit::exit(101);
+    }));
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let mut cases = ALL.iter().copied().flatten();
+    if wanted == "--list" {
+        cases.for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    }
+    let Some((_, run)) = cases.find(|(name, _)| *name == wanted) else {
+        println!("usage: conform CASE, or conform --list");
+        return ExitCode::from(2);
+    };
+    reset_signals();
+    run();
+    ExitCode::SUCCESS
+}
+
+/// Undoes what the standard library does to signals at its start.
+fn reset_signals() {
+    for signal in [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: No handler is installed; a stack that overflows just ends the case.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let off = [0, libc::SS_DISABLE as usize, 0];
+    kit::call(libc::SYS_sigaltstack, [off.as_ptr() as usize, 0]);
+}

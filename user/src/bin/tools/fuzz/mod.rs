@@ -1,0 +1,417 @@
+//! `syscall-fuzz [--calls N] [--seed N] [--threads N] [--processes N] [--only WORKER]
+//! [--trace]`: random system calls with random and nearly right arguments.
+//!
+//! Workers make the calls: processes with some threads each, which may and do ruin
+//! themselves. This process makes none of them; it starts workers until there were
+//! enough calls, kills those that stand still, and in the end looks whether as many
+//! frames are in use as before, where the kernel tells (`/proc/vostok/frames`).
+//!
+//! What a worker does follows from the seed and its number, as far as its threads do
+//! not disturb each other: `--only WORKER --threads 1` repeats it. Nothing is left out
+//! but what would end the session or reach other processes. On another kernel than
+//! Vostok only known calls are made, by a user who may do nothing, in a directory that
+//! is all that they see.
+
+mod arguments;
+mod calls;
+mod machine;
+mod worker;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use machine::Board;
+use worker::{SLOT, Slot, THREADS};
+
+/// A worker that makes no call for so long is killed: some calls wait for what never
+/// comes.
+const STILL: Duration = Duration::from_millis(500);
+
+/// Time in which a process that was killed has to be gone.
+const DEATH: Duration = Duration::from_secs(60);
+
+/// Time in which frames have to be free again after the last process.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// Where files are made.
+const DIRECTORY: &str = "/tmp/syscall-fuzz";
+
+/// Where Vostok tells how many frames are in use.
+const FRAMES: &str = "/proc/vostok/frames";
+
+/// The file that calls are traced to, beyond those that are guessed.
+const TRACE: i32 = 900;
+
+/// Who may do nothing.
+const NOBODY: u32 = 65_534;
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Plan {
+    calls: u64,
+    seed: u64,
+    threads: usize,
+    processes: usize,
+    only: Option<u64>,
+    is_traced: bool,
+    /// Numbers of calls are random, too.
+    all_numbers: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            calls: 100_000,
+            seed: 1,
+            threads: 3,
+            processes: 2,
+            only: None,
+            is_traced: false,
+            all_numbers: false,
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &[OsString]) -> u8 {
+    let words: Vec<_> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let Some(mut plan) = read(&words) else {
+        eprintln!(
+            "syscall-fuzz [--calls N] [--seed N] [--threads N] [--processes N] [--only WORKER] [--trace]"
+        );
+        return 2;
+    };
+    plan.all_numbers = is_vostok();
+    println!("syscall-fuzz: {} calls, seed {}", plan.calls, plan.seed);
+    match Session::new(plan).and_then(Session::run) {
+        Ok(()) => 0,
+        Err(error) => {
+            println!("syscall-fuzz: FAILED, seed {}: {error}", plan.seed);
+            1
+        }
+    }
+}
+
+fn read(words: &[String]) -> Option<Plan> {
+    let mut plan = Plan::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--trace" {
+            plan.is_traced = true;
+            continue;
+        }
+        let number: u64 = words.next()?.parse().ok()?;
+        let small = |most| {
+            usize::try_from(number)
+                .ok()
+                .filter(|n| (1..=most).contains(n))
+        };
+        match word.as_str() {
+            "--calls" => plan.calls = number,
+            "--seed" => plan.seed = number,
+            "--threads" => plan.threads = small(THREADS)?,
+            "--processes" => plan.processes = small(16)?,
+            "--only" => plan.only = Some(number),
+            _ => return None,
+        }
+    }
+    if plan.only.is_some() {
+        plan.processes = 1;
+    }
+    Some(plan)
+}
+
+fn is_vostok() -> bool {
+    rustix::system::uname().sysname() == c"Vostok"
+}
+
+/// A worker that runs.
+#[derive(Debug)]
+struct Running {
+    pid: i32,
+    worker: u64,
+    /// How many calls its slot had when it was looked at, and when that was.
+    calls: u64,
+    seen: Instant,
+    is_killed: bool,
+}
+
+/// The process that starts workers.
+struct Session {
+    plan: Plan,
+    board: Board,
+    /// One place for each worker at a time.
+    running: Vec<Option<Running>>,
+    started: u64,
+    died: u64,
+    stood_still: u64,
+    reported: Instant,
+}
+
+impl Session {
+    fn new(plan: Plan) -> io::Result<Self> {
+        Ok(Self {
+            plan,
+            board: Board::new(plan.processes * SLOT)?,
+            running: (0..plan.processes).map(|_| None).collect(),
+            started: 0,
+            died: 0,
+            stood_still: 0,
+            reported: Instant::now(),
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let before = fs::read_to_string(FRAMES).ok();
+        make_directory()?;
+        while !self.is_enough() {
+            self.start_workers()?;
+            if !self.reap()? {
+                sleep(Duration::from_millis(2));
+            }
+            self.look_after()?;
+            self.report();
+        }
+        self.end_workers()?;
+        fs::remove_dir_all(DIRECTORY)?;
+        println!(
+            "syscall-fuzz: {} calls by {} workers, of which {} died and {} stood still",
+            self.calls(),
+            self.started,
+            self.died,
+            self.stood_still
+        );
+        compare_frames(before)
+    }
+
+    fn calls(&self) -> u64 {
+        (0..self.running.len())
+            .map(|index| self.slot(index).calls())
+            .sum()
+    }
+
+    fn slot(&self, index: usize) -> Slot<'_> {
+        Slot {
+            board: &self.board,
+            index,
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        match self.plan.only {
+            Some(_) => self.started == 1 && self.running.iter().all(Option::is_none),
+            None => self.calls() >= self.plan.calls,
+        }
+    }
+
+    fn start_workers(&mut self) -> io::Result<()> {
+        for index in 0..self.running.len() {
+            let is_last = self.plan.only.is_some() && self.started > 0;
+            if self.running[index].is_some() || is_last {
+                continue;
+            }
+            let worker = self.plan.only.unwrap_or(self.started);
+            let pid = machine::fork()?;
+            if pid == 0 {
+                prepare(&self.plan);
+                worker::run(&self.plan, worker, self.slot(index));
+            }
+            self.started += 1;
+            let calls = self.slot(index).calls();
+            self.running[index] = Some(Running {
+                pid,
+                worker,
+                calls,
+                seen: Instant::now(),
+                is_killed: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes a process that has ended; returns whether there was one.
+    fn reap(&mut self) -> io::Result<bool> {
+        let Some((pid, status)) = machine::ended_child()? else {
+            return Ok(false);
+        };
+        // As the first process, this one has the orphans, too.
+        let is_it = |place: &&mut Option<Running>| place.as_ref().is_some_and(|it| it.pid == pid);
+        if let Some(place) = self.running.iter_mut().find(is_it) {
+            let was_killed = place.take().is_some_and(|it| it.is_killed);
+            self.stood_still += u64::from(was_killed);
+            self.died += u64::from(!was_killed && status != 0);
+            // Its copies are in its group.
+            machine::kill(-pid);
+        }
+        Ok(true)
+    }
+
+    /// Kills workers that stand still; those have to be gone soon.
+    fn look_after(&mut self) -> io::Result<()> {
+        for index in 0..self.running.len() {
+            let calls = self.slot(index).calls();
+            let Some(running) = &mut self.running[index] else {
+                continue;
+            };
+            if running.calls != calls && !running.is_killed {
+                (running.calls, running.seen) = (calls, Instant::now());
+            }
+            let time = running.seen.elapsed();
+            if running.is_killed && time > DEATH {
+                let (pid, worker) = (running.pid, running.worker);
+                let last = self.slot(index).last_calls();
+                let text =
+                    format!("worker {worker} (process {pid}) does not die; it called\n{last}");
+                return Err(io::Error::other(text));
+            }
+            if !running.is_killed && time > STILL {
+                machine::kill(running.pid);
+                (running.is_killed, running.seen) = (true, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how far it has come, now and then.
+    fn report(&mut self) {
+        if self.reported.elapsed() > Duration::from_secs(5) {
+            let workers: Vec<_> = self
+                .running
+                .iter()
+                .flatten()
+                .map(|it| it.worker.to_string())
+                .collect();
+            println!(
+                "syscall-fuzz: {} calls; workers {} run",
+                self.calls(),
+                workers.join(", ")
+            );
+            self.reported = Instant::now();
+        }
+    }
+
+    /// Kills what is left, and waits until all of it is gone.
+    fn end_workers(&mut self) -> io::Result<()> {
+        for running in self.running.iter_mut().flatten() {
+            machine::kill(running.pid);
+            machine::kill(-running.pid);
+            (running.is_killed, running.seen) = (true, Instant::now());
+        }
+        let deadline = Instant::now() + DEATH;
+        loop {
+            match self.reap() {
+                Ok(true) => {}
+                Ok(false) if Instant::now() > deadline => {
+                    return Err(io::Error::other("not all processes die"));
+                }
+                Ok(false) => sleep(Duration::from_millis(2)),
+                // There are no more.
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Makes a directory for the workers' files, empty and anybody's.
+fn make_directory() -> io::Result<()> {
+    if Path::new(DIRECTORY).exists() {
+        fs::remove_dir_all(DIRECTORY)?;
+    }
+    fs::create_dir_all(DIRECTORY)?;
+    // Where there are no owners, nobody needs to be one.
+    let _ = chown(DIRECTORY, Some(NOBODY), Some(NOBODY));
+    Ok(())
+}
+
+/// Makes a new process one that can harm no other: a group of its own, no terminal,
+/// and on another kernel no rights and no files but its own.
+fn prepare(plan: &Plan) {
+    let quiet = |number, arguments| machine::quiet_call(number, arguments);
+    quiet(libc::SYS_setsid, [0; 6]);
+    let null = fs::File::options().read(true).write(true).open("/dev/null");
+    if plan.is_traced {
+        quiet(libc::SYS_dup2, [2, TRACE as u64, 0, 0, 0, 0]);
+    }
+    if let Ok(null) = null {
+        for file in 0..3 {
+            quiet(libc::SYS_dup2, [null.as_raw_fd() as u64, file, 0, 0, 0, 0]);
+        }
+    }
+    let is_there = std::env::set_current_dir(DIRECTORY).is_ok();
+    if is_vostok() {
+        return;
+    }
+    let limit = [2_u64 << 30; 2];
+    let place = limit.as_ptr() as u64;
+    quiet(
+        libc::SYS_setrlimit,
+        [u64::from(libc::RLIMIT_AS), place, 0, 0, 0, 0],
+    );
+    let is_apart = quiet(libc::SYS_chroot, [c".".as_ptr() as u64, 0, 0, 0, 0, 0]) == 0;
+    let nobody = u64::from(NOBODY);
+    quiet(libc::SYS_setgroups, [0; 6]);
+    quiet(libc::SYS_setresgid, [nobody, nobody, nobody, 0, 0, 0]);
+    quiet(libc::SYS_setresuid, [nobody, nobody, nobody, 0, 0, 0]);
+    let is_nobody = quiet(libc::SYS_geteuid, [0; 6]) != 0;
+    // Without rights a process cannot be put apart, and need not be.
+    if !is_there || !is_nobody || (!is_apart && quiet(libc::SYS_getuid, [0; 6]) == 0) {
+        machine::exit(1);
+    }
+}
+
+/// Compares the frames in use with those before, for a while: some are freed late.
+fn compare_frames(before: Option<String>) -> io::Result<()> {
+    let Some(before) = before else {
+        println!("frames in use: this kernel does not tell");
+        return Ok(());
+    };
+    let start = Instant::now();
+    loop {
+        let after = fs::read_to_string(FRAMES)?;
+        let [was, is] = [&before, &after].map(|text| text.trim().replace('\n', ", "));
+        if before == after {
+            println!("frames in use: {is}, before and after");
+            return Ok(());
+        }
+        if start.elapsed() > SETTLING {
+            return Err(io::Error::other(format!(
+                "frames in use: before {was}, after {is}"
+            )));
+        }
+        sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn plans_are_read() {
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let plan = read(&words("--calls 5 --only 7 --trace")).expect("a plan");
+        assert_eq!((plan.calls, plan.only, plan.processes), (5, Some(7), 1));
+        assert!(plan.is_traced);
+        for bad in [
+            "--calls",
+            "--threads 0",
+            "--threads 9",
+            "--what 1",
+            "--seed x",
+        ] {
+            assert_eq!(read(&words(bad)), None, "{bad}");
+        }
+    }
+}

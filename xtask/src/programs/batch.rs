@@ -1,0 +1,205 @@
+//! Many cases in one boot: `run-cases` runs them on either system.
+//!
+//! When the kernel dies, or says nothing for long, the case that ran has failed, and
+//! the machine boots again for the rest.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::Target;
+use super::cases::{Cases, RUNNER};
+use super::frames::{Observed, Report};
+use crate::artifacts::{self, ImageSpec};
+use crate::emulator::{self, Boot};
+use crate::guest::{self, Limits};
+use crate::interrupt;
+use crate::shell::{self, Progress};
+use crate::stream::{Event, Stream};
+use crate::test::Verdict;
+
+/// The list in the guest.
+const LIST: &str = "cases/list";
+/// How long the guest may be silent: longer than the runner lets a case run.
+const SILENCE: Duration = Duration::from_secs(45);
+/// How often the machine boots; what kills the kernel more often is not worth it.
+const MOST_BOOTS: usize = 8;
+
+/// Cases that are ready to run.
+pub(super) struct Batch {
+    pub(super) cases: Cases,
+    /// The list as the runner reads it.
+    list: PathBuf,
+    /// The programs, all in one directory.
+    programs: PathBuf,
+}
+
+/// What came of all cases on Vostok.
+pub(super) struct VostokRun {
+    /// In the order of the list; an error says what the kernel did instead.
+    pub(super) cases: Vec<Result<Observed, String>>,
+    /// Whether as many frames were in use at the end as at the beginning.
+    pub(super) frames: Verdict,
+}
+
+impl Batch {
+    /// Writes the list, and gathers the programs.
+    pub(super) fn new(cases: Cases) -> Result<Self> {
+        let directory = artifacts::target().join("cases");
+        let programs = directory.join("bin");
+        // From an earlier run, whose cases may have been others.
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&programs)?;
+        for (name, path) in &cases.programs {
+            let context = || format!("cannot copy {}", path.display());
+            fs::copy(path, programs.join(name)).with_context(context)?;
+        }
+        let list = directory.join("list");
+        let lines = cases.list.iter().map(|case| case.words.join("\t") + "\n");
+        fs::write(&list, lines.collect::<String>())?;
+        Ok(Self {
+            cases,
+            list,
+            programs,
+        })
+    }
+
+    /// Runs all cases on the host.
+    pub(super) fn on_linux(&self) -> Result<Vec<Result<Observed, String>>> {
+        let work = std::env::temp_dir().join(format!("vostok-cases-{}", std::process::id()));
+        let mut command = Command::new(self.programs.join(RUNNER));
+        command.arg(&self.list).arg(&self.programs).arg(&work);
+        command.arg("0").env_clear().stdin(Stdio::null());
+        let text = shell::capture("running the programs on Linux", &mut command);
+        let _ = fs::remove_dir_all(&work);
+        let mut report = Report::default();
+        text?.lines().for_each(|line| report.feed(line));
+        let missing = |number: usize| format!("case {number} did not run on Linux");
+        let observed = (0..self.cases.list.len())
+            .map(|number| report.cases.remove(&number).ok_or_else(|| missing(number)));
+        Ok(observed.collect())
+    }
+
+    /// Runs all cases on a machine, in as many boots as that takes.
+    pub(super) fn on_vostok(&self, target: Target<'_>) -> Result<VostokRun> {
+        let count = self.cases.list.len();
+        let label = target.machine.label();
+        let progress = Progress::start(&format!("running {count} programs on Vostok ({label})"));
+        let mut cases: Vec<Result<Observed, String>> = Vec::new();
+        let mut frames = Verdict::Skipped("no boot ran all cases".to_owned());
+        for _ in 0..MOST_BOOTS {
+            let first = cases.len();
+            if first == count || interrupt::is_requested() {
+                break;
+            }
+            let (mut report, complaint) = self.boot(target, first, &progress)?;
+            while let Some(observed) = report.cases.remove(&cases.len()) {
+                cases.push(Ok(observed));
+            }
+            match complaint {
+                // The first boot's run is the only one that has all of them.
+                None if first == 0 => frames = frames_are_back(&report.frames),
+                None => {}
+                Some(complaint) => cases.push(Err(format!("{complaint}\n{}", report.others()))),
+            }
+        }
+        progress.finish();
+        cases.resize(count, Err("the kernel died too often before".to_owned()));
+        Ok(VostokRun { cases, frames })
+    }
+
+    /// Boots once, for the cases from this one on; also says what went wrong, if the
+    /// last case did not run.
+    fn boot(
+        &self,
+        target: Target<'_>,
+        first: usize,
+        progress: &Progress,
+    ) -> Result<(Report, Option<String>)> {
+        let Target {
+            toolchain,
+            kernel,
+            machine,
+        } = target;
+        let options = emulator::kernel_options(machine.emulator());
+        let in_guest = |name: &String| (format!("bin/{name}"), self.programs.join(name));
+        let mut files: Vec<_> = self.cases.programs.keys().map(in_guest).collect();
+        files.push((LIST.to_owned(), self.list.clone()));
+        let image = artifacts::image(
+            toolchain,
+            &ImageSpec {
+                kernel,
+                cmdline: format!(
+                    "{options} log=error -- /bin/{RUNNER} /{LIST} /bin /tmp/cases {first}"
+                ),
+                files,
+                rootfs: None,
+                uefi: machine.uefi,
+            },
+        )?;
+        let emulator = emulator::prepare(machine, &Boot::unattended(image))?;
+        let limits = Limits {
+            total: None,
+            silence: Some(SILENCE),
+        };
+        let mut stream = Stream::new(kernel.symbols.clone(), true);
+        let mut report = Report::default();
+        let mut handle = |event: Event| {
+            if let Event::Line(line) = event {
+                report.feed(&line);
+                if let Some(case) = report.running.and_then(|n| self.cases.list.get(n)) {
+                    progress.update(&case.name());
+                }
+            }
+        };
+        let ending = guest::run(emulator, limits, &mut stream, &mut handle)?;
+        let complaint = guest::complaint(ending, &stream.facts).map(|(_, complaint)| complaint);
+        let last = self.cases.list.len() - 1;
+        let is_complete = complaint.is_none() && report.cases.contains_key(&last);
+        let complaint = (!is_complete).then(|| {
+            let status = stream.facts.exit_status;
+            complaint.unwrap_or_else(|| format!("{RUNNER} ended early, with status {status:?}"))
+        });
+        Ok((report, complaint))
+    }
+}
+
+/// Compares the frames in use before and after.
+fn frames_are_back(frames: &BTreeMap<String, (Option<u64>, Option<u64>)>) -> Verdict {
+    if frames.is_empty() {
+        return Verdict::Skipped("the kernel does not tell how many are in use".to_owned());
+    }
+    let changed = frames.iter().filter(|(_, (before, after))| before != after);
+    let lines: Vec<_> = changed
+        .map(|(kind, (before, after))| format!("{kind}: {before:?} before, {after:?} after"))
+        .collect();
+    if lines.is_empty() {
+        Verdict::Passed
+    } else {
+        Verdict::Failed(lines.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::frames_are_back;
+    use crate::test::Verdict;
+
+    #[test]
+    fn frame_that_stays_in_use_is_a_failure() {
+        let counts = |before, after| BTreeMap::from([("user".to_owned(), (before, after))]);
+        assert_eq!(frames_are_back(&counts(Some(3), Some(3))), Verdict::Passed);
+        for after in [Some(4), Some(2), None] {
+            let verdict = frames_are_back(&counts(Some(3), after));
+            assert!(matches!(verdict, Verdict::Failed(_)), "{verdict:?}");
+        }
+        let verdict = frames_are_back(&BTreeMap::new());
+        assert!(matches!(verdict, Verdict::Skipped(_)));
+    }
+}
