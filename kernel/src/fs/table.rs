@@ -336,7 +336,10 @@ mod tests {
         assert!(other.get(0).is_ok() && other.get(2).is_ok());
         other.close_range(0, 1, false);
         other.close_range(2, usize::MAX, true);
-        assert_eq!((other.next(0), other.closes_on_exec(2)), (Some(2), Ok(true)));
+        assert_eq!(
+            (other.next(0), other.closes_on_exec(2)),
+            (Some(2), Ok(true))
+        );
     }
 
     #[ktest]

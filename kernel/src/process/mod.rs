@@ -31,7 +31,7 @@ use self::current::Beginning;
 pub(crate) use self::current::Current;
 use self::limits::Limits;
 pub(crate) use self::process::Process;
-pub(crate) use self::program::ProgramFile;
+pub(crate) use self::program::{ProgramFile, Running};
 use self::signal::{Actions, SignalSet, Signals};
 pub(crate) use self::table::Pid;
 pub(crate) use self::thread::{Name, Thread};
@@ -112,7 +112,7 @@ fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     table.add_process(Arc::clone(&process), None, 0);
     table.add_thread(Arc::clone(&thread));
     drop(table);
-    process.set_program(prepared.path, &prepared.memory);
+    process.set_program(prepared.running, &prepared.memory);
     let beginning = Beginning {
         thread,
         memory: prepared.memory,

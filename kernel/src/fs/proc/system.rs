@@ -75,10 +75,11 @@ pub(super) fn statistics(text: &mut Text) -> fmt::Result {
     for index in 0..cpu::num_cpus() {
         writeln!(text, "cpu{index} 0 0 0 {ticks} 0 0 0 0 0 0")?;
     }
-    let started = table::lock().last_number();
+    let last = table::lock().last_number();
     writeln!(text, "ctxt 0")?;
-    writeln!(text, "btime 0")?;
-    writeln!(text, "processes {started}")?;
+    let started = time::since_epoch().saturating_sub(time::uptime());
+    writeln!(text, "btime {}", started.as_secs())?;
+    writeln!(text, "processes {last}")?;
     writeln!(text, "procs_running 1")?;
     writeln!(text, "procs_blocked 0")
 }

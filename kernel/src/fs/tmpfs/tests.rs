@@ -110,7 +110,12 @@ fn offsets_near_the_end_are_refused() {
 fn rename_replaces_files_and_empty_directories_alone() {
     let root = filesystem();
     let to: Arc<dyn Directory> = root.clone();
-    for (name, new) in [(&b"f"[..], FILE), (b"g", FILE), (b"d", DIRECTORY), (b"e", DIRECTORY)] {
+    for (name, new) in [
+        (&b"f"[..], FILE),
+        (b"g", FILE),
+        (b"d", DIRECTORY),
+        (b"e", DIRECTORY),
+    ] {
         make(&*root, name, new);
     }
     let e = directory(root.lookup(b"e").expect("a directory").expect("a name"));
@@ -119,7 +124,10 @@ fn rename_replaces_files_and_empty_directories_alone() {
     assert_eq!(root.rename(b"f", &to, b"g", false), Ok(()));
     assert_eq!(root.rename(b"f", &to, b"g", false), Err(Errno::NoEntry));
     assert_eq!(root.rename(b"g", &to, b"d", false), Err(Errno::IsDirectory));
-    assert_eq!(root.rename(b"d", &to, b"g", false), Err(Errno::NotDirectory));
+    assert_eq!(
+        root.rename(b"d", &to, b"g", false),
+        Err(Errno::NotDirectory)
+    );
     assert_eq!(root.rename(b"d", &to, b"e", false), Err(Errno::NotEmpty));
     assert_eq!(root.rename(b"e", &to, b"d", false), Ok(()));
     assert_eq!(names(&*root, 0), [b"g", b"d"]);
@@ -193,7 +201,13 @@ fn paths_are_walked_by_dots_slashes_and_links() {
     let d = directory(make(&*root, b"d", DIRECTORY));
     let f = make(&*d, b"f", FILE).inode().metadata().number;
     make(&*root, b"to-d", New::Link { target: b"d" });
-    make(&*d, b"up", New::Link { target: b"../to-d/./f" });
+    make(
+        &*d,
+        b"up",
+        New::Link {
+            target: b"../to-d/./f",
+        },
+    );
     make(&*d, b"abs", New::Link { target: b"/d/f" });
     for path in [
         &b"d/f"[..],

@@ -11,7 +11,7 @@ use crate::fs::path::{Found, Last, Parent};
 use crate::fs::pipe;
 use crate::fs::terminal::{SETTINGS_SIZE, Settings, Terminal};
 use crate::fs::{self, OpenFile};
-use crate::process::Current;
+use crate::process::{Current, table};
 
 /// Flags of `open` that are used up by it.
 const CREATE: u32 = 0o100;
@@ -148,6 +148,8 @@ fn create(parent: Parent, wanted: Wanted) -> Result<Location, Errno> {
         permissions: wanted.permissions,
     };
     let node = match parent.directory.create(&name, new) {
+        // Where nothing can be made at all.
+        Err(Errno::NotPermitted) => return Err(Errno::Access),
         // Somebody was faster.
         Err(Errno::Exists) if !wanted.has(EXCLUSIVE) => {
             parent.directory.lookup(&name)?.ok_or(Errno::NoEntry)?
@@ -402,6 +404,13 @@ pub(super) fn ioctl(
     Ok(0)
 }
 
+/// Returns the numbers of the caller's group and session.
+fn family(current: &Current) -> Result<(u32, u32), Errno> {
+    let table = table::lock();
+    let record = table.get(current.process.id()).ok_or(Errno::NoProcess)?;
+    Ok((record.group.as_u32(), record.session.as_u32()))
+}
+
 /// Requests to a terminal.
 fn ioctl_terminal(
     current: &mut Current,
@@ -438,14 +447,23 @@ fn ioctl_terminal(
                 terminal.flush_input();
             }
         }
-        SEND_BREAK | FLOW | TAKE | LEAVE => {}
-        GET_FOREGROUND | GET_SESSION => {
-            let group = terminal.foreground();
-            current.memory.write_bytes(argument, &group.to_le_bytes())?;
+        SEND_BREAK | FLOW | LEAVE => {}
+        TAKE => terminal.set_foreground(family(current)?.0),
+        GET_FOREGROUND => {
+            let group = terminal.foreground_or(family(current)?.0);
+            current.memory.write_value(argument, &group)?;
+        }
+        GET_SESSION => {
+            let (_, session) = family(current)?;
+            current.memory.write_value(argument, &session)?;
         }
         SET_FOREGROUND => {
-            let group = i32::from_le_bytes(read_array(current, argument)?);
+            let group: i32 = current.memory.read_value(argument)?;
             let group = u32::try_from(group).map_err(|_| Errno::Invalid)?;
+            let has_group = |record: &table::Record| record.group.as_u32() == group;
+            if !table::lock().processes().any(has_group) {
+                return Err(Errno::NoProcess);
+            }
             terminal.set_foreground(group);
         }
         GET_SIZE => {
