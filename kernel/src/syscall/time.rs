@@ -47,11 +47,11 @@ impl Clock {
             Self::SinceStart => Ok(time::uptime()),
             Self::OfProcess(pid) => {
                 let process = table::find_process(pid).ok_or(Errno::Invalid)?;
-                Ok(process.usage().time)
+                Ok(process.usage().time())
             }
             Self::OfThread(tid) => {
                 let thread = table::find_thread(tid).ok_or(Errno::Invalid)?;
-                Ok(thread.usage().time)
+                Ok(thread.usage().time())
             }
         }
     }
