@@ -36,7 +36,7 @@ use self::current::Beginning;
 pub(crate) use self::current::Current;
 use self::limits::Limits;
 pub(crate) use self::process::Process;
-pub(crate) use self::program::{ProgramFile, Running};
+pub(crate) use self::program::ProgramFile;
 use self::signal::{Actions, SignalSet, Signals};
 pub(crate) use self::table::Pid;
 pub(crate) use self::thread::{Name, Thread};

@@ -12,6 +12,7 @@ use crate::fs::pipe;
 use crate::fs::terminal::{SETTINGS_SIZE, Settings, Terminal};
 use crate::fs::{self, OpenFile};
 use crate::process::{Current, table};
+use crate::vm::ensure_reserve;
 
 /// Flags of `open` that are used up by it.
 const CREATE: u32 = 0o100;
@@ -73,6 +74,7 @@ pub(super) fn open(
         wanted.flags &= WITH_PATH;
     }
     let path = read_path(current, path)?;
+    ensure_reserve()?;
     let walk = walk(current, directory, &path)?;
     let location = match walk.find(wanted.follows())? {
         Found::Something(location) if wanted.has(NAMELESS) => create_nameless(&location, wanted)?,
@@ -183,6 +185,7 @@ pub(super) fn memfd_create(current: &mut Current, name: usize, flags: usize) -> 
     if name.len() > LONGEST_NAME {
         return Err(Errno::Invalid);
     }
+    ensure_reserve()?;
     let node = fs::create_shared_memory()?;
     let location = Location { node, name: None };
     let file = OpenFile::new(location, 2 | status::LARGE_FILE)?;
@@ -214,12 +217,12 @@ pub(super) fn close_range(
 }
 
 pub(super) fn dup(current: &mut Current, file: usize) -> SyscallResult {
-    let file = current.files.get(file)?;
+    let file = current.files.get_any(file)?;
     current.files.add(file, false, 0)
 }
 
 pub(super) fn dup2(current: &mut Current, old: usize, new: usize) -> SyscallResult {
-    let file = current.files.get(old)?;
+    let file = current.files.get_any(old)?;
     let new = new as u32 as usize;
     if new != old as u32 as usize {
         current.files.replace(new, file, false)?;
@@ -234,7 +237,7 @@ pub(super) fn dup3(current: &mut Current, old: usize, new: usize, flags: usize) 
         return Err(Errno::Invalid);
     }
     current.files.check_number(new)?;
-    let file = current.files.get(old)?;
+    let file = current.files.get_any(old)?;
     current
         .files
         .replace(new, file, flags & CLOSE_ON_EXEC != 0)?;
@@ -255,7 +258,7 @@ pub(super) fn fcntl(
     const DUPLICATE_CLOSING: u32 = 1030;
     const SET_PIPE_SIZE: u32 = 1031;
     const GET_PIPE_SIZE: u32 = 1032;
-    let file = current.files.get(number)?;
+    let file = current.files.get_any(number)?;
     let command = command as u32;
     match command {
         DUPLICATE | DUPLICATE_CLOSING => {
@@ -314,6 +317,7 @@ pub(super) fn pipe2(current: &mut Current, to: usize, flags: usize) -> SyscallRe
         return Err(Errno::Invalid);
     }
     let kept = flags & (status::NONBLOCK | status::DIRECT);
+    ensure_reserve()?;
     let (reader, writer) = pipe::open();
     let files = [
         Arc::new(OpenFile::from_stream(reader, Access::READ, kept)),
@@ -335,9 +339,6 @@ pub(super) fn pipe2(current: &mut Current, to: usize, flags: usize) -> SyscallRe
 pub(super) fn fadvise(current: &mut Current, file: usize, advice: usize) -> SyscallResult {
     const LAST_ADVICE: usize = 5;
     let file = current.files.get(file)?;
-    if file.is_path() {
-        return Err(Errno::BadFile);
-    }
     if is_pipe(&file) {
         return Err(Errno::NotSeekable);
     }
@@ -372,9 +373,6 @@ pub(super) fn ioctl(
     argument: usize,
 ) -> SyscallResult {
     let file = current.files.get(number)?;
-    if file.is_path() {
-        return Err(Errno::BadFile);
-    }
     match request as u32 {
         request::CLOSE_ON_EXEC | request::KEEP_ON_EXEC => {
             let closes = request as u32 == request::CLOSE_ON_EXEC;
