@@ -37,6 +37,9 @@ fn main() -> ! {
     if arguments.is_empty() {
         arguments.push(DEFAULT_PROGRAM);
     }
+    if let Err(error) = fs::terminal::Terminal::start() {
+        log::error!("nothing can be typed: {error:?}");
+    }
     console::start_program_output(arguments[0]);
     let status = process::run(&arguments);
     console::finish_program_output(status);

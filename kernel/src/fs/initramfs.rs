@@ -201,8 +201,19 @@ impl MemoryObject for Entry {
         Ok(frame)
     }
 
+    fn page_at_hand(&self, index: usize) -> Option<UFrame> {
+        self.archive.cached[self.index]
+            .try_lock()?
+            .get(index)?
+            .clone()
+    }
+
     fn len(&self) -> usize {
         self.bytes().len()
+    }
+
+    fn inode(&self) -> u64 {
+        self.index as u64 + 1
     }
 
     fn name(&self) -> Vec<u8> {

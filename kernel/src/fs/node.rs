@@ -38,11 +38,6 @@ impl Node {
             Self::Stream(stream) => &**stream,
         }
     }
-
-    /// Returns whether both are the same thing.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        is_same(self.inode(), other.inode())
-    }
 }
 
 /// Returns whether both are the same thing.

@@ -16,6 +16,7 @@ use nucleus::sync::Mutex;
 
 use super::buffer::{Sink, Source};
 use crate::errno::Errno;
+use crate::vm::ensure_reserve;
 
 /// Pages of a part of the index.
 const PART: usize = 512;
@@ -94,8 +95,12 @@ impl Pages {
 
     /// Returns the frame of a page, if it is there.
     pub(crate) fn get(&self, page: usize) -> Option<UFrame> {
-        let index = self.index.lock();
-        index.parts.get(&(page / PART))?.get(page % PART)?.clone()
+        self.index.lock().get(page).cloned()
+    }
+
+    /// Returns the frame of a page, if it is there and nobody is to be waited for.
+    pub(crate) fn at_hand(&self, page: usize) -> Option<UFrame> {
+        self.index.try_lock()?.get(page).cloned()
     }
 
     /// Returns the frame of a page, which is zeroed if it was not there.
@@ -110,6 +115,7 @@ impl Pages {
         if let Some(frame) = slot {
             return Ok(frame.clone());
         }
+        ensure_reserve()?;
         self.budget.take()?;
         let frame = match FrameAllocOptions::new().alloc_frame() {
             Ok(frame) => UFrame::from(frame),

@@ -16,7 +16,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::node::{Destination, Directory, Link, Location, Node, Place};
+use super::node::{Destination, Directory, Inode, Link, Location, Node, Place, is_same};
 use crate::errno::Errno;
 
 /// Bytes of the longest path, with the zero at its end.
@@ -287,29 +287,43 @@ pub(crate) fn path_of_directory(directory: &Arc<dyn Directory>) -> Result<Vec<u8
     Ok(path)
 }
 
+/// Returns the path of something in a directory, as `/proc` tells it: with a remark if
+/// something else has the name now, or nothing.
+///
+/// # Errors
+///
+/// Those of looking the name up.
+pub(crate) fn path_of(
+    directory: &Arc<dyn Directory>,
+    name: &[u8],
+    inode: &dyn Inode,
+) -> Result<Vec<u8>, Errno> {
+    let mut path = path_of_directory(directory).unwrap_or_default();
+    if path.last() != Some(&b'/') {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    let now = directory.lookup(name)?;
+    if !now.is_some_and(|now| is_same(now.inode(), inode)) {
+        path.extend_from_slice(DELETED);
+    }
+    Ok(path)
+}
+
+/// What is said of paths that lead nowhere any more.
+const DELETED: &[u8] = b" (deleted)";
+
 impl Location {
     /// Returns its path from the root, as `/proc` tells it: with a remark if it is not
     /// there any more, and a made-up name if it never had one.
     pub(crate) fn path(&self) -> Result<Vec<u8>, Errno> {
-        const DELETED: &[u8] = b" (deleted)";
-        if let Node::Directory(directory) = &self.node {
-            return match path_of_directory(directory) {
+        match (&self.node, &self.name) {
+            (Node::Directory(directory), _) => match path_of_directory(directory) {
                 Err(Errno::NoEntry) => Ok(DELETED.to_vec()),
                 other => other,
-            };
+            },
+            (node, Some((directory, name))) => path_of(directory, name, node.inode()),
+            (node, None) => Ok(node.inode().made_up_name()),
         }
-        let Some((directory, name)) = &self.name else {
-            return Ok(self.node.inode().made_up_name());
-        };
-        let mut path = path_of_directory(directory).unwrap_or_default();
-        if path.last() != Some(&b'/') {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-        let now = directory.lookup(name)?;
-        if !now.is_some_and(|now| now.is_same(&self.node)) {
-            path.extend_from_slice(DELETED);
-        }
-        Ok(path)
     }
 }

@@ -9,8 +9,11 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use bitflags::bitflags;
+use nucleus::cpu::CpuSet;
 use nucleus::mm::Vaddr;
+use nucleus::mm::frame::ensure_reserve;
 use nucleus::sync::WaitQueue;
+use nucleus::task::Task;
 use nucleus::user::UserContext;
 
 use super::current::Beginning;
@@ -140,6 +143,7 @@ impl Request {
 /// [`Errno::Again`] and [`Errno::NoMemory`] when there is too little of something.
 pub(crate) fn clone(current: &mut Current, request: &Request) -> Result<Pid, Errno> {
     request.check(current)?;
+    ensure_reserve()?;
     let context = request.context(current)?;
     let has = |flags| request.flags.contains(flags);
     let memory = match has(CloneFlags::MEMORY) {
@@ -174,6 +178,7 @@ pub(crate) fn clone(current: &mut Current, request: &Request) -> Result<Pid, Err
         fpu: Some(current.user.fpu_context()),
         tell_number: start(request.child_tid, CloneFlags::SET_CHILD_TID),
         loan: loan.clone(),
+        affinity: Task::current().map_or_else(CpuSet::new_full, |task| task.affinity()),
     };
     let task = match beginning.into_task() {
         Ok(task) => task,

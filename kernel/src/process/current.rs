@@ -13,6 +13,7 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 
+use nucleus::cpu::CpuSet;
 use nucleus::mm::Vaddr;
 use nucleus::sync::WaitQueue;
 use nucleus::task::{Task, TaskOptions};
@@ -44,6 +45,8 @@ pub(super) struct Beginning {
     pub(super) tell_number: Vaddr,
     /// Whose memory it uses until it has its own.
     pub(super) loan: Option<Arc<Loan>>,
+    /// Where it may run.
+    pub(super) affinity: CpuSet,
 }
 
 /// The thread that runs.
@@ -68,11 +71,8 @@ impl Beginning {
     /// [`Errno::Again`] when there is no memory for it.
     pub(super) fn into_task(self) -> Result<Arc<Task>, Errno> {
         let thread = Arc::clone(&self.thread);
-        let affinity = Task::current().map(|task| task.affinity());
-        let mut options = TaskOptions::new(move || self.run());
-        if let Some(affinity) = affinity {
-            options = options.affinity(affinity);
-        }
+        let affinity = self.affinity;
+        let options = TaskOptions::new(move || self.run()).affinity(affinity);
         let task = options.build().map_err(|_| Errno::Again)?;
         thread.set_task(Arc::clone(&task));
         Ok(task)

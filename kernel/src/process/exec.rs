@@ -11,6 +11,7 @@
 
 use alloc::sync::Arc;
 
+use nucleus::mm::frame::ensure_reserve;
 use nucleus::user::UserMode;
 
 use super::arguments::Arguments;
@@ -31,6 +32,7 @@ pub(crate) fn exec(
     file: ProgramFile,
     arguments: Arguments,
 ) -> Result<(), Errno> {
+    ensure_reserve()?;
     let limits = current.process.limits.lock().clone();
     let prepared = program::prepare(&current.fs, file, arguments, &limits);
     // Whatever came of it, the old program is still there.

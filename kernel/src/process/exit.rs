@@ -12,23 +12,30 @@ use nucleus::mm::VmSpace;
 use super::futex::{self, robust};
 use super::signal::action::flag;
 use super::signal::{SigInfo, Signal, send_to_process};
+use super::usage::Usage;
 use super::{Current, End, Pid, Process, table};
 
 /// Ends the thread, and with the last one its process.
 pub(super) fn leave(mut current: Current, end: End) {
+    // While it is known what memory it has.
+    let usage = Usage {
+        peak_pages: current.memory.peak_pages(),
+        ..current.thread.usage()
+    };
     let_go_of_memory(&mut current);
     let Current {
         thread,
         process,
         memory,
         files,
+        fs,
         ..
     } = current;
     VmSpace::deactivate_current();
     drop(memory);
     drop(files);
+    drop(fs);
     table::lock().remove_thread(thread.id());
-    let usage = thread.usage();
     if process.remove_thread(&thread, usage) {
         become_zombie(&process, process.end().unwrap_or(end));
     }
@@ -62,6 +69,11 @@ pub(super) fn let_go_of_memory(current: &mut Current) {
 /// Leaves the process's number and end for its parent, and tells it.
 fn become_zombie(process: &Arc<Process>, end: End) {
     process.set_end(end);
+    let bereaved = table::lock().children_with_death_signal(process.id());
+    for (child, signal) in bereaved {
+        // A queue that is full has been told enough.
+        let _ = send_to_process(&child, SigInfo::of_kernel(signal));
+    }
     let mut table = table::lock();
     let has_zombie = table.orphan_children(process.id());
     let Some(record) = table.get_mut(process.id()) else {

@@ -26,6 +26,11 @@ pub(crate) mod wait;
 
 use alloc::sync::Arc;
 
+use nucleus::cpu::CpuSet;
+use nucleus::mm::PAGE_SIZE;
+use nucleus::mm::frame::memory_counts;
+use nucleus::task;
+
 pub(crate) use self::arguments::Arguments;
 use self::current::Beginning;
 pub(crate) use self::current::Current;
@@ -70,10 +75,14 @@ impl End {
 /// When the first process ends, the others are killed.
 pub(crate) fn run(arguments: &[&str]) -> u8 {
     let path = arguments.first().copied().unwrap_or("");
+    let before = frames_in_use();
     match start(path, arguments) {
         Ok(first) => {
             let end = first.wait_for_end();
+            drop(first);
             end_all_others();
+            let after = frames_in_use();
+            log::info!("frames in use: {before} before, {after} after");
             end.status()
         }
         Err(Errno::NoEntry) => {
@@ -85,6 +94,13 @@ pub(crate) fn run(arguments: &[&str]) -> u8 {
             CANNOT_START
         }
     }
+}
+
+/// Returns how many frames are given out, once all is free that is over.
+fn frames_in_use() -> usize {
+    task::settle();
+    let counts = memory_counts();
+    (counts.total - counts.free) / PAGE_SIZE
 }
 
 /// Starts a program as the first process.
@@ -123,6 +139,7 @@ fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
         fpu: None,
         tell_number: 0,
         loan: None,
+        affinity: CpuSet::new_full(),
     };
     match beginning.into_task() {
         Ok(task) => task.run(),

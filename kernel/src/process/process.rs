@@ -236,6 +236,9 @@ impl Process {
         for thread in &self.threads.lock().all {
             usage.add(thread.usage());
         }
+        let memory = self.memory();
+        let peak = memory.map_or(0, |memory| memory.peak_pages());
+        usage.peak_pages = usage.peak_pages.max(peak);
         usage
     }
 

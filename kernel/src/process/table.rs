@@ -20,6 +20,7 @@ use core::fmt;
 use nucleus::sync::{SpinLock, SpinLockGuard};
 use nucleus::task::Task;
 
+use super::signal::Signal;
 use super::wait::SIGCHLD;
 use super::{End, Process, Thread};
 use crate::errno::Errno;
@@ -254,6 +255,18 @@ impl Table {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.processes.is_empty()
+    }
+
+    /// Returns the children of a process that want to be told of its end, and how.
+    pub(super) fn children_with_death_signal(&self, id: Pid) -> Vec<(Arc<Process>, Signal)> {
+        let children = self.get(id).map(|record| &record.children);
+        let records = children.into_iter().flatten();
+        let records = records.filter_map(|child| self.get(*child));
+        let told = records.filter_map(|record| {
+            let signal = Signal::new(record.process.death_signal().into())?;
+            Some((Arc::clone(&record.process), signal))
+        });
+        told.collect()
     }
 
     /// Gives the children of a process to the first one; returns whether one of them is

@@ -158,10 +158,17 @@ impl Thread {
         self.faults.store(faults.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// Returns what it has used so far.
+    /// Returns what it has used so far, but for memory.
     pub(crate) fn usage(&self) -> Usage {
+        let Some(task) = self.task() else {
+            return Usage::default();
+        };
+        let (times, switches) = (task.cpu_times(), task.switches());
         Usage {
-            time: core::time::Duration::ZERO,
+            user: times.user,
+            system: times.kernel,
+            sleeps: switches.voluntary,
+            preemptions: switches.involuntary,
             // Relaxed: a count.
             faults: self.faults.load(Ordering::Relaxed),
             peak_pages: 0,

@@ -7,7 +7,6 @@ use nucleus::time;
 use super::SyscallResult;
 use crate::errno::Errno;
 use crate::process::limits::{Limit, Resource};
-use crate::process::usage::Usage;
 use crate::process::{Current, Pid, Process, table};
 
 pub(super) fn getrlimit(current: &mut Current, resource: usize, to: usize) -> SyscallResult {
@@ -64,6 +63,12 @@ fn set_limit(process: &Arc<Process>, resource: usize, limit: Limit) -> Result<Li
     if let Some(memory) = process.memory() {
         memory.set_limits(limits.of_memory());
     }
+    if let Some(resources) = process.threads().first().and_then(|one| one.resources()) {
+        let files = limits.soft(Resource::Files);
+        resources
+            .files
+            .set_limit(usize::try_from(files).unwrap_or(usize::MAX));
+    }
     if let Some(resources) = process.resources() {
         let files = usize::try_from(limits.soft(Resource::Files));
         resources.files.set_limit(files.unwrap_or(usize::MAX));
@@ -86,7 +91,7 @@ pub(super) fn getrusage(current: &mut Current, whose: usize, to: usize) -> Sysca
     const CHILDREN: i32 = -1;
     const THREAD: i32 = 1;
     let usage = match whose as i32 {
-        OWN => own_usage(current),
+        OWN => current.process.usage(),
         CHILDREN => current.process.usage_of_children(),
         THREAD => current.thread.usage(),
         _ => return Err(Errno::Invalid),
@@ -95,19 +100,15 @@ pub(super) fn getrusage(current: &mut Current, whose: usize, to: usize) -> Sysca
     Ok(0)
 }
 
-fn own_usage(current: &Current) -> Usage {
-    current.process.usage()
-}
-
 pub(super) fn times(current: &mut Current, to: usize) -> SyscallResult {
     /// What the result counts in, as `sysconf(_SC_CLK_TCK)` says.
     const NANOS_PER_TICK: u128 = 10_000_000;
     let ticks = |duration: core::time::Duration| (duration.as_nanos() / NANOS_PER_TICK) as u64;
     if to != 0 {
-        let own = ticks(current.process.usage().time);
-        let children = ticks(current.process.usage_of_children().time);
-        // In ring 3, in the kernel; children's.
-        current.memory.write_value(to, &[own, 0, children, 0])?;
+        let own = current.process.usage();
+        let children = current.process.usage_of_children();
+        let times = [own.user, own.system, children.user, children.system];
+        current.memory.write_value(to, &times.map(ticks))?;
     }
     Ok(ticks(time::uptime()) as usize)
 }

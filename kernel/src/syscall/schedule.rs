@@ -80,6 +80,9 @@ pub(super) fn sched_setaffinity(
     if cpus.is_empty() {
         return Err(Errno::Invalid);
     }
+    if let Some(task) = thread.task() {
+        task.set_affinity(cpus)?;
+    }
     Ok(0)
 }
 

@@ -235,21 +235,17 @@ fn find_thread(thread: usize, process: Option<usize>) -> Result<alloc::sync::Arc
     found.filter(|thread| is_in(thread)).ok_or(Errno::NoProcess)
 }
 
-/// Reads what a program says that a signal is about.
-fn read_info(current: &Current, address: usize, signal: usize) -> Result<Option<SigInfo>, Errno> {
+/// Reads what a program says that a signal is about. What only the kernel may say, or a
+/// process to itself, is refused.
+fn read_info(current: &Current, address: usize, target: usize) -> Result<[u8; INFO_SIZE], Errno> {
     let mut bytes = [0; INFO_SIZE];
     current.memory.read_bytes(address, &mut bytes)?;
-    let signal = signal_to_send(signal)?;
-    Ok(signal.map(|signal| SigInfo::from_bytes(signal, &bytes)))
-}
-
-/// Refuses what only the kernel, or the process to itself, may say.
-fn check_forgery(current: &Current, info: &SigInfo, target: usize) -> Result<(), Errno> {
-    let is_forged = info.code >= 0 || info.code == code::TKILL;
+    let code = SigInfo::code_of(&bytes);
+    let is_forged = code >= 0 || code == code::TKILL;
     if is_forged && target as u32 as usize != current.process.id().as_usize() {
         return Err(Errno::NotPermitted);
     }
-    Ok(())
+    Ok(bytes)
 }
 
 pub(super) fn sigqueueinfo(
@@ -258,27 +254,21 @@ pub(super) fn sigqueueinfo(
     signal: usize,
     info: usize,
 ) -> SyscallResult {
-    let info = read_info(current, info, signal)?;
-    if let Some(info) = &info {
-        check_forgery(current, info, process)?;
-    }
+    let bytes = read_info(current, info, process)?;
     let process = Pid::new(process).and_then(table::find_process);
     let process = process.ok_or(Errno::NoProcess)?;
-    if let Some(info) = info {
-        send_to_process(&process, info)?;
+    if let Some(signal) = signal_to_send(signal)? {
+        send_to_process(&process, SigInfo::from_bytes(signal, &bytes))?;
     }
     Ok(0)
 }
 
 pub(super) fn tgsigqueueinfo(current: &mut Current, arguments: [usize; 4]) -> SyscallResult {
     let [process, thread, signal, info] = arguments;
-    let info = read_info(current, info, signal)?;
-    if let Some(info) = &info {
-        check_forgery(current, info, process)?;
-    }
+    let bytes = read_info(current, info, process)?;
     let thread = find_thread(thread, Some(process))?;
-    if let Some(info) = info {
-        send_to_thread(&thread, info)?;
+    if let Some(signal) = signal_to_send(signal)? {
+        send_to_thread(&thread, SigInfo::from_bytes(signal, &bytes))?;
     }
     Ok(0)
 }

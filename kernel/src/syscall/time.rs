@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use nucleus::time;
+use nucleus::time::{self, since_epoch};
 
 use super::SyscallResult;
 use crate::errno::Errno;
@@ -47,11 +47,11 @@ impl Clock {
             Self::SinceStart => Ok(time::uptime()),
             Self::OfProcess(pid) => {
                 let process = table::find_process(pid).ok_or(Errno::Invalid)?;
-                Ok(process.usage().time)
+                Ok(process.usage().time())
             }
             Self::OfThread(tid) => {
                 let thread = table::find_thread(tid).ok_or(Errno::Invalid)?;
-                Ok(thread.usage().time)
+                Ok(thread.usage().time())
             }
         }
     }
@@ -226,9 +226,4 @@ fn write_duration(current: &Current, to: usize, duration: Duration) -> SyscallRe
     let words = [duration.as_secs(), u64::from(duration.subsec_nanos())];
     current.memory.write_value(to, &words)?;
     Ok(0)
-}
-
-/// Nothing tells the date yet.
-fn since_epoch() -> Duration {
-    time::uptime()
 }

@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::foreign;
 use crate::flags::TestOptions;
+use crate::system::System;
 use crate::{artifacts, shell};
 
 /// The program of `user/` that runs a list of cases.
@@ -17,6 +18,9 @@ pub(super) const RUNNER: &str = "run-cases";
 
 /// A program of `user/` that is many cases, and lists them when it is asked to.
 const CONFORM: &str = "conform";
+
+/// The file that most programs of the system are.
+const TOOLS: &str = "tools";
 
 /// The programs that are one case each, or a few.
 const OTHERS: &[&[&str]] = &[
@@ -47,6 +51,60 @@ const OTHERS: &[&[&str]] = &[
     &["fault", "single-step"],
     &["fault", "divide"],
     &["fault", "overflow-stack"],
+];
+
+/// The programs that come with the system, as far as both systems say the same.
+const SYSTEM: &[&[&str]] = &[
+    &["tools", "--names"],
+    &["tools", "memhog", "8M", "--step", "2M"],
+    &[
+        "tools",
+        "fault-storm",
+        "--threads",
+        "3",
+        "--processes",
+        "2",
+        "--rounds",
+        "300",
+    ],
+    &["tools", "sh", "-c", "tools echo a b | tools cat | tools wc"],
+    &[
+        "tools",
+        "sh",
+        "-c",
+        "tools echo x > f; tools echo y >> f; tools cat < f; tools ls; tools rm f",
+    ],
+    &[
+        "tools",
+        "sh",
+        "-c",
+        "A='x  y'; tools echo $A \"$A\" '$A'; A=5 tools sh -c 'tools echo $A'",
+    ],
+    &[
+        "tools",
+        "sh",
+        "-c",
+        "nonexistent; tools echo $?; tools false || tools echo no; ! tools true",
+    ],
+    &[
+        "tools",
+        "sh",
+        "-c",
+        "tools cat /no/such 2>&1 | tools grep such; tools echo $?",
+    ],
+    &[
+        "tools",
+        "sh",
+        "-c",
+        "tools sleep 0.02 & wait; tools echo done; exit 5",
+    ],
+    &[
+        "tools",
+        "sh",
+        "-c",
+        "tools mkdir d; tools echo > d/b; tools echo > d/a; tools echo d/*; cd d; pwd",
+    ],
+    &["tools", "sh", "-c", "tools kill -9 $$"],
 ];
 
 /// A program and its arguments.
@@ -105,6 +163,9 @@ pub(super) fn all(programs: &[(String, PathBuf)]) -> Result<Cases> {
     let names = shell::capture("listing the cases", ask.arg("--list").env_clear())?;
     programs.insert(CONFORM.to_owned(), conform);
     list.extend(names.lines().map(|name| Case::new(&[CONFORM, name])));
+    list.extend(SYSTEM.iter().map(|words| Case::new(words)));
+    let (_, tools) = System::build()?.file(TOOLS)?;
+    programs.insert(TOOLS.to_owned(), tools);
     let foreign = foreign::all()?;
     list.extend(foreign.list);
     programs.extend(foreign.programs);

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::cases::Case;
-use crate::{artifacts, shell, toolchain};
+use crate::{artifacts, debian, shell, toolchain};
 
 /// Programs of Debian: the package, the file in it, and what it is called here.
 const DEBIAN: &[(&str, &str, &str)] = &[
@@ -182,7 +182,7 @@ pub(super) fn all() -> Result<Foreign> {
     };
     let mut reasons = BTreeMap::new();
     for (package, file, name) in DEBIAN {
-        match fetch(package, file) {
+        match debian::fetch(package, file) {
             Ok(path) => {
                 foreign.programs.insert((*name).to_owned(), path);
             }
@@ -224,46 +224,9 @@ fn build() -> Result<BTreeMap<String, PathBuf>> {
     Ok(programs)
 }
 
-/// Returns a file of a Debian package, which is fetched unless it is there.
-fn fetch(package: &str, file: &str) -> Result<PathBuf> {
-    let directory = artifacts::target().join("debian").join(package);
-    let path = directory.join("tree").join(file);
-    if path.is_file() {
-        return Ok(path);
-    }
-    if shell::find_program("apt-get").is_none() || shell::find_program("dpkg-deb").is_none() {
-        bail!("{package}: this is no Debian system");
-    }
-    fs::create_dir_all(&directory)?;
-    let mut download = Command::new("apt-get");
-    download
-        .args(["-q", "download", package])
-        .current_dir(&directory);
-    if shell::step(&format!("fetching {package}"), &mut download).is_err() {
-        toolchain::update_packages()?;
-        shell::step(&format!("fetching {package} again"), &mut download)?;
-    }
-    let archive = archive_in(&directory)?;
-    let mut extract = Command::new("dpkg-deb");
-    extract.arg("-x").arg(&archive).arg(directory.join("tree"));
-    shell::step(&format!("extracting {package}"), &mut extract)?;
-    if !path.is_file() {
-        bail!("{package} holds no {file}");
-    }
-    Ok(path)
-}
-
-/// Returns the package file in a directory.
-fn archive_in(directory: &Path) -> Result<PathBuf> {
-    let files = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
-    let mut paths = files.iter().map(fs::DirEntry::path);
-    let archive = paths.find(|path| path.extension().is_some_and(|name| name == "deb"));
-    archive.with_context(|| format!("no package came to {}", directory.display()))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{CASES, DEBIAN, archive_in};
+    use super::{CASES, DEBIAN};
 
     #[test]
     fn each_case_runs_a_program_that_there_is() {
@@ -277,14 +240,5 @@ mod tests {
             let is_plain = |word: &&str| !word.contains(['\t', '\n', '\0']);
             assert!(case.iter().all(is_plain), "{case:?}");
         }
-    }
-
-    #[test]
-    fn package_file_is_found() {
-        let directory = tempfile::tempdir().unwrap();
-        assert!(archive_in(directory.path()).is_err());
-        let archive = directory.path().join("a_1_amd64.deb");
-        std::fs::write(&archive, "").unwrap();
-        assert_eq!(archive_in(directory.path()).unwrap(), archive);
     }
 }

@@ -94,6 +94,13 @@ pub struct PmTimer {
     pub is_32_bit: bool,
 }
 
+/// The battery-backed clock at its usual ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CalendarClock {
+    /// Its register of the century.
+    pub century: Option<u8>,
+}
+
 /// A value, and the 16-bit port to write it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortWrite {
@@ -199,6 +206,8 @@ pub struct Platform {
     pub hpet: Option<u64>,
     /// The power-management timer.
     pub pm_timer: Option<PmTimer>,
+    /// The battery-backed clock, unless the machine is said to have none.
+    pub calendar_clock: Option<CalendarClock>,
     /// How the machine is powered off.
     pub power_off: Option<SleepPorts>,
     /// How the machine is reset.
@@ -219,6 +228,7 @@ impl Platform {
             overrides: List::new(),
             hpet: None,
             pm_timer: None,
+            calendar_clock: Some(CalendarClock::default()),
             power_off: None,
             reset: None,
         }

@@ -13,8 +13,8 @@ use super::memory_map::{MemoryMap, RegionKind};
 use super::platform::{self, Platform};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata};
 use crate::arch::x86_64::{
-    apic, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer, trampoline,
-    user_entry,
+    apic, cmos, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer,
+    trampoline, user_entry,
 };
 use crate::arch::{cpu, memory};
 use crate::console::framebuffer::Framebuffer;
@@ -24,7 +24,7 @@ use crate::mm::frame::{allocator, memory_counts, reserve};
 use crate::mm::kspace::{self, BootSpace, Extras};
 use crate::mm::{PAGE_SIZE, Paddr, Vaddr, heap};
 use crate::sync::SpinLock;
-use crate::{log as kernel_log, power, task};
+use crate::{log as kernel_log, power, task, time};
 
 bootloader_api::entry_point!(start, config = &loader::CONFIG);
 
@@ -192,8 +192,20 @@ fn read_platform(root: Option<Paddr>) {
     };
     let hpet = platform.hpet.and_then(|address| memory.hpet(address));
     timer::init_clock(hpet, platform.pm_timer);
+    read_calendar(&platform);
     log::info!("{platform}");
     platform::set(platform);
+}
+
+/// Reads the battery-backed clock, once.
+fn read_calendar(platform: &Platform) {
+    match platform.calendar_clock.and_then(cmos::read) {
+        Some(now) => {
+            time::set_since_epoch(now.since_epoch());
+            log::info!("calendar: {now} UTC");
+        }
+        None => log::warn!("calendar: no clock that makes sense; it is 1970"),
+    }
 }
 
 /// Brings the boot processor's interrupt controllers into a known state, with all

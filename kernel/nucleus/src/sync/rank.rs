@@ -37,7 +37,7 @@ pub(crate) enum Rank {
 
 impl Rank {
     /// All of them, in order.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::KernelAddresses,
         Self::Waiters,
         Self::Timers,

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use spin::Once;
 
 use super::list::{RUN_LINK, TaskList};
-use super::{Task, TaskOptions, scheduler};
+use super::{Task, TaskOptions, scheduler, stack_cache};
 use crate::mm::VmSpace;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Rank, SpinLock};
@@ -69,8 +69,7 @@ fn wake() {
 /// # Panics
 ///
 /// Panics in atomic mode.
-#[cfg(ktest)]
-pub(crate) fn settle() {
+pub fn settle() {
     // Acquire: what they had is free.
     while NR_DEAD.load(Ordering::Acquire) > 0 {
         Task::yield_now();
@@ -99,7 +98,9 @@ fn reap() {
 /// Frees what a task has, and says that it is over.
 fn finish(task: Arc<Task>) {
     let stack = task.stack.lock().take();
-    drop(stack);
+    if let Some(stack) = stack {
+        stack_cache::give(stack);
+    }
     // Release: what the task has done, and that its stack is free, is seen.
     task.is_reaped.store(true, Ordering::Release);
     task.joiners.wake_all();

@@ -5,12 +5,15 @@
 //! as long as there is memory for programs, since it is in frames of theirs.
 //!
 //! * `text`: files whose contents are made. * `system`: of the whole machine.
-//! * `process`: directories of processes. * `descriptors`: what a process has open.
+//! * `process`: directories of processes. * `status`, `memory`: what they tell.
+//! * `descriptors`: what a process has open.
 //!
 //! Numbers of inodes: what belongs to a process has its number in the upper half.
 
 mod descriptors;
+mod memory;
 mod process;
+mod status;
 mod system;
 mod text;
 

@@ -2,18 +2,18 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt::{self, Write as _};
+use core::fmt;
 
 use super::descriptors::Descriptors;
 use super::text::{Text, TextFile};
-use super::{metadata, open, parse_number, system};
+use super::{memory, metadata, open, parse_number, status, system};
 use crate::errno::Errno;
 use crate::fs::node::{
     Destination, Directory, Inode, Kind, Link, Listed, Location, Metadata, Node, Place,
 };
 use crate::fs::path::path_of_directory;
 use crate::fs::root;
-use crate::process::{Pid, Process, Thread, table};
+use crate::process::{Pid, Process, Thread};
 
 /// What writes a text about a process.
 type Write = fn(&Process, &mut Text) -> fmt::Result;
@@ -30,15 +30,19 @@ enum Item {
 }
 
 /// All there is.
-const ITEMS: [(&str, Item); 9] = [
-    ("cmdline", Item::Text(command_line)),
-    ("comm", Item::Text(name)),
+const ITEMS: [(&str, Item); 13] = [
+    ("cmdline", Item::Text(status::command_line)),
+    ("comm", Item::Text(status::name)),
     ("cwd", Item::CurrentDirectory),
     ("exe", Item::Program),
     ("fd", Item::Descriptors),
+    ("maps", Item::Text(memory::maps)),
     ("mounts", Item::Text(mounts)),
     ("root", Item::Root),
-    ("status", Item::Text(status)),
+    ("smaps", Item::Text(memory::smaps)),
+    ("stat", Item::Text(status::stat)),
+    ("statm", Item::Text(memory::statm)),
+    ("status", Item::Text(status::status)),
     // The last one, since threads have no directory of threads.
     ("task", Item::Threads),
 ];
@@ -256,46 +260,4 @@ impl Link for ProcessLink {
 
 fn mounts(_process: &Process, text: &mut Text) -> fmt::Result {
     system::mounted(text)
-}
-
-/// Returns the last part of the program's path, as long as Linux tells it.
-fn short_name(process: &Process) -> alloc::string::String {
-    const LONGEST: usize = 15;
-    let program = process.program();
-    let name = program.rsplit('/').next().unwrap_or("");
-    name[..name.floor_char_boundary(LONGEST)].into()
-}
-
-fn name(process: &Process, text: &mut Text) -> fmt::Result {
-    writeln!(text, "{}", short_name(process))
-}
-
-fn command_line(process: &Process, text: &mut Text) -> fmt::Result {
-    write!(text, "{}\0", process.program())
-}
-
-fn status(process: &Process, text: &mut Text) -> fmt::Result {
-    let pid = process.id();
-    let (parent, is_zombie) = {
-        let table = table::lock();
-        let record = table.get(pid).ok_or(fmt::Error)?;
-        let parent = record.parent.map_or(0, Pid::as_u32);
-        (parent, record.end.is_some())
-    };
-    let state = if is_zombie {
-        "Z (zombie)"
-    } else {
-        "R (running)"
-    };
-    writeln!(text, "Name:\t{}", short_name(process))?;
-    writeln!(text, "State:\t{state}")?;
-    writeln!(text, "Tgid:\t{pid}")?;
-    writeln!(text, "Pid:\t{pid}")?;
-    writeln!(text, "PPid:\t{parent}")?;
-    writeln!(text, "Uid:\t0\t0\t0\t0")?;
-    writeln!(text, "Gid:\t0\t0\t0\t0")?;
-    if let Some(resources) = process.resources() {
-        writeln!(text, "FDSize:\t{}", resources.files.size())?;
-    }
-    writeln!(text, "Threads:\t{}", process.threads().len())
 }

@@ -18,7 +18,7 @@ pub(super) type Write = fn(&mut Text) -> fmt::Result;
 /// The Linux whose interface this is.
 const RELEASE: &str = "6.1.0";
 /// Ticks of a second, in which processor time is told.
-const TICKS: u64 = 100;
+pub(super) const TICKS: u64 = 100;
 
 const KIB: usize = 1024;
 

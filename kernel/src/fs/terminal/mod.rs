@@ -8,8 +8,8 @@
 //! ```
 //!
 //! There is one. A line is edited while it is typed and is read as a whole, unless a
-//! program sets the terminal to raw. What is typed is taken from the console by whoever
-//! waits for it, and by a task of its own, so that Ctrl-C works when nobody reads.
+//! program sets the terminal to raw. What is typed is taken from the console by a task of
+//! its own, so that Ctrl-C works when nobody reads.
 //!
 //! * `line`: what a typed byte does. * `settings`: what programs may set.
 //!
@@ -23,10 +23,12 @@ mod settings;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 
-use nucleus::console;
 use nucleus::mm::{VmReader, VmWriter};
 use nucleus::sync::{Once, SpinLock, WaitQueue};
+use nucleus::task::TaskOptions;
+use nucleus::{console, time};
 
 use self::line::{Discipline, Typed};
 pub(crate) use self::settings::{SETTINGS_SIZE, Settings};
@@ -71,6 +73,28 @@ impl Terminal {
         Arc::clone(terminal)
     }
 
+    /// Starts the task that takes what is typed from the console.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::NoMemory`].
+    pub(crate) fn start() -> Result<(), Errno> {
+        let terminal = Self::get();
+        TaskOptions::new(move || terminal.take_input_for_ever()).spawn()?;
+        Ok(())
+    }
+
+    fn take_input_for_ever(&self) {
+        /// Nobody is woken by what is typed: the task looks from time to time.
+        const TICK: Duration = Duration::from_millis(10);
+        static NOBODY: WaitQueue = WaitQueue::new();
+        loop {
+            let next = time::uptime().saturating_add(TICK);
+            NOBODY.wait_until_or(Some(next), || None::<()>);
+            self.take_input();
+        }
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         self.discipline.lock().settings().clone()
     }
@@ -110,8 +134,8 @@ impl Terminal {
         self.foreground.store(group, Ordering::Relaxed);
     }
 
-    /// Takes what was typed from the console. Callable where nothing may sleep.
-    pub(crate) fn take_input(&self) {
+    /// Takes what was typed from the console.
+    fn take_input(&self) {
         let mut bytes = [0; 64];
         loop {
             let count = console::read_input(&mut bytes);
@@ -200,7 +224,6 @@ impl Stream for Terminal {
     }
 
     fn readiness(&self) -> Readiness {
-        self.take_input();
         let has_input = self.discipline.lock().has_input();
         Readiness::WRITE | Readiness::READ.when(has_input)
     }

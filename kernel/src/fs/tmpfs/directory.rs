@@ -111,7 +111,11 @@ impl TmpDirectory {
     fn make(&self, name: &Arc<[u8]>, new: New<'_>) -> Result<Node, Errno> {
         let filesystem = &self.record.filesystem;
         Ok(match new {
-            New::File { permissions } => Node::File(TmpFile::new(filesystem, permissions)?),
+            New::File { permissions } => {
+                let file = TmpFile::new(filesystem, permissions)?;
+                file.set_home(&self.this, name);
+                Node::File(file)
+            }
             New::Link { target } => Node::Link(TmpLink::new(filesystem, target)?),
             New::Directory { permissions } => {
                 let place = TmpPlace::Inside(Weak::clone(&self.this), Arc::clone(name));
@@ -122,14 +126,11 @@ impl TmpDirectory {
 
     /// Adds to the links of a node, each of which is of this filesystem.
     fn add_links(node: &Node, count: i32) {
-        let any: &dyn Any = match node {
-            Node::File(file) => &**file,
-            Node::Link(link) => &**link,
-            _ => return,
-        };
-        if let Some(file) = any.downcast_ref::<TmpFile>() {
+        if let Some(file) = as_file(node) {
             file.record.add_links(count);
-        } else if let Some(link) = any.downcast_ref::<TmpLink>() {
+        } else if let Node::Link(link) = node
+            && let Some(link) = (&**link as &dyn Any).downcast_ref::<TmpLink>()
+        {
             link.record.add_links(count);
         }
     }
@@ -356,6 +357,9 @@ impl Directory for TmpDirectory {
         }
         let new_name: Arc<[u8]> = new_name.into();
         exchange(&mut here, there.as_mut(), name, &new_name, &node);
+        if let Some(file) = as_file(&node) {
+            file.set_home(&to.this, &new_name);
+        }
         if let Some(moved) = moved {
             *moved.place.lock() = TmpPlace::Inside(Weak::clone(&to.this), new_name);
             self.record.add_links(-1);
@@ -406,6 +410,14 @@ fn exchange(
     };
     mem::drop(there.remove(new_name));
     there.insert(Arc::clone(new_name), node.clone());
+}
+
+/// Returns a file of a filesystem in memory as what it is.
+fn as_file(node: &Node) -> Option<&TmpFile> {
+    let Node::File(file) = node else {
+        return None;
+    };
+    (&**file as &dyn Any).downcast_ref()
 }
 
 /// Returns the number and the kind of a node of this filesystem. No lock is taken.

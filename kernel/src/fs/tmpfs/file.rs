@@ -1,18 +1,19 @@
 //! Files and symbolic links of a filesystem in memory.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use nucleus::mm::{PAGE_SIZE, UFrame};
-use nucleus::sync::Mutex;
+use nucleus::sync::{Mutex, SpinLock};
 
-use super::{Record, Tmpfs};
+use super::{Record, TmpDirectory, Tmpfs};
 use crate::errno::Errno;
 use crate::fs::buffer::{Sink, Source};
-use crate::fs::node::{Change, Inode, Kind, Link, Metadata, RegularFile};
+use crate::fs::node::{Change, Directory, Inode, Kind, Link, Metadata, RegularFile};
 use crate::fs::pages::Pages;
+use crate::fs::path::path_of;
 use crate::vm::MemoryObject;
 
 /// Bytes of the longest file: what a position can tell.
@@ -29,7 +30,12 @@ pub(crate) struct TmpFile {
     len: AtomicU64,
     /// Held by those who write, and those who change the length.
     writers: Mutex<()>,
+    /// The name that it got last, for those who ask for a path; none if it never had one.
+    home: SpinLock<Option<Home>>,
 }
+
+/// A directory and a name in it.
+type Home = (Weak<TmpDirectory>, Arc<[u8]>);
 
 impl TmpFile {
     pub(super) fn new(filesystem: &Arc<Tmpfs>, permissions: u16) -> Result<Arc<Self>, Errno> {
@@ -38,7 +44,16 @@ impl TmpFile {
             pages: Pages::new(Arc::clone(&filesystem.frames)),
             len: AtomicU64::new(0),
             writers: Mutex::new(()),
+            home: SpinLock::new(None),
         }))
+    }
+
+    /// Notes the name that the file has got.
+    pub(super) fn set_home(&self, directory: &Weak<TmpDirectory>, name: &Arc<[u8]>) {
+        let new = Some((Weak::clone(directory), Arc::clone(name)));
+        let old = core::mem::replace(&mut *self.home.lock(), new);
+        // Without the lock: it may be the last handle.
+        drop(old);
     }
 
     /// Writes, as one of the writers.
@@ -61,6 +76,10 @@ impl Inode for TmpFile {
     fn metadata(&self) -> Metadata {
         self.record
             .metadata(RegularFile::len(self), self.pages.nr_frames())
+    }
+
+    fn made_up_name(&self) -> Vec<u8> {
+        b"/memfd: (deleted)".to_vec()
     }
 
     fn change(&self, change: &Change) -> Result<(), Errno> {
@@ -133,12 +152,26 @@ impl MemoryObject for TmpFile {
         self.pages.get_or_make(index)
     }
 
+    fn page_at_hand(&self, index: usize) -> Option<UFrame> {
+        self.pages.at_hand(index)
+    }
+
     fn len(&self) -> usize {
         RegularFile::len(self) as usize
     }
 
+    fn inode(&self) -> u64 {
+        self.record.number
+    }
+
     fn name(&self) -> Vec<u8> {
-        self.made_up_name()
+        let home = self.home.lock().clone();
+        let found = home.and_then(|(directory, name)| Some((directory.upgrade()?, name)));
+        let Some((directory, name)) = found else {
+            return self.made_up_name();
+        };
+        let directory: Arc<dyn Directory> = directory;
+        path_of(&directory, &name, self).unwrap_or_default()
     }
 }
 

@@ -17,10 +17,13 @@ pub(crate) mod flag {
     pub(crate) const RESTART: u64 = 0x1000_0000;
     pub(crate) const NO_DEFER: u64 = 0x4000_0000;
     pub(crate) const RESET_HANDLER: u64 = 0x8000_0000;
+    /// Addresses of faults come with their tag bits, which there are none of here.
+    pub(super) const EXPOSE_TAG_BITS: u64 = 0x800;
     /// Those that Linux keeps; others read as zero, by which programs find out.
     pub(super) const KNOWN: u64 = NO_CHILD_STOP
         | NO_CHILD_WAIT
         | INFO
+        | EXPOSE_TAG_BITS
         | RESTORER
         | ON_STACK
         | RESTART

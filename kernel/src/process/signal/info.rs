@@ -106,14 +106,18 @@ impl SigInfo {
         }
     }
 
+    /// Returns the code of a signal as a program describes it.
+    pub(crate) fn code_of(bytes: &[u8; INFO_SIZE]) -> i32 {
+        i32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]])
+    }
+
     /// A signal as a program describes it.
     pub(crate) fn from_bytes(signal: Signal, bytes: &[u8; INFO_SIZE]) -> Self {
         let mut rest = [0; INFO_SIZE - FIELDS];
         rest.copy_from_slice(&bytes[FIELDS..]);
-        let [a, b, c, d] = [bytes[8], bytes[9], bytes[10], bytes[11]];
         Self {
             signal,
-            code: i32::from_le_bytes([a, b, c, d]),
+            code: Self::code_of(bytes),
             detail: Detail::Queued(rest),
         }
     }

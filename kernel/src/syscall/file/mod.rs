@@ -15,8 +15,6 @@ mod poll;
 mod transfer;
 pub(super) mod user;
 
-pub(super) use self::user::read_path;
-
 use super::number;
 use super::{Arguments, SyscallResult};
 use crate::process::Current;

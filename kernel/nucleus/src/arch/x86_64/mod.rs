@@ -12,6 +12,7 @@
 
 pub(crate) mod apic;
 pub(crate) mod calibration;
+pub(crate) mod cmos;
 pub(crate) mod context;
 pub(crate) mod cpu;
 pub(crate) mod features;
@@ -40,6 +41,7 @@ pub(crate) mod trampoline;
 pub(crate) mod trap;
 pub(crate) mod trap_entry;
 pub(crate) mod trap_report;
+mod tsc;
 pub(crate) mod uaccess;
 pub(crate) mod user_entry;
 pub(crate) mod watch;

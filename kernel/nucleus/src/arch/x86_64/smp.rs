@@ -31,7 +31,7 @@ use super::apic::{self, ApicId};
 use super::gdt::ExceptionStacks;
 use super::local::CpuLocal;
 use super::trampoline::Trampoline;
-use super::{features, gdt, idt, local, mmu, power, timer, user_entry};
+use super::{features, gdt, idt, local, mmu, power, timer, tsc, user_entry};
 use crate::arch::cpu;
 use crate::boot::platform;
 use crate::cpu::CpuId;
@@ -149,7 +149,13 @@ fn start(
         Answer::Ready => {
             local::publish(record.local);
             record.set_stage(stage::GO);
-            wait(TO_GET_READY, || record.stage() == stage::RUNS);
+            wait(TO_GET_READY, || {
+                tsc::compare();
+                record.stage() == stage::RUNS
+            });
+            if tsc::are_apart() {
+                log::warn!("processor {}: the time-stamp counters are apart", target.0);
+            }
             None
         }
         Answer::Silent => {
@@ -220,6 +226,7 @@ extern "C" fn enter(record: &'static Record) -> ! {
     while record.stage() != stage::GO {
         core::hint::spin_loop();
     }
+    (0..tsc::ROUNDS).for_each(|_| tsc::compare());
     mmu::flush_all_including_global();
     timer::init_local();
     task::adopt();

@@ -17,7 +17,7 @@ use spin::Once;
 use super::apic::{self, LocalTimer};
 use super::calibration::{self, MAX_OPINIONS, Opinion, Reference};
 use super::hpet::Hpet;
-use super::{cpu, lines, pit};
+use super::{cpu, lines, pit, tsc};
 use crate::boot::platform::PmTimer;
 use crate::console;
 use crate::cpu::CpuId;
@@ -38,6 +38,8 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 static TSC_AT_START: AtomicU64 = AtomicU64::new(0);
 /// Frequency of the time-stamp counter, or zero when it is not known.
 static TSC_HZ: AtomicU64 = AtomicU64::new(0);
+/// The [`Scale`] of that frequency, or zero likewise.
+static SCALE: AtomicU64 = AtomicU64::new(0);
 /// How all processors tick, if they tick by themselves.
 static LOCAL_TIMER: Once<LocalTimer> = Once::new();
 
@@ -64,6 +66,7 @@ pub(crate) fn init_clock(hpet: Option<Hpet>, pm_timer: Option<PmTimer>) {
     let measured = settle(&opinions[..len]);
     let hz = measured.or_else(calibration::hz_by_cpuid);
     TSC_HZ.store(hz.unwrap_or(0), Ordering::Relaxed);
+    SCALE.store(hz.map_or(0, |hz| Scale::of(hz).0), Ordering::Relaxed);
     let who = if measured.is_some() {
         "timers"
     } else {
@@ -147,16 +150,17 @@ fn tick(origin: Origin) {
     task::on_tick(origin);
 }
 
-/// Returns the time since start-up.
+/// Returns the time since start-up, which never goes back, on any processor.
+///
+/// Callable in any context; it takes no lock.
 pub fn uptime() -> Duration {
-    let Some(hz) = tsc_hz() else {
+    let Some(scale) = scale() else {
         // Relaxed: a count.
         return Duration::from_secs(TICKS.load(Ordering::Relaxed)) / TICKS_PER_SECOND;
     };
     // Relaxed: written by the only processor that there was.
     let start = TSC_AT_START.load(Ordering::Relaxed);
-    // Another processor's counter may be a little behind.
-    time_at(calibration::read_tsc().saturating_sub(start), hz)
+    scale.time_of(tsc::read_monotonic().saturating_sub(start))
 }
 
 /// Returns a count of this processor that goes up with time.
@@ -166,13 +170,31 @@ pub(crate) fn cycles() -> u64 {
 
 /// Returns how long so many cycles take, if that is known.
 pub(crate) fn time_of(cycles: u64) -> Option<Duration> {
-    tsc_hz().map(|hz| time_at(cycles, hz))
+    scale().map(|scale| scale.time_of(cycles))
 }
 
-/// Returns how long so many cycles take at a frequency.
-fn time_at(cycles: u64, hz: u64) -> Duration {
-    let nanos = u128::from(cycles) * 1_000_000_000 / u128::from(hz);
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+/// What a cycle takes, in nanoseconds, times 2³²: a multiplication instead of a division.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Scale(u64);
+
+impl Scale {
+    /// Returns that of a frequency, which is at least 1 MHz.
+    fn of(hz: u64) -> Self {
+        Self((1_000_000_000 << 32) / hz)
+    }
+
+    /// Returns how long so many cycles take: short of the truth by a billionth of it.
+    fn time_of(self, cycles: u64) -> Duration {
+        let nanos = u128::from(cycles) * u128::from(self.0) >> 32;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+fn scale() -> Option<Scale> {
+    // Relaxed: as in `init_clock`.
+    Some(SCALE.load(Ordering::Relaxed))
+        .filter(|scale| *scale > 0)
+        .map(Scale)
 }
 
 fn tsc_hz() -> Option<u64> {
@@ -195,11 +217,16 @@ pub(crate) fn ticks() -> u64 {
 #[cfg(ktest)]
 mod tests {
     use super::{
-        Duration, LOCAL_TIMER, Opinion, Ordering, TICKS_PER_SECOND, TSC_HZ, calibration, opinion,
-        pit, ticks, uptime,
+        Duration, LOCAL_TIMER, Opinion, Ordering, SCALE, Scale, TICKS_PER_SECOND, TSC_HZ,
+        calibration, opinion, pit, ticks, uptime,
     };
-    use crate::arch::x86_64::apic;
+    use core::sync::atomic::{AtomicBool, AtomicU64};
+
+    use crate::arch::x86_64::{apic, cmos};
+    use crate::boot::platform;
+    use crate::cpu::CpuSet;
     use crate::prelude::*;
+    use crate::time::since_epoch;
 
     #[ktest]
     fn interval_timer_measures_what_start_up_did() {
@@ -211,13 +238,52 @@ mod tests {
 
     #[ktest]
     fn peer_108_without_a_frequency_time_is_counted_in_ticks() {
-        let hz = TSC_HZ.swap(0, Ordering::Relaxed);
+        let scale = SCALE.swap(0, Ordering::Relaxed);
         let before = ticks();
         let time = uptime();
         let after = ticks();
-        TSC_HZ.store(hz, Ordering::Relaxed);
+        SCALE.store(scale, Ordering::Relaxed);
         let of = |ticks| Duration::from_secs(ticks) / TICKS_PER_SECOND;
         assert!((of(before)..=of(after)).contains(&time));
+    }
+
+    #[ktest]
+    fn cycles_become_time_at_any_plausible_frequency() {
+        for hz in [1_000_000, 999_999_937, 2_500_000_000, 20_000_000_000] {
+            let hour = Scale::of(hz).time_of(hz * 3600);
+            let error = Duration::from_secs(3600).saturating_sub(hour);
+            assert!(hour <= Duration::from_secs(3600) && error < Duration::from_micros(50));
+            let _no_overflow = Scale::of(hz).time_of(u64::MAX);
+        }
+    }
+
+    #[ktest]
+    fn smp_clock_does_not_go_back_from_processor_to_processor() {
+        use crate::smp::inter_processor_call_and_wait;
+        static LAST_NS: AtomicU64 = AtomicU64::new(0);
+        static WENT_BACK: AtomicBool = AtomicBool::new(false);
+        fn look() {
+            for _ in 0..1000 {
+                let before = LAST_NS.load(Ordering::Acquire);
+                let now = uptime().as_nanos() as u64;
+                if now < before {
+                    WENT_BACK.store(true, Ordering::Relaxed);
+                }
+                LAST_NS.fetch_max(now, Ordering::AcqRel);
+            }
+        }
+        LAST_NS.store(0, Ordering::Release);
+        inter_processor_call_and_wait(&CpuSet::new_full(), look);
+        assert!(!WENT_BACK.load(Ordering::Relaxed));
+    }
+
+    #[ktest]
+    fn calendar_is_about_where_the_battery_backed_clock_stands() {
+        let Some(date) = platform::get().calendar_clock.and_then(cmos::read) else {
+            crate::ktest::skip("the machine has no such clock");
+        };
+        let apart = since_epoch().abs_diff(date.since_epoch());
+        assert!(apart < Duration::from_secs(60), "by {apart:?}");
     }
 
     #[ktest]

@@ -1,4 +1,5 @@
-//! The FADT: ports of power-off, reset and PM timer (specification 6.5, 5.2.9).
+//! The FADT: ports of power-off, reset, PM timer and calendar (specification 6.5,
+//! 5.2.9).
 //!
 //! Power-off writes the sleep type of state S5 into one or two control registers.
 //! The type stands in the firmware's byte code; instead of interpreting that, the
@@ -10,7 +11,9 @@ use acpi::fadt::Fadt;
 
 use super::tables::Tables;
 use super::{PhysicalMemory, read};
-use crate::boot::platform::{Platform, PmTimer, PortWrite, ResetRegister, SleepPorts};
+use crate::boot::platform::{
+    CalendarClock, Platform, PmTimer, PortWrite, ResetRegister, SleepPorts,
+};
 
 /// Bytes of a FADT that may be used: all that ACPI 1.0 had.
 const OLD_SIZE: usize = 116;
@@ -18,6 +21,9 @@ const OLD_SIZE: usize = 116;
 const BLOCK_LENGTHS: core::ops::Range<usize> = 88..92;
 /// No block is longer; the crate computes the number of bits in a byte.
 const MAX_BLOCK_LENGTH: u8 = 31;
+
+/// Where a century may be, past the clock itself.
+const CENTURY_REGISTERS: core::ops::RangeInclusive<u8> = 0x0e..=0x7f;
 
 /// Takes what a FADT says into a platform.
 pub(super) fn apply<M: PhysicalMemory>(
@@ -34,6 +40,10 @@ pub(super) fn apply<M: PhysicalMemory>(
             port: port_of(Ok(block))?,
             is_32_bit: { fadt.flags }.pm_timer_is_32_bit(),
         })
+    });
+    let has_clock = !{ fadt.iapc_boot_arch }.use_time_and_alarm_namespace_for_rtc();
+    platform.calendar_clock = has_clock.then(|| CalendarClock {
+        century: Some(fadt.century).filter(|register| CENTURY_REGISTERS.contains(register)),
     });
     platform.reset = { fadt.flags }
         .supports_system_reset_via_fadt()

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use super::firmware::{BASE, Firmware, root_pointer, table, with_sum};
 use super::{fadt, read_platform};
 use crate::boot::platform::{
-    ApicId, IoApic, Platform, PmTimer, Polarity, PortWrite, ResetRegister, Route, SleepPorts,
-    Trigger,
+    ApicId, CalendarClock, IoApic, Platform, PmTimer, Polarity, PortWrite, ResetRegister, Route,
+    SleepPorts, Trigger,
 };
 use crate::cpu::MAX_CPUS;
 use crate::prelude::*;
@@ -19,6 +19,8 @@ mod field {
     pub(super) const PM1B_CONTROL: usize = 68;
     pub(super) const PM_TIMER: usize = 76;
     pub(super) const LENGTHS: usize = 88;
+    pub(super) const CENTURY: usize = 108;
+    pub(super) const BOOT_ARCHITECTURE: usize = 109;
     pub(super) const FLAGS: usize = 112;
     pub(super) const RESET: usize = 116;
     pub(super) const RESET_VALUE: usize = 128;
@@ -301,6 +303,23 @@ fn ports_of_power_off_timer_and_reset_are_found() {
     // As short as the first revision had it, without the register of reset.
     let old = firmware.platform(&[fadt(1, 116, &fields[..6])]);
     assert_eq!((old.power_off, old.reset), (Some(expected), None));
+}
+
+#[ktest]
+fn calendar_clock_is_there_unless_the_table_says_otherwise() {
+    let clock = |fields| {
+        let firmware = Firmware::default();
+        firmware.platform(&[fadt(3, 244, fields)]).calendar_clock
+    };
+    let with_century = |century| Some(CalendarClock { century });
+    assert_eq!(clock(&[]), with_century(None));
+    assert_eq!(
+        clock(&[(field::CENTURY, &[0x32])]),
+        with_century(Some(0x32))
+    );
+    assert_eq!(clock(&[(field::CENTURY, &[0x09])]), with_century(None));
+    assert_eq!(clock(&[(field::CENTURY, &[0x80])]), with_century(None));
+    assert_eq!(clock(&[(field::BOOT_ARCHITECTURE, &[1 << 5])]), None);
 }
 
 #[ktest]

@@ -1,3 +1,0 @@
-//! Time since start-up.
-
-pub use crate::arch::timer::uptime;
