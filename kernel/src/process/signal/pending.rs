@@ -86,10 +86,9 @@ mod tests {
 
     fn real_time(code: i32) -> SigInfo {
         let signal = Signal::new(34).expect("a signal");
-        SigInfo {
-            code,
-            ..SigInfo::of_kernel(signal)
-        }
+        let mut info = SigInfo::of_kernel(signal);
+        info.code = code;
+        info
     }
 
     #[ktest]
