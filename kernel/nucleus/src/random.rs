@@ -1,26 +1,140 @@
 //! Random bytes.
+//!
+//! They come from a generator, ChaCha20, whose state is 256 bits that nobody can guess:
+//! from the processor's own source (`RDSEED`, or else `RDRAND`), what the generator was
+//! before, and the time. The sources are mixed by hashing them with the generator
+//! itself, so that one that is bad does not spoil the others. It is seeded again now and
+//! then, in case its state became known.
+//!
+//! After each use the generator replaces its own state: what it gave out cannot be
+//! computed from what is in memory afterwards.
+//!
+//! **Where the processor has no source that works**, the time is all that is left,
+//! which an attacker can guess; the caller is not told, and CAVEATS in the README says
+//! so.
+
+use core::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
 
 use crate::arch::x86_64::random;
+use crate::sync::SpinLock;
 use crate::time;
 
+/// Bytes of the generator's state.
+const SEED_SIZE: usize = 32;
+/// After so many bytes, or so much time, the generator is seeded again.
+const BYTES_BETWEEN_SEEDS: usize = 1 << 20;
+const TIME_BETWEEN_SEEDS: Duration = Duration::from_secs(60);
+/// Bytes that are made at a time, with interrupts off.
+const CHUNK_SIZE: usize = 256;
+
+static GENERATOR: SpinLock<Generator> = SpinLock::new(Generator {
+    state: [0; SEED_SIZE],
+    bytes_left: 0,
+    seeded_at: Duration::ZERO,
+});
+
+/// The generator for all.
+struct Generator {
+    state: [u8; SEED_SIZE],
+    /// Bytes until it is seeded again.
+    bytes_left: usize,
+    seeded_at: Duration,
+}
+
 /// Fills a buffer with random bytes.
-///
-/// They come from the processor's own source. Where there is none that works,
-/// they are derived from the time, which an attacker can guess; the caller is
-/// not told, and CAVEATS in the README says so.
 pub fn fill(buffer: &mut [u8]) {
-    let mut fallback = time::uptime().as_nanos() as u64;
-    for chunk in buffer.chunks_mut(size_of::<u64>()) {
-        let word = random::word().unwrap_or_else(|| splitmix(&mut fallback));
-        chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+    for chunk in buffer.chunks_mut(CHUNK_SIZE) {
+        GENERATOR.lock().fill(chunk);
     }
 }
 
-/// One step of the generator SplitMix64 (Steele, Lea, Flood 2014).
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
+impl Generator {
+    fn fill(&mut self, chunk: &mut [u8]) {
+        let now = time::uptime();
+        let is_old = now.saturating_sub(self.seeded_at) > TIME_BETWEEN_SEEDS;
+        if self.bytes_left < chunk.len() || is_old {
+            self.seed(now);
+        }
+        self.bytes_left -= chunk.len();
+        let mut stream = ChaCha20Rng::from_seed(self.state);
+        stream.fill_bytes(&mut self.state);
+        stream.fill_bytes(chunk);
+    }
+
+    /// Mixes what is fresh into the state.
+    fn seed(&mut self, now: Duration) {
+        // Nothing that is added makes the state known to who did not know it before:
+        // each word goes into the key of a stream, of which the next key is made.
+        self.mix(now.as_nanos() as u64);
+        self.mix(random::time_stamp());
+        for _ in 0..SEED_SIZE / size_of::<u64>() {
+            if let Some(word) = random::seed_word() {
+                self.mix(word);
+            }
+        }
+        self.bytes_left = BYTES_BETWEEN_SEEDS;
+        self.seeded_at = now;
+    }
+
+    fn mix(&mut self, word: u64) {
+        for (byte, fresh) in self.state.iter_mut().zip(word.to_le_bytes()) {
+            *byte ^= fresh;
+        }
+        let mut stream = ChaCha20Rng::from_seed(self.state);
+        stream.fill_bytes(&mut self.state);
+    }
+}
+
+#[cfg(ktest)]
+mod tests {
+    use super::{BYTES_BETWEEN_SEEDS, CHUNK_SIZE, Duration, GENERATOR, Generator, fill};
+    use crate::prelude::*;
+
+    #[ktest]
+    fn random_bytes_differ_and_fill_buffers_of_any_size() {
+        for len in [0, 1, 31, 32, 33, CHUNK_SIZE, 3 * CHUNK_SIZE + 7] {
+            let (mut one, mut other) = ([0; 1024], [0; 1024]);
+            fill(&mut one[..len]);
+            fill(&mut other[..len]);
+            assert!(one[len..].iter().all(|byte| *byte == 0));
+            let is_long = len >= 16;
+            assert!(!is_long || one[..len] != other[..len], "{len} bytes");
+        }
+    }
+
+    #[ktest]
+    fn random_bits_are_ones_as_often_as_zeros() {
+        let mut bytes = [0; 4096];
+        fill(&mut bytes);
+        let ones: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
+        // Nine standard deviations of 32768 throws of a coin.
+        assert!(ones.abs_diff(16384) < 9 * 91, "{ones} ones");
+    }
+
+    #[ktest]
+    fn random_generator_replaces_its_state_and_is_seeded_again() {
+        let mut generator = Generator {
+            state: [7; 32],
+            bytes_left: usize::MAX,
+            seeded_at: crate::time::uptime(),
+        };
+        let (mut first, mut second) = ([0; 32], [0; 32]);
+        generator.fill(&mut first);
+        let state = generator.state;
+        generator.fill(&mut second);
+        assert_ne!(first, second);
+        assert!(![[7; 32], state, first, second].contains(&generator.state));
+        // The same state gives the same bytes, unless it is seeded.
+        generator.state = [7; 32];
+        generator.fill(&mut second);
+        assert_eq!(first, second);
+        (generator.state, generator.bytes_left) = ([7; 32], 0);
+        generator.fill(&mut second);
+        assert_ne!(first, second);
+        assert_eq!(generator.bytes_left, BYTES_BETWEEN_SEEDS - 32);
+        assert!(GENERATOR.lock().seeded_at > Duration::ZERO);
+    }
 }

@@ -271,3 +271,88 @@ impl Slots {
         Some(old)
     }
 }
+
+#[cfg(ktest)]
+mod tests {
+    use alloc::sync::Arc;
+
+    use nucleus::prelude::*;
+
+    use super::{FileTable, MAX_LIMIT};
+    use crate::errno::Errno;
+    use crate::fs::open::{Access, OpenFile};
+    use crate::fs::pipe::{self, PipeReader};
+    use crate::fs::poll::Readiness;
+
+    fn file() -> Arc<OpenFile> {
+        let (reader, _) = pipe::open();
+        Arc::new(OpenFile::from_stream(reader, Access::READ, 0))
+    }
+
+    #[ktest]
+    fn lowest_free_number_is_given_out() {
+        let table = FileTable::new();
+        for number in 0..4 {
+            assert_eq!(table.add(file(), false, 0), Ok(number));
+        }
+        assert_eq!(table.close(2), Ok(()));
+        assert_eq!(table.close(1), Ok(()));
+        assert_eq!(table.add(file(), false, 2), Ok(2));
+        assert_eq!(table.add(file(), false, 0), Ok(1));
+        assert_eq!(table.add(file(), false, 10), Ok(10));
+        assert_eq!(table.add(file(), false, 0), Ok(4));
+        assert_eq!(table.close(9), Err(Errno::BadFile));
+        assert_eq!(table.close(usize::MAX), Err(Errno::BadFile));
+    }
+
+    #[ktest]
+    fn limit_is_kept_and_what_is_above_it_stays() {
+        let table = FileTable::new();
+        table.set_limit(usize::MAX);
+        assert_eq!(table.limit(), MAX_LIMIT);
+        assert_eq!(table.add(file(), false, 5), Ok(5));
+        table.set_limit(2);
+        assert_eq!(table.add_pair([file(), file()], false), Ok([0, 1]));
+        assert_eq!(table.add(file(), false, 0), Err(Errno::TooManyFiles));
+        assert_eq!(table.replace(5, file(), false), Err(Errno::BadFile));
+        assert_eq!(table.close(0), Ok(()));
+        let pair = table.add_pair([file(), file()], false);
+        assert_eq!(pair, Err(Errno::TooManyFiles));
+        assert_eq!(table.add(file(), false, 0), Ok(0));
+        assert!(table.get(5).is_ok());
+    }
+
+    #[ktest]
+    fn program_that_starts_keeps_what_is_not_marked() {
+        let table = FileTable::new();
+        assert_eq!(table.add(file(), true, 0), Ok(0));
+        assert_eq!(table.add(file(), false, 0), Ok(1));
+        assert_eq!(table.add(file(), false, 0), Ok(2));
+        assert_eq!(table.set_closes_on_exec(2, true), Ok(()));
+        let other = table.fork();
+        table.close_for_exec();
+        assert_eq!(table.next(0), Some(1));
+        assert_eq!(table.next(2), None);
+        assert!(other.get(0).is_ok() && other.get(2).is_ok());
+        other.close_range(0, 1, false);
+        other.close_range(2, usize::MAX, true);
+        assert_eq!(
+            (other.next(0), other.closes_on_exec(2)),
+            (Some(2), Ok(true))
+        );
+    }
+
+    #[ktest]
+    fn pipe_ends_with_its_last_descriptor() {
+        let table = FileTable::new();
+        let (reader, writer): (Arc<PipeReader>, _) = pipe::open();
+        let writer = Arc::new(OpenFile::from_stream(writer, Access::WRITE, 0));
+        let reader = OpenFile::from_stream(reader, Access::READ, 0);
+        assert_eq!(table.add(writer, false, 0), Ok(0));
+        let child = table.fork();
+        assert_eq!(table.close(0), Ok(()));
+        assert_eq!(reader.readiness(), Readiness::NONE);
+        drop(child);
+        assert_eq!(reader.readiness(), Readiness::HANG_UP);
+    }
+}

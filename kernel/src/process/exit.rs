@@ -11,8 +11,8 @@ use nucleus::mm::VmSpace;
 
 use super::futex::{self, robust};
 use super::signal::action::flag;
-use super::usage::Usage;
 use super::signal::{SigInfo, Signal, send_to_process};
+use super::usage::Usage;
 use super::{Current, End, Pid, Process, table};
 
 /// Ends the thread, and with the last one its process.

@@ -65,7 +65,9 @@ fn set_limit(process: &Arc<Process>, resource: usize, limit: Limit) -> Result<Li
     }
     if let Some(resources) = process.threads().first().and_then(|one| one.resources()) {
         let files = limits.soft(Resource::Files);
-        resources.files.set_limit(usize::try_from(files).unwrap_or(usize::MAX));
+        resources
+            .files
+            .set_limit(usize::try_from(files).unwrap_or(usize::MAX));
     }
     if let Some(resources) = process.resources() {
         let files = usize::try_from(limits.soft(Resource::Files));

@@ -10,13 +10,13 @@ use crate::process::{Current, End, Name, Pid, table};
 
 pub(super) fn uname(current: &mut Current, to: usize) -> SyscallResult {
     const FIELD: usize = 65;
-    // System, node, release, version, machine, domain. The release is that of the Linux
-    // whose interface this is.
+    // System, node, release, version, machine, domain. Programs ask for the system whose
+    // interface this is, and its release; the version is ours.
     let fields = [
-        "Vostok",
+        "Linux",
         "vostok",
         "6.1.0",
-        env!("CARGO_PKG_VERSION"),
+        concat!("Vostok ", env!("CARGO_PKG_VERSION")),
         "x86_64",
         "(none)",
     ];

@@ -3,7 +3,7 @@
 use nucleus::mm::PageFlags;
 
 use super::region::{Access, Region, RegionFlags};
-use super::{AccessError, AddressSpace, UserRange};
+use super::{AddressSpace, UserRange};
 use crate::errno::Errno;
 
 /// What a program advises.
@@ -133,19 +133,6 @@ impl AddressSpace {
         }
         if !layout.regions.covers(range) {
             return Err(Errno::NoMemory);
-        }
-        Ok(())
-    }
-
-    /// Makes the pages of a range exist, for such accesses.
-    fn populate_for(&self, range: &UserRange, access: Access) -> Result<(), Errno> {
-        for page in range.as_range().clone().step_by(nucleus::mm::PAGE_SIZE) {
-            match self.handle_fault(page, access) {
-                Ok(()) => {}
-                Err(AccessError::Unmapped | AccessError::NoMemory) => return Err(Errno::NoMemory),
-                Err(AccessError::Forbidden) => return Err(Errno::Invalid),
-                Err(AccessError::BeyondObject) => return Err(Errno::Fault),
-            }
         }
         Ok(())
     }

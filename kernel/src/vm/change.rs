@@ -78,11 +78,15 @@ impl AddressSpace {
 
     /// Takes the pages of a range out, with the layout held.
     pub(super) fn take_pages_out(&self, range: &UserRange) -> Result<(), Errno> {
+        let pages = match self.may_have_huge_pages() {
+            true => Some(self.count_pages(range)?),
+            false => None,
+        };
         let guard = disable_preempt();
         let mut cursor = self.space.cursor_mut(&guard, range.as_range())?;
         let taken = cursor.unmap(range.len())?;
         cursor.flusher().sync_tlb_flush();
-        self.count_taken(taken);
+        self.count_taken(pages.unwrap_or(taken));
         Ok(())
     }
 

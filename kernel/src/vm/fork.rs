@@ -13,10 +13,12 @@
 use alloc::sync::Arc;
 
 use nucleus::cpu::disable_preempt;
+use nucleus::mm::frame::{MemoryCounts, memory_counts};
 use nucleus::mm::tlb::TlbFlusher;
-use nucleus::mm::{PageFlags, PageProperty, VmSpace};
+use nucleus::mm::{PAGE_SIZE, PageFlags, PageProperty, VmSpace};
 
 use super::region::{Region, RegionFlags, WRITE_IN_PLACE};
+use super::region_map::RegionMap;
 use super::{AddressSpace, Layout, UserRange, ensure_reserve};
 use crate::errno::Errno;
 
@@ -31,9 +33,12 @@ impl AddressSpace {
     /// `ENOMEM`; this space is then as it was, but that writes to some of its pages
     /// fault once more.
     pub(crate) fn fork(&self) -> Result<Arc<Self>, Errno> {
-        ensure_reserve()?;
         let parent = self.change();
+        ensure_memory_for(parent.regions.count())?;
         let child = Self::with_layout(VmSpace::new()?, parent.fork());
+        if self.may_have_huge_pages() {
+            child.note_huge_pages();
+        }
         for (range, region) in parent.regions.iter() {
             if needs_pages(region)
                 && let Some(range) = UserRange::between(range.start, range.end)
@@ -57,12 +62,16 @@ impl AddressSpace {
             let Some(part) = UserRange::between(first, part_end.min(range.end())) else {
                 return Ok(());
             };
+            let pages = match self.may_have_huge_pages() {
+                true => Some(self.count_pages(&part)?),
+                false => None,
+            };
             let guard = disable_preempt();
             // The older space's first.
             let mut source = self.space.cursor_mut(&guard, part.as_range())?;
             let mut copy = child.space.cursor_mut(&guard, part.as_range())?;
             let copied = copy.copy_from(&mut source, part.len(), share)?;
-            child.count_made(copied);
+            child.count_made(pages.unwrap_or(copied));
             start = part.end();
         }
         Ok(())
@@ -92,6 +101,20 @@ impl Layout {
         }
         child
     }
+}
+
+/// Checks that there is memory for copies of so many regions beside the kernel's
+/// reserve: twice what they take, as nodes of the map may be half full.
+fn ensure_memory_for(regions: usize) -> Result<(), Errno> {
+    const BYTES: usize = 2 * RegionMap::BYTES_A_REGION;
+    ensure_reserve()?;
+    // A few fit into the reserve.
+    if regions < PAGE_SIZE / BYTES {
+        return Ok(());
+    }
+    let MemoryCounts { free, reserve, .. } = memory_counts();
+    let is_enough = free.saturating_sub(reserve) > regions * BYTES;
+    is_enough.then_some(()).ok_or(Errno::NoMemory)
 }
 
 /// Returns whether a child needs the pages of a region from its parent.

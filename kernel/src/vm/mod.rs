@@ -20,7 +20,8 @@
 //! | [`request`], [`limits`] | `mmap`: new regions; what a program may have at most |
 //! | [`change`], [`remap`], [`advise`] | `munmap`, `mprotect`, `mremap`, `madvise` |
 //! | [`heap`], [`stack`] | the two regions that grow |
-//! | [`fault`] | making pages: zeros, an object's, copies of shared ones |
+//! | [`fault`], [`populate`] | making pages: zeros, an object's, copies of shared ones |
+//! | [`huge`] | pages of 2 MiB |
 //! | [`fork`] | a copy of all of it |
 //! | [`user_memory`], [`futex`] | the kernel's own accesses; words that are waited for |
 //! | [`residency`], [`report`] | what is there: `mincore`, `/proc` |
@@ -84,8 +85,10 @@ mod fault;
 mod fork;
 mod futex;
 mod heap;
+mod huge;
 mod limits;
 mod object;
+mod populate;
 mod range;
 mod region;
 mod region_map;
@@ -97,7 +100,7 @@ mod stack;
 mod user_memory;
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nucleus::mm::{Vaddr, VmSpace};
 use nucleus::sync::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
@@ -137,6 +140,8 @@ pub(crate) struct AddressSpace {
     /// How many pages there are, and how many there were at most.
     resident: AtomicUsize,
     peak_resident: AtomicUsize,
+    /// Whether there ever was a huge page.
+    has_huge_pages: AtomicBool,
 }
 
 /// What an address space is to be: its regions, and what goes with them.
@@ -175,6 +180,7 @@ impl AddressSpace {
             layout: RwMutex::new(layout),
             resident: AtomicUsize::new(0),
             peak_resident: AtomicUsize::new(0),
+            has_huge_pages: AtomicBool::new(false),
         })
     }
 
@@ -215,6 +221,19 @@ impl AddressSpace {
         self.note_peak();
         // Relaxed: as above.
         self.resident.fetch_sub(pages, Ordering::Relaxed);
+    }
+
+    /// Notes that there are huge pages, before there are.
+    fn note_huge_pages(&self) {
+        // Relaxed: only who has the layout exclusively wants to know, and has waited for
+        // those who make pages.
+        self.has_huge_pages.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether there may be huge pages; with the layout held exclusively.
+    fn may_have_huge_pages(&self) -> bool {
+        // Relaxed: as above.
+        self.has_huge_pages.load(Ordering::Relaxed)
     }
 
     /// Returns how many pages there were at most.
@@ -262,7 +281,7 @@ impl Layout {
 /// Checks that the kernel's reserve is untouched, before objects of the kernel's are
 /// made for a program: they could not say that there is no memory.
 pub(crate) fn ensure_reserve() -> Result<(), Errno> {
-    Ok(())
+    Ok(nucleus::mm::frame::ensure_reserve()?)
 }
 
 #[cfg(ktest)]

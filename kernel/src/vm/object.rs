@@ -71,7 +71,10 @@ impl MemoryObject for SharedMemory {
             return Ok(page.clone());
         }
         super::ensure_reserve()?;
-        let page: UFrame = FrameAllocOptions::new().alloc_frame()?.into();
+        let page: UFrame = FrameAllocOptions::new()
+            .for_user(true)
+            .alloc_frame()?
+            .into();
         pages.insert(index, page.clone());
         Ok(page)
     }

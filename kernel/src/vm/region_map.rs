@@ -82,6 +82,9 @@ pub(super) struct RegionMap {
 }
 
 impl RegionMap {
+    /// Bytes of a region in a full node.
+    pub(super) const BYTES_A_REGION: usize = size_of::<Vaddr>() + size_of::<Entry>();
+
     pub(super) fn new() -> Self {
         Self {
             regions: BTreeMap::new(),

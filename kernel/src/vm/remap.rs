@@ -256,8 +256,4 @@ impl Layout {
         }
         Ok((range, region.clone()))
     }
-
-    fn find_free(&mut self, len: usize) -> Result<UserRange, Errno> {
-        self.regions.find_free(len).ok_or(Errno::NoMemory)
-    }
 }

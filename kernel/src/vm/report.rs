@@ -8,7 +8,7 @@ use nucleus::cpu::disable_preempt;
 use nucleus::mm::page_table::MappedItemRef;
 use nucleus::mm::{PAGE_SIZE, PageFlags, UFrame, Vaddr};
 
-use super::region::{Region, RegionFlags};
+use super::region::{Region, RegionFlags, WRITE_IN_PLACE};
 use super::{AddressSpace, Layout, UserRange, ensure_reserve};
 use crate::errno::Errno;
 
@@ -163,7 +163,11 @@ impl Usage {
             MappedItemRef::MappedRam { frame, prop } => {
                 (frame.reference_count() as usize, prop.flags, false)
             }
-            MappedItemRef::MappedHuge { prop, .. } => (1, prop.flags, true),
+            // Which is in place if nobody shares it.
+            MappedItemRef::MappedHuge { prop, .. } => {
+                let is_shared = !prop.flags.contains(WRITE_IN_PLACE);
+                (1 + usize::from(is_shared), prop.flags, true)
+            }
             MappedItemRef::MappedIoMem { .. } => return,
         };
         let is_own = is_own();

@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use nucleus::mm::{PAGE_SIZE, PageFlags, Vaddr};
 
+use super::huge::{self, HUGE_PAGE};
 use super::range::{LOWEST_ADDRESS, UserRange, page_start};
 use super::region::{Backing, Region, RegionFlags};
 use super::{AddressSpace, Layout};
@@ -186,9 +187,24 @@ impl Layout {
                 {
                     return Ok(wanted);
                 }
-                self.regions.find_free(len).ok_or(Errno::NoMemory)
+                self.find_free(len)
             }
         }
+    }
+}
+
+impl Layout {
+    /// Finds free addresses anywhere, such that huge pages fit in if they are usual.
+    pub(super) fn find_free(&mut self, len: usize) -> Result<UserRange, Errno> {
+        if huge::are_usual()
+            && len >= HUGE_PAGE
+            && let Some(room) = len.checked_add(HUGE_PAGE - PAGE_SIZE)
+            && let Some(found) = self.regions.find_free(room)
+        {
+            let start = found.start().next_multiple_of(HUGE_PAGE);
+            return UserRange::new(start, len).ok_or(Errno::NoMemory);
+        }
+        self.regions.find_free(len).ok_or(Errno::NoMemory)
     }
 }
 

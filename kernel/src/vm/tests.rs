@@ -8,7 +8,10 @@ use nucleus::prelude::*;
 
 mod advice;
 mod fork;
+mod huge;
+mod model;
 mod remap;
+mod threads;
 
 use super::stack::GUARD_GAP;
 use super::{Access, AccessError, AddressSpace, Errno, MapRequest, Placement, UserRange};

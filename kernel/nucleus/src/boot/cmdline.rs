@@ -16,6 +16,7 @@
 //! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
 //! | `ktest.stress=OPERATIONS` | length of each stress test; each has its own unless given |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
+//! | `thp=off\|advised\|on` | huge pages for programs: nowhere, where they ask for them, or wherever they fit; `advised` unless given |
 //! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
@@ -37,6 +38,17 @@ pub enum Crash {
     StackOverflow,
     /// Fault without a usable stack.
     DoubleFault,
+}
+
+/// Where programs get huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HugePages {
+    /// Nowhere.
+    Never,
+    /// Where they say that they want them.
+    Advised,
+    /// Wherever they fit.
+    Always,
 }
 
 /// What the command line asks for.
@@ -65,6 +77,8 @@ pub struct CommandLine<'a> {
     pub ktest_stress: Option<u32>,
     /// The filter of the benchmarks to run, if any are to run.
     pub bench: Option<&'a str>,
+    /// Where programs get huge pages.
+    pub huge_pages: HugePages,
     /// A way to die after start-up.
     pub crash: Option<Crash>,
 }
@@ -85,6 +99,7 @@ impl<'a> CommandLine<'a> {
             ktest_timeout_s: 20,
             ktest_stress: None,
             bench: None,
+            huge_pages: HugePages::Advised,
             crash: None,
         };
         for word in line.options() {
@@ -135,6 +150,15 @@ impl<'a> CommandLine<'a> {
                 set(&mut self.ktest_stress, operations.map(Some))
             }
             ("bench", filter) => set(&mut self.bench, Some(Some(filter.unwrap_or("")))),
+            ("thp", Some(value)) => {
+                let wanted = match value {
+                    "off" => HugePages::Never,
+                    "advised" => HugePages::Advised,
+                    "on" => HugePages::Always,
+                    _ => return false,
+                };
+                set(&mut self.huge_pages, Some(wanted))
+            }
             ("crash", Some(value)) => {
                 let crash = match value {
                     "null" => Crash::Null,
@@ -183,7 +207,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use ::log::LevelFilter;
 
-    use super::{CommandLine, Crash};
+    use super::{CommandLine, Crash, HugePages};
     use crate::prelude::*;
 
     #[ktest]
@@ -198,10 +222,12 @@ mod tests {
 
     #[ktest]
     fn options_are_understood() {
-        let line = CommandLine::parse("log=debug debug-exit ktest=mm:: ktest.from=7 crash=null");
+        let line =
+            CommandLine::parse("log=debug debug-exit ktest=mm:: ktest.from=7 crash=null thp=on");
         assert_eq!((line.log, line.debug_exit), (LevelFilter::Debug, true));
         assert_eq!((line.ktest, line.ktest_from), (Some("mm::"), 7));
         assert_eq!(line.crash, Some(Crash::Null));
+        assert_eq!(line.huge_pages, HugePages::Always);
         assert_eq!(line.unknown().count(), 0);
     }
 
@@ -215,7 +241,7 @@ mod tests {
 
     #[ktest]
     fn bad_values_are_named_and_change_nothing() {
-        let text = "log=loud ktest.from=0 ktest.timeout=soon ktest.stress=0 crash=gently colour debug-exit=1";
+        let text = "log=loud ktest.from=0 ktest.timeout=soon ktest.stress=0 crash=gently thp=maybe colour debug-exit=1";
         let line = CommandLine::parse(text);
         assert!(line.unknown().eq(text.split(' ')));
         assert_eq!(

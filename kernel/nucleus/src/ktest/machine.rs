@@ -14,7 +14,7 @@ use crate::mm::frame::frame_counts;
 use crate::mm::{VmSpace, heap, tlb};
 use crate::power::{self, ExitCode};
 use crate::sync::rcu;
-use crate::task::{self, Task};
+use crate::task::{self, Task, stack_cache};
 use crate::{boot, console, planted};
 
 unsafe extern "C" {
@@ -102,6 +102,7 @@ fn settle() {
 impl Isolation for Tasks {
     fn run(&mut self, test: fn()) -> Ending {
         heap::prepare_test();
+        stack_cache::prepare_test();
         let ending = task::run_test(test, self.timeout);
         planted::weed();
         settle();
@@ -118,10 +119,12 @@ impl Isolation for Tasks {
 
     fn resources(&self) -> Resources {
         Resources {
-            // Nodes of the kernel's table stay, for the next area, and frames of the heap
-            // for its next small blocks, of which it counts the bytes. Relaxed: a count.
+            // Nodes of the kernel's table stay, for the next area; stacks for the next
+            // task; and frames of the heap for its next small blocks, of which it counts
+            // the bytes. Relaxed: a count.
             free_frames: frame_counts().free
                 + heap::nr_frames()
+                + stack_cache::nr_frames()
                 + memory::memory().nr_kernel_nodes.load(Ordering::Relaxed),
             heap_bytes: heap::used_bytes(),
             tasks: task::nr_tasks(),

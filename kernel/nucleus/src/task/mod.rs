@@ -10,6 +10,7 @@
 //! * `affinity`: changing where a task may run.
 //! * `usage`, `times`: what a task has used, and counting it.
 //! * `idle`: a processor that has nothing to do.
+//! * `stack_cache`: stacks at hand.
 //! * `reaper`: freeing the stacks of tasks that are over.
 //! * `test_task`: a test, which can be abandoned.
 //!
@@ -53,6 +54,8 @@ mod reaper;
 #[cfg(target_os = "none")]
 pub(crate) mod scheduler;
 #[cfg(target_os = "none")]
+pub(crate) mod stack_cache;
+#[cfg(target_os = "none")]
 mod test_task;
 #[cfg(ktest)]
 mod tests;
@@ -67,12 +70,12 @@ pub(crate) use self::idle::{adopt, run_idle};
 pub use self::options::TaskOptions;
 #[cfg(target_os = "none")]
 pub use self::reaper::settle;
+#[cfg(ktest)]
+pub(crate) use self::test_task::{end_test, prepare_tests, run_test, test_stack};
 #[cfg(target_os = "none")]
 pub use self::times::{nr_runnable, nr_tasks};
 #[cfg(target_os = "none")]
 pub(crate) use self::usage::Origin;
-#[cfg(ktest)]
-pub(crate) use self::test_task::{end_test, prepare_tests, run_test, test_stack};
 #[cfg(target_os = "none")]
 pub(crate) use self::{
     scheduler::{on_tick, start},

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use super::record::Body;
-use super::{Task, scheduler};
+use super::{Task, scheduler, stack_cache};
 use crate::arch::cpu;
 use crate::arch::x86_64::{context, fpu, irq};
 use crate::cpu::CpuSet;
@@ -58,7 +58,7 @@ impl TaskOptions {
         if self.affinity.intersection(CpuSet::new_full()).is_empty() {
             return Err(Error::InvalidArgs);
         }
-        let stack = KernelStack::new(self.stack_size)?;
+        let stack = stack_cache::take(self.stack_size)?;
         let top = stack.top();
         let task = Task::made(Some(stack), Some(self.body)).with_affinity(self.affinity);
         Ok(prepare(task, top))

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use spin::Once;
 
 use super::list::{RUN_LINK, TaskList};
-use super::{Task, TaskOptions, scheduler};
+use super::{Task, TaskOptions, scheduler, stack_cache};
 use crate::mm::VmSpace;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Rank, SpinLock};
@@ -98,7 +98,9 @@ fn reap() {
 /// Frees what a task has, and says that it is over.
 fn finish(task: Arc<Task>) {
     let stack = task.stack.lock().take();
-    drop(stack);
+    if let Some(stack) = stack {
+        stack_cache::give(stack);
+    }
     // Release: what the task has done, and that its stack is free, is seen.
     task.is_reaped.store(true, Ordering::Release);
     task.joiners.wake_all();

@@ -310,3 +310,40 @@ fn peer_109_single_steps_of_a_program_stop_at_each_instruction() {
     assert_eq!(last.map(ReturnReason::UserException), Some(STEP));
     VmSpace::deactivate_current();
 }
+
+#[ktest]
+fn user_programs_cannot_read_descriptor_tables_where_that_can_be_refused() {
+    const GENERAL_PROTECTION: u8 = 13;
+    if !features::get().umip {
+        crate::ktest::skip("the processor has no UMIP");
+    }
+    // `sgdt`, `sidt`, `sldt`, `str` and `smsw`, of or to the place at RAX.
+    let space = space_with(&[
+        0x0f, 0x01, 0x00, 0x0f, 0x01, 0x08, 0x0f, 0x00, 0x00, 0x0f, 0x00, 0x08, 0x0f, 0x01, 0x20,
+    ]);
+    space.activate();
+    for instruction in 0..5 {
+        let mut user = UserMode::new(UserContext::new(CODE + 3 * instruction, 0));
+        let ReturnReason::UserException(exception) = run(&mut user) else {
+            panic!("instruction {instruction} was carried out");
+        };
+        assert_eq!(exception.vector, GENERAL_PROTECTION, "of {instruction}");
+    }
+    VmSpace::deactivate_current();
+}
+
+#[ktest]
+fn peer_091_programs_that_load_selectors_lose_their_bases_and_nothing_else() {
+    const USER_DATA: usize = 0x1b;
+    // `mov fs, eax; mov gs, eax; syscall`
+    let space = space_with(&[0x8e, 0xe0, 0x8e, 0xe8, 0x0f, 0x05]);
+    space.activate();
+    let mut user = UserMode::new(UserContext::new(CODE, 0));
+    user.context_mut().set_rax(USER_DATA);
+    user.context_mut().set_fs_base(0x1111).expect("a user's");
+    user.context_mut().set_gs_base(0x2222).expect("a user's");
+    run_to_call(&mut user);
+    let context = user.context();
+    assert_eq!((context.fs_base(), context.gs_base()), (0, 0));
+    VmSpace::deactivate_current();
+}

@@ -16,6 +16,8 @@
 
 mod directory;
 mod file;
+#[cfg(ktest)]
+mod tests;
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -255,13 +255,18 @@ impl fmt::Display for Features {
 
 #[cfg(ktest)]
 mod tests {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
     use super::{
-        Cr0, Cr0Flags, Cr4, EXTENDED_STATE, Efer, EferFlags, IA32_PAT, Msr, XCr0, cr0, cr4, get,
+        Cr0, Cr0Flags, Cr4, Cr4Flags, EXTENDED_STATE, Efer, EferFlags, IA32_PAT, Msr, XCr0, cr0,
+        cr4, detect, get,
     };
     use crate::arch::paging::PageTableEntry;
+    use crate::cpu::{CpuSet, num_cpus};
     use crate::mm::page_table::PageTableEntryTrait;
     use crate::mm::{CachePolicy, PageFlags, PageProperty};
     use crate::prelude::*;
+    use crate::smp::inter_processor_call_and_wait;
 
     #[ktest]
     fn peer_087_control_registers_hold_what_was_computed_and_nothing_else() {
@@ -273,6 +278,28 @@ mod tests {
         if get().avx {
             assert_eq!(XCr0::read(), EXTENDED_STATE);
         }
+    }
+
+    #[ktest]
+    fn smp_protections_that_the_processor_has_are_on_everywhere() {
+        static NR_ASKED: AtomicUsize = AtomicUsize::new(0);
+        NR_ASKED.store(0, Ordering::Relaxed);
+        // Asked of each processor, not of what start-up found on the first.
+        inter_processor_call_and_wait(&CpuSet::new_full(), || {
+            let there = detect();
+            let on = Cr4::read();
+            for (is_there, flag) in [
+                (there.smep, Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION),
+                (there.smap, Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION),
+                (there.umip, Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION),
+            ] {
+                assert_eq!(on.contains(flag), is_there, "{flag:?}");
+            }
+            assert!(Efer::read().contains(EferFlags::NO_EXECUTE_ENABLE));
+            assert!(Cr0::read().contains(Cr0Flags::WRITE_PROTECT));
+            NR_ASKED.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(NR_ASKED.load(Ordering::Relaxed), num_cpus());
     }
 
     #[ktest]

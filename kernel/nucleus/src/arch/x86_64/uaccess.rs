@@ -5,6 +5,11 @@
 //! looks the interrupted RIP up ([`fixup`]) before it calls a fault a bug. With
 //! SMAP, user memory is open to the kernel between `stac` and `clac` alone
 //! (SDM vol. 3A, 4.6).
+//!
+//! **Another thread may change user memory meanwhile.** So each byte is read once, into
+//! memory of the kernel's, which is what is checked and used; nothing here returns a
+//! reference. An access that faults has not been made, and is made again from the byte
+//! that faulted on.
 
 use core::arch::{asm, naked_asm};
 
