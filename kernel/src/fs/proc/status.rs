@@ -150,7 +150,8 @@ pub(super) fn stat(process: &Process, text: &mut Text) -> fmt::Result {
     write!(text, "{} ({}) {letter}", process.id(), short_name(process))?;
     write!(text, " {parent} {group} {session} {terminal} {group} 0")?;
     write!(text, " {} 0 0 0", usage.faults)?;
-    write!(text, " {} 0 0 0 20 0", ticks(usage.time()))?;
+    let (user, system) = (ticks(usage.user), ticks(usage.system));
+    write!(text, " {user} {system} 0 0 20 0")?;
     write!(text, " {} 0 0", process.threads().len())?;
     let resident = sizes.resident / PAGE_SIZE;
     write!(text, " {} {resident} {}", sizes.mapped, u64::MAX)?;
