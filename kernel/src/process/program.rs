@@ -4,7 +4,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use nucleus::mm::VmSpace;
+use nucleus::mm::{PAGE_SIZE, Vaddr, VmSpace};
+use nucleus::random;
 use nucleus::user::UserContext;
 
 use super::arguments::Arguments;
@@ -100,7 +101,7 @@ fn load(
 ) -> Result<Prepared, Errno> {
     let memory = AddressSpace::new()?;
     memory.set_limits(limits.of_memory());
-    let program = elf::load(file.contents, &memory)?;
+    let program = elf::load(file.contents, random_base(), &memory)?;
     memory.activate();
     let stack_pointer = stack::build(&memory, &program, path, arguments);
     VmSpace::deactivate_current();
@@ -110,6 +111,15 @@ fn load(
         path: String::from_utf8_lossy(&file.location.path()?).into_owned(),
         name,
     })
+}
+
+/// Returns where to put a program that can be anywhere: at one of 2^28 pages, so that
+/// nobody knows it who does not see it.
+fn random_base() -> Vaddr {
+    const PAGES: usize = 1 << 28;
+    let mut bytes = [0; size_of::<usize>()];
+    random::fill(&mut bytes);
+    elf::PIE_BASE + usize::from_le_bytes(bytes) % PAGES * PAGE_SIZE
 }
 
 /// Returns the name of a thread that runs a file: the last part of its path.
