@@ -16,8 +16,8 @@ use nucleus::planted::{Bug, is_planted};
 use crate::errno::Errno;
 use crate::vm::{AddressSpace, LOWEST_ADDRESS, MapRequest, RegionFlags, UserRange};
 
-/// Where a position-independent program is put.
-const PIE_BASE: Vaddr = 0x5555_5555_4000;
+/// Where a position-independent program is put at the lowest.
+pub(crate) const PIE_BASE: Vaddr = 0x5555_5555_4000;
 
 /// What a program needs to know of itself, and the kernel to start it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +43,15 @@ struct Segment {
     flags: PageFlags,
 }
 
-/// Loads a program into an address space; the heap starts behind it.
-pub(crate) fn load(file: &[u8], memory: &AddressSpace) -> Result<LoadedProgram, Errno> {
-    let (program, segments) = check(file).map_err(|reason| {
-        log::warn!("the program is refused: {reason}");
+/// Loads a program into an address space, at `pie_base` if it can be anywhere; the heap
+/// starts behind it.
+pub(crate) fn load(
+    file: &[u8],
+    pie_base: Vaddr,
+    memory: &AddressSpace,
+) -> Result<LoadedProgram, Errno> {
+    let (program, segments) = check(file, pie_base).map_err(|reason| {
+        log::debug!("the program is refused: {reason}");
         Errno::NoExec
     })?;
     for segment in &segments {
@@ -79,7 +84,7 @@ fn fill(file: &[u8], segment: &Segment, memory: &AddressSpace) -> Result<(), Err
     Ok(())
 }
 
-fn check(file: &[u8]) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
+fn check(file: &[u8], pie_base: Vaddr) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
     let elf = ElfBytes::<LittleEndian>::minimal_parse(file)
         .map_err(|_| "it is no ELF file of little-endian order")?;
     let header = elf.ehdr;
@@ -88,7 +93,7 @@ fn check(file: &[u8]) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
     }
     let base = match header.e_type {
         ET_EXEC => 0,
-        ET_DYN => PIE_BASE,
+        ET_DYN => pie_base,
         _ => return Err("it is not executable"),
     };
     let headers: Vec<ProgramHeader> = elf.segments().into_iter().flatten().collect();
