@@ -117,7 +117,7 @@ impl Pages {
         }
         ensure_reserve()?;
         self.budget.take()?;
-        let frame = match FrameAllocOptions::new().alloc_frame() {
+        let frame = match FrameAllocOptions::new().for_user(true).alloc_frame() {
             Ok(frame) => UFrame::from(frame),
             Err(error) => {
                 self.budget.give_back(1);

@@ -142,7 +142,7 @@ impl Ring {
             Some(frame) => frame.clone(),
             None => {
                 ensure_reserve()?;
-                UFrame::from(FrameAllocOptions::new().alloc_frame()?)
+                UFrame::from(FrameAllocOptions::new().for_user(true).alloc_frame()?)
             }
         };
         let mut room = frame.writer();
