@@ -3,8 +3,9 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
-use nucleus::mm::VmSpace;
+use nucleus::mm::{Vaddr, VmSpace};
 use nucleus::user::UserContext;
 
 use super::arguments::Arguments;
@@ -60,13 +61,22 @@ impl ProgramFile {
     }
 }
 
+/// What others may know of the program that a process runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Running {
+    /// The path of the file that runs: that of a script's interpreter.
+    pub(crate) path: String,
+    /// Where in its memory the strings are that it was started with.
+    pub(crate) arguments: Range<Vaddr>,
+    pub(crate) environment: Range<Vaddr>,
+}
+
 /// A program that is ready to start.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) memory: Arc<AddressSpace>,
     pub(super) context: UserContext,
-    /// The path of the file that runs: that of a script's interpreter.
-    pub(super) path: String,
+    pub(super) running: Running,
     pub(super) name: Name,
 }
 
@@ -108,12 +118,17 @@ fn load(
     memory.set_limits(limits.of_memory());
     let program = elf::load(file.contents, &file.object, &memory)?;
     memory.activate();
-    let stack_pointer = stack::build(&memory, &program, path, arguments);
+    let stack = stack::build(&memory, &program, path, arguments);
     VmSpace::deactivate_current();
+    let stack = stack?;
     Ok(Prepared {
-        context: UserContext::new(program.entry, stack_pointer?),
+        context: UserContext::new(program.entry, stack.pointer),
         memory,
-        path: String::from_utf8_lossy(&file.location.path()?).into_owned(),
+        running: Running {
+            path: String::from_utf8_lossy(&file.location.path()?).into_owned(),
+            arguments: stack.arguments,
+            environment: stack.environment,
+        },
         name,
     })
 }
