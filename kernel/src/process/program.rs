@@ -3,8 +3,10 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
-use nucleus::mm::VmSpace;
+use nucleus::mm::{PAGE_SIZE, Vaddr, VmSpace};
+use nucleus::random;
 use nucleus::user::UserContext;
 
 use super::arguments::Arguments;
@@ -13,9 +15,9 @@ use super::script::{BEGINNING, Script};
 use super::thread::Name;
 use super::{elf, stack};
 use crate::errno::Errno;
-use crate::fs::node::Location;
+use crate::fs::node::{Location, Node};
 use crate::fs::{self, FsContext};
-use crate::vm::AddressSpace;
+use crate::vm::{AddressSpace, MemoryObject};
 
 /// How often a script's interpreter may be a script.
 const MAX_SCRIPTS: usize = 5;
@@ -24,6 +26,8 @@ const MAX_SCRIPTS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct ProgramFile {
     contents: &'static [u8],
+    /// Its pages.
+    object: Arc<dyn MemoryObject>,
     path: Vec<u8>,
     /// Where it was found.
     location: Location,
@@ -46,12 +50,26 @@ impl ProgramFile {
     ///
     /// As [`Self::open`], but for those of finding it.
     pub(crate) fn at(location: Location, path: &[u8]) -> Result<Self, Errno> {
+        let Node::File(file) = &location.node else {
+            return Err(Errno::Access);
+        };
         Ok(Self {
             contents: fs::program_contents(&location)?,
+            object: Arc::clone(file).memory_object()?,
             path: path.to_vec(),
             location,
         })
     }
+}
+
+/// What others may know of the program that a process runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Running {
+    /// The path of the file that runs: that of a script's interpreter.
+    pub(crate) path: String,
+    /// Where in its memory the strings are that it was started with.
+    pub(crate) arguments: Range<Vaddr>,
+    pub(crate) environment: Range<Vaddr>,
 }
 
 /// A program that is ready to start.
@@ -59,8 +77,7 @@ impl ProgramFile {
 pub(super) struct Prepared {
     pub(super) memory: Arc<AddressSpace>,
     pub(super) context: UserContext,
-    /// The path of the file that runs: that of a script's interpreter.
-    pub(super) path: String,
+    pub(super) running: Running,
     pub(super) name: Name,
 }
 
@@ -100,16 +117,30 @@ fn load(
 ) -> Result<Prepared, Errno> {
     let memory = AddressSpace::new()?;
     memory.set_limits(limits.of_memory());
-    let program = elf::load(file.contents, &memory)?;
+    let program = elf::load(file.contents, &file.object, random_base(), &memory)?;
     memory.activate();
-    let stack_pointer = stack::build(&memory, &program, path, arguments);
+    let stack = stack::build(&memory, &program, path, arguments);
     VmSpace::deactivate_current();
+    let stack = stack?;
     Ok(Prepared {
-        context: UserContext::new(program.entry, stack_pointer?),
+        context: UserContext::new(program.entry, stack.pointer),
         memory,
-        path: String::from_utf8_lossy(&file.location.path()?).into_owned(),
+        running: Running {
+            path: String::from_utf8_lossy(&file.location.path()?).into_owned(),
+            arguments: stack.arguments,
+            environment: stack.environment,
+        },
         name,
     })
+}
+
+/// Returns where to put a program that can be anywhere: at one of 2^28 pages, so that
+/// nobody knows it who does not see it.
+fn random_base() -> Vaddr {
+    const PAGES: usize = 1 << 28;
+    let mut bytes = [0; size_of::<usize>()];
+    random::fill(&mut bytes);
+    elf::PIE_BASE + usize::from_le_bytes(bytes) % PAGES * PAGE_SIZE
 }
 
 /// Returns the name of a thread that runs a file: the last part of its path.

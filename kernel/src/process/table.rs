@@ -253,10 +253,6 @@ impl Table {
         self.last_number
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.processes.is_empty()
-    }
-
     /// Returns the children of a process that want to be told of its end, and how.
     pub(super) fn children_with_death_signal(&self, id: Pid) -> Vec<(Arc<Process>, Signal)> {
         let children = self.get(id).map(|record| &record.children);

@@ -108,8 +108,6 @@ fn requeue(
     expected: Option<u32>,
 ) -> SyscallResult {
     loop {
-        // Made now if it is missing: under the locks it cannot be.
-        let seen = current.memory.load_u32(address);
         let mut is_missing = false;
         let may_go_on = || match expected {
             None => Ok(()),
@@ -126,7 +124,8 @@ fn requeue(
         if !is_missing {
             return result;
         }
-        seen?;
+        // Made now: under the locks it could not be.
+        current.memory.load_u32(address)?;
     }
 }
 

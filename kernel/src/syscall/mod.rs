@@ -15,6 +15,7 @@ mod process;
 mod schedule;
 mod signal;
 mod system;
+mod table;
 mod time;
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -35,14 +36,25 @@ pub(crate) fn handle(current: &mut Current) {
     let context = current.user.context();
     let call = context.rax();
     let arguments = arguments(context);
-    let result = dispatch(current, call, arguments);
-    let thread = &current.thread;
-    log::trace!("{thread:?}: call {call} {arguments:x?} = {result:?}");
+    let result = match table::find(call) {
+        Some(perform) => perform(current, &arguments),
+        None => perform_other(current, call, arguments),
+    };
+    if log::log_enabled!(log::Level::Trace) {
+        trace(current, call, &arguments, result);
+    }
     if result == Err(Errno::Interrupted) {
         current.note_interrupted(call);
     }
     let context = current.user.context_mut();
     context.set_rax(result.unwrap_or_else(Errno::as_result));
+}
+
+/// Logs a call; apart from where calls are performed, which is to be short.
+#[cold]
+fn trace(current: &Current, call: usize, arguments: &Arguments, result: SyscallResult) {
+    let thread = &current.thread;
+    log::trace!("{thread:?}: call {call} {arguments:x?} = {result:?}");
 }
 
 /// Returns the arguments of a call that the registers ask for.
@@ -57,111 +69,13 @@ pub(crate) fn arguments(context: &UserContext) -> Arguments {
     ]
 }
 
-fn dispatch(current: &mut Current, call: usize, arguments: Arguments) -> SyscallResult {
-    let [a, b, c, d, e, _] = arguments;
-    match call {
-        number::MMAP => memory::mmap(current, arguments),
-        number::MPROTECT => memory::mprotect(current, a, b, c),
-        number::MUNMAP => memory::munmap(current, a, b),
-        number::BRK => Ok(current.memory.set_heap_end(a)),
-        number::MREMAP => memory::mremap(current, [a, b, c, d, e]),
-        number::MADVISE => memory::madvise(current, a, b, c),
-        number::MINCORE => memory::mincore(current, a, b, c),
-        number::MSYNC => memory::msync(current, a, b, c),
-        number::MLOCK => memory::mlock(current, a, b, 0),
-        number::MLOCK2 => memory::mlock(current, a, b, c),
-        number::MUNLOCK => memory::munlock(current, a, b),
-        number::MLOCKALL => memory::mlockall(current, a),
-        number::MUNLOCKALL => memory::munlockall(current),
-
-        number::RT_SIGACTION => signal::sigaction(current, [a, b, c, d]),
-        number::RT_SIGPROCMASK => signal::sigprocmask(current, [a, b, c, d]),
-        number::RT_SIGRETURN => signal::sigreturn(current),
-        number::RT_SIGPENDING => signal::sigpending(current, a, b),
-        number::RT_SIGSUSPEND => signal::sigsuspend(current, a, b),
-        number::RT_SIGTIMEDWAIT => signal::sigtimedwait(current, [a, b, c, d]),
-        number::RT_SIGQUEUEINFO => signal::sigqueueinfo(current, a, b, c),
-        number::RT_TGSIGQUEUEINFO => signal::tgsigqueueinfo(current, [a, b, c, d]),
-        number::SIGALTSTACK => signal::sigaltstack(current, a, b),
-        number::PAUSE => signal::pause(current),
-        number::KILL => signal::kill(current, a, b),
-        number::TKILL => signal::tkill(current, a, b),
-        number::TGKILL => signal::tgkill(current, a, b, c),
-
-        number::FORK => process::fork(current),
-        number::VFORK => process::vfork(current),
-        number::CLONE => process::clone(current, arguments),
-        number::CLONE3 => process::clone3(current, a, b),
-        number::EXECVE => process::execve(current, a, b, c),
-        number::EXECVEAT => process::execveat(current, [a, b, c, d, e]),
-        number::EXIT => process::exit(current, a),
-        number::EXIT_GROUP => process::exit_group(current, a),
-        number::WAIT4 => process::wait4(current, [a, b, c, d]),
-        number::WAITID => process::waitid(current, [a, b, c, d, e]),
-        number::ARCH_PRCTL => process::arch_prctl(current, a, b),
-        number::SET_TID_ADDRESS => Ok(process::set_tid_address(current, a)),
-        number::SET_ROBUST_LIST => process::set_robust_list(current, a, b),
-        number::GET_ROBUST_LIST => process::get_robust_list(current, a, b, c),
-        number::FUTEX => futex::futex(current, arguments),
-
-        number::GETPID => Ok(current.process.id().as_usize()),
-        number::GETTID => Ok(current.thread.id().as_usize()),
-        number::GETPPID => identity::getppid(current),
-        number::GETPGRP => identity::getpgid(current, 0),
-        number::GETPGID => identity::getpgid(current, a),
-        number::SETPGID => identity::setpgid(current, a, b),
-        number::GETSID => identity::getsid(current, a),
-        number::SETSID => identity::setsid(current),
-        number::GETUID | number::GETGID | number::GETEUID | number::GETEGID => Ok(0),
-        number::SETUID | number::SETGID => identity::set_id(a),
-        number::SETREUID | number::SETREGID => identity::set_ids(&[a, b]),
-        number::SETRESUID | number::SETRESGID => identity::set_ids(&[a, b, c]),
-        number::GETRESUID | number::GETRESGID => identity::get_ids(current, [a, b, c]),
-        // They return what it was before.
-        number::SETFSUID | number::SETFSGID => Ok(0),
-        number::GETGROUPS => identity::getgroups(a),
-        number::SETGROUPS => identity::setgroups(current, a, b),
-
-        number::GETRLIMIT => limits::getrlimit(current, a, b),
-        number::SETRLIMIT => limits::setrlimit(current, a, b),
-        number::PRLIMIT64 => limits::prlimit(current, [a, b, c, d]),
-        number::GETRUSAGE => limits::getrusage(current, a, b),
-        number::TIMES => limits::times(current, a),
-
-        number::SCHED_YIELD => schedule::sched_yield(),
-        number::SCHED_GETAFFINITY => schedule::sched_getaffinity(current, a, b, c),
-        number::SCHED_SETAFFINITY => schedule::sched_setaffinity(current, a, b, c),
-        number::SCHED_GETSCHEDULER => schedule::sched_getscheduler(current, a),
-        number::SCHED_SETSCHEDULER => schedule::sched_setscheduler(current, a, b, c),
-        number::SCHED_GETPARAM => schedule::sched_getparam(current, a, b),
-        number::SCHED_SETPARAM => schedule::sched_setparam(current, a, b),
-        number::SCHED_GET_PRIORITY_MIN => schedule::priorities(a).map(|(min, _)| min),
-        number::SCHED_GET_PRIORITY_MAX => schedule::priorities(a).map(|(_, max)| max),
-        number::GETPRIORITY => schedule::getpriority(current, a, b),
-        number::SETPRIORITY => schedule::setpriority(current, a, b),
-        number::GETCPU => schedule::getcpu(current, a, b),
-
-        number::CLOCK_GETTIME => time::clock_gettime(current, a, b),
-        number::CLOCK_SETTIME => time::clock_settime(current, a, b),
-        number::CLOCK_GETRES => time::clock_getres(current, a, b),
-        number::CLOCK_NANOSLEEP => time::clock_nanosleep(current, [a, b, c, d]),
-        number::NANOSLEEP => time::nanosleep(current, a, b),
-        number::GETTIMEOFDAY => time::gettimeofday(current, a, b),
-        number::TIME => time::time(current, a),
-
-        number::UNAME => system::uname(current, a),
-        number::SYSINFO => system::sysinfo(current, a),
-        number::GETRANDOM => system::getrandom(current, a, b, c),
-        number::PRCTL => system::prctl(current, [a, b, c, d, e]),
-        number::REBOOT => system::reboot(a, b, c),
-        // The C library does without restartable sequences, and asks each time; and so
-        // do others without barriers in other threads.
-        number::RSEQ | number::MEMBARRIER => Err(Errno::NoCall),
-        _ => file::dispatch(current, call, arguments).unwrap_or_else(|| {
-            log_unknown_once(call);
-            Err(Errno::NoCall)
-        }),
-    }
+/// Performs a call that is not in the table.
+#[inline(never)]
+fn perform_other(current: &mut Current, call: usize, arguments: Arguments) -> SyscallResult {
+    file::dispatch(current, call, arguments).unwrap_or_else(|| {
+        log_unknown_once(call);
+        Err(Errno::NoCall)
+    })
 }
 
 /// Logs a call that is not there, the first time that it is made. The first one of a

@@ -70,10 +70,12 @@ pub(super) fn name(process: &Process, text: &mut Text) -> fmt::Result {
 }
 
 pub(super) fn command_line(process: &Process, text: &mut Text) -> fmt::Result {
-    // Of a process that has ended, nothing is there any more.
-    if process.memory().is_some() {
-        write!(text, "{}\0", process.program())?;
-    }
+    memory::push_range(process, &process.running().arguments, text);
+    Ok(())
+}
+
+pub(super) fn environment(process: &Process, text: &mut Text) -> fmt::Result {
+    memory::push_range(process, &process.running().environment, text);
     Ok(())
 }
 
@@ -148,7 +150,8 @@ pub(super) fn stat(process: &Process, text: &mut Text) -> fmt::Result {
     write!(text, "{} ({}) {letter}", process.id(), short_name(process))?;
     write!(text, " {parent} {group} {session} {terminal} {group} 0")?;
     write!(text, " {} 0 0 0", usage.faults)?;
-    write!(text, " {} 0 0 0 20 0", ticks(usage.time()))?;
+    let (user, system) = (ticks(usage.user), ticks(usage.system));
+    write!(text, " {user} {system} 0 0 20 0")?;
     write!(text, " {} 0 0", process.threads().len())?;
     let resident = sizes.resident / PAGE_SIZE;
     write!(text, " {} {resident} {}", sizes.mapped, u64::MAX)?;
