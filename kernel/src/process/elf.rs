@@ -19,8 +19,8 @@ use crate::vm::{
     AddressSpace, Backing, LOWEST_ADDRESS, MapRequest, MemoryObject, RegionFlags, UserRange,
 };
 
-/// Where a position-independent program is put.
-const PIE_BASE: Vaddr = 0x5555_5555_4000;
+/// Where a position-independent program is put at the lowest.
+pub(crate) const PIE_BASE: Vaddr = 0x5555_5555_4000;
 
 /// What a program needs to know of itself, and the kernel to start it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,17 +48,19 @@ struct Segment {
     flags: PageFlags,
 }
 
-/// Loads a program into an address space; the heap starts behind it.
+/// Loads a program into an address space, at `pie_base` if it can be anywhere; the heap
+/// starts behind it.
 ///
 /// `object` has the file's pages, which the program maps: all that run it share those
 /// that they do not write.
 pub(crate) fn load(
     file: &[u8],
     object: &Arc<dyn MemoryObject>,
+    pie_base: Vaddr,
     memory: &AddressSpace,
 ) -> Result<LoadedProgram, Errno> {
-    let (program, segments) = check(file).map_err(|reason| {
-        log::warn!("the program is refused: {reason}");
+    let (program, segments) = check(file, pie_base).map_err(|reason| {
+        log::debug!("the program is refused: {reason}");
         Errno::NoExec
     })?;
     for segment in &segments {
@@ -123,7 +125,7 @@ impl Segment {
     }
 }
 
-fn check(file: &[u8]) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
+fn check(file: &[u8], pie_base: Vaddr) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
     let elf = ElfBytes::<LittleEndian>::minimal_parse(file)
         .map_err(|_| "it is no ELF file of little-endian order")?;
     let header = elf.ehdr;
@@ -132,7 +134,7 @@ fn check(file: &[u8]) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
     }
     let base = match header.e_type {
         ET_EXEC => 0,
-        ET_DYN => PIE_BASE,
+        ET_DYN => pie_base,
         _ => return Err("it is not executable"),
     };
     let headers: Vec<ProgramHeader> = elf.segments().into_iter().flatten().collect();

@@ -52,13 +52,14 @@ fn file(kind: u16, entry: u64, headers: &[Header]) -> Vec<u8> {
 
 #[track_caller]
 fn assert_refused(file: &[u8], reason: &str) {
-    let refusal = check(file).expect_err("the file is bad");
+    let refusal = check(file, PIE_BASE).expect_err("the file is bad");
     assert!(refusal.contains(reason), "refused because {refusal}");
 }
 
 #[ktest]
 fn static_program_is_accepted() {
-    let (program, segments) = check(&file(2, 0x40_0100, &[DATA, CODE])).expect("a good file");
+    let (program, segments) =
+        check(&file(2, 0x40_0100, &[DATA, CODE]), PIE_BASE).expect("a good file");
     assert_eq!((program.entry, program.headers), (0x40_0100, 0x40_0040));
     assert_eq!((program.header_count, program.header_size), (2, 56));
     assert_eq!(segments[0].flags, PageFlags::RX);
@@ -71,7 +72,7 @@ fn static_program_is_accepted() {
 #[ktest]
 fn position_independent_program_is_moved() {
     let code = [1, 5, 0, 0, 0x1000, 0x1000];
-    let (program, _) = check(&file(3, 0x100, &[code])).expect("a good file");
+    let (program, _) = check(&file(3, 0x100, &[code]), PIE_BASE).expect("a good file");
     assert_eq!(
         (program.entry, program.headers),
         (PIE_BASE + 0x100, PIE_BASE + 0x40)
@@ -159,7 +160,7 @@ fn entry_outside_of_code_is_refused() {
 fn every_truncation_is_refused_or_accepted_without_harm() {
     let good = file(2, 0x40_0100, &[CODE, DATA]);
     for len in 0..0x200 {
-        assert!(check(&good[..len]).is_err());
+        assert!(check(&good[..len], PIE_BASE).is_err());
     }
 }
 
@@ -192,7 +193,10 @@ fn object(file: &[u8]) -> Arc<dyn MemoryObject> {
 fn refused_file_leaves_the_memory_as_it_was() {
     let memory = AddressSpace::new().expect("enough memory");
     let bad = file(2, 0, &[CODE]);
-    assert_eq!(load(&bad, &object(&bad), &memory), Err(Errno::NoExec));
+    assert_eq!(
+        load(&bad, &object(&bad), PIE_BASE, &memory),
+        Err(Errno::NoExec)
+    );
     assert!(frame_at(&memory, 0x40_0000).is_none());
 }
 
@@ -208,7 +212,7 @@ fn loaded_segments_hold_the_file_and_then_zeros() {
     let memory = AddressSpace::new().expect("enough memory");
     let mut good = file(2, 0x40_0100, &[CODE, DATA]);
     good[0x1000..0x1010].copy_from_slice(b"sixteen bytes...");
-    load(&good, &object(&good), &memory).expect("a good file");
+    load(&good, &object(&good), PIE_BASE, &memory).expect("a good file");
     let frame = frame_at(&memory, 0x40_1000).expect("a page");
     let mut bytes = [0xff; 0x20];
     frame

@@ -5,7 +5,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use nucleus::mm::{Vaddr, VmSpace};
+use nucleus::mm::{PAGE_SIZE, Vaddr, VmSpace};
+use nucleus::random;
 use nucleus::user::UserContext;
 
 use super::arguments::Arguments;
@@ -116,7 +117,7 @@ fn load(
 ) -> Result<Prepared, Errno> {
     let memory = AddressSpace::new()?;
     memory.set_limits(limits.of_memory());
-    let program = elf::load(file.contents, &file.object, &memory)?;
+    let program = elf::load(file.contents, &file.object, random_base(), &memory)?;
     memory.activate();
     let stack = stack::build(&memory, &program, path, arguments);
     VmSpace::deactivate_current();
@@ -131,6 +132,15 @@ fn load(
         },
         name,
     })
+}
+
+/// Returns where to put a program that can be anywhere: at one of 2^28 pages, so that
+/// nobody knows it who does not see it.
+fn random_base() -> Vaddr {
+    const PAGES: usize = 1 << 28;
+    let mut bytes = [0; size_of::<usize>()];
+    random::fill(&mut bytes);
+    elf::PIE_BASE + usize::from_le_bytes(bytes) % PAGES * PAGE_SIZE
 }
 
 /// Returns the name of a thread that runs a file: the last part of its path.
