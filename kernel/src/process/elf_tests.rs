@@ -1,15 +1,16 @@
 //! Are good ELF files accepted, and bad ones refused for the right reason?
 
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use nucleus::mm::page_table::MappedItem;
-use nucleus::mm::{PageFlags, UFrame, UntypedMem};
+use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, UFrame, UntypedMem, VmReader};
 use nucleus::prelude::*;
 
 use super::{PIE_BASE, check, load};
 use crate::errno::Errno;
-use crate::vm::AddressSpace;
+use crate::vm::{Access, AddressSpace, MemoryObject};
 
 const HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
@@ -51,13 +52,14 @@ fn file(kind: u16, entry: u64, headers: &[Header]) -> Vec<u8> {
 
 #[track_caller]
 fn assert_refused(file: &[u8], reason: &str) {
-    let refusal = check(file).expect_err("the file is bad");
+    let refusal = check(file, PIE_BASE).expect_err("the file is bad");
     assert!(refusal.contains(reason), "refused because {refusal}");
 }
 
 #[ktest]
 fn static_program_is_accepted() {
-    let (program, segments) = check(&file(2, 0x40_0100, &[DATA, CODE])).expect("a good file");
+    let (program, segments) =
+        check(&file(2, 0x40_0100, &[DATA, CODE]), PIE_BASE).expect("a good file");
     assert_eq!((program.entry, program.headers), (0x40_0100, 0x40_0040));
     assert_eq!((program.header_count, program.header_size), (2, 56));
     assert_eq!(segments[0].flags, PageFlags::RX);
@@ -70,7 +72,7 @@ fn static_program_is_accepted() {
 #[ktest]
 fn position_independent_program_is_moved() {
     let code = [1, 5, 0, 0, 0x1000, 0x1000];
-    let (program, _) = check(&file(3, 0x100, &[code])).expect("a good file");
+    let (program, _) = check(&file(3, 0x100, &[code]), PIE_BASE).expect("a good file");
     assert_eq!(
         (program.entry, program.headers),
         (PIE_BASE + 0x100, PIE_BASE + 0x40)
@@ -158,15 +160,44 @@ fn entry_outside_of_code_is_refused() {
 fn every_truncation_is_refused_or_accepted_without_harm() {
     let good = file(2, 0x40_0100, &[CODE, DATA]);
     for len in 0..0x200 {
-        assert!(check(&good[..len]).is_err());
+        assert!(check(&good[..len], PIE_BASE).is_err());
     }
+}
+
+/// A file's pages.
+#[derive(Debug)]
+struct Pages(Vec<u8>);
+
+impl MemoryObject for Pages {
+    fn page(&self, index: usize) -> Result<UFrame, Errno> {
+        let frame = FrameAllocOptions::new().alloc_frame()?;
+        let rest = &self.0[index * PAGE_SIZE..];
+        frame.writer().write(&mut VmReader::from(rest));
+        Ok(frame.into())
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn name(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+fn object(file: &[u8]) -> Arc<dyn MemoryObject> {
+    Arc::new(Pages(file.to_vec()))
 }
 
 #[ktest]
 fn refused_file_leaves_the_memory_as_it_was() {
     let memory = AddressSpace::new().expect("enough memory");
     let bad = file(2, 0, &[CODE]);
-    assert_eq!(load(&bad, &memory), Err(Errno::NoExec));
+<<<<<<< HEAD
+    assert_eq!(load(&bad, PIE_BASE, &memory), Err(Errno::NoExec));
+=======
+    assert_eq!(load(&bad, &object(&bad), &memory), Err(Errno::NoExec));
+>>>>>>> vm
     assert!(frame_at(&memory, 0x40_0000).is_none());
 }
 
@@ -182,7 +213,11 @@ fn loaded_segments_hold_the_file_and_then_zeros() {
     let memory = AddressSpace::new().expect("enough memory");
     let mut good = file(2, 0x40_0100, &[CODE, DATA]);
     good[0x1000..0x1010].copy_from_slice(b"sixteen bytes...");
-    load(&good, &memory).expect("a good file");
+<<<<<<< HEAD
+    load(&good, PIE_BASE, &memory).expect("a good file");
+=======
+    load(&good, &object(&good), &memory).expect("a good file");
+>>>>>>> vm
     let frame = frame_at(&memory, 0x40_1000).expect("a page");
     let mut bytes = [0xff; 0x20];
     frame
@@ -194,4 +229,7 @@ fn loaded_segments_hold_the_file_and_then_zeros() {
         frame_at(&memory, 0x40_2000).is_none(),
         "pages of zeros appear when touched"
     );
+    assert!(frame_at(&memory, 0x40_0000).is_none(), "so do the file's");
+    assert_eq!(memory.handle_fault(0x40_0000, Access::Execute), Ok(()));
+    assert_eq!(memory.regions().map(|regions| regions.len()), Ok(2));
 }

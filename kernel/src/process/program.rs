@@ -5,7 +5,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use nucleus::mm::{Vaddr, VmSpace};
+use nucleus::mm::{PAGE_SIZE, Vaddr, VmSpace};
+use nucleus::random;
 use nucleus::user::UserContext;
 
 use super::arguments::Arguments;
@@ -14,9 +15,9 @@ use super::script::{BEGINNING, Script};
 use super::thread::Name;
 use super::{elf, stack};
 use crate::errno::Errno;
-use crate::fs::node::Location;
+use crate::fs::node::{Location, Node};
 use crate::fs::{self, FsContext};
-use crate::vm::AddressSpace;
+use crate::vm::{AddressSpace, MemoryObject};
 
 /// How often a script's interpreter may be a script.
 const MAX_SCRIPTS: usize = 5;
@@ -25,6 +26,8 @@ const MAX_SCRIPTS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct ProgramFile {
     contents: &'static [u8],
+    /// Its pages.
+    object: Arc<dyn MemoryObject>,
     path: Vec<u8>,
     /// Where it was found.
     location: Location,
@@ -47,8 +50,12 @@ impl ProgramFile {
     ///
     /// As [`Self::open`], but for those of finding it.
     pub(crate) fn at(location: Location, path: &[u8]) -> Result<Self, Errno> {
+        let Node::File(file) = &location.node else {
+            return Err(Errno::Access);
+        };
         Ok(Self {
             contents: fs::program_contents(&location)?,
+            object: Arc::clone(file).memory_object()?,
             path: path.to_vec(),
             location,
         })
@@ -110,7 +117,11 @@ fn load(
 ) -> Result<Prepared, Errno> {
     let memory = AddressSpace::new()?;
     memory.set_limits(limits.of_memory());
-    let program = elf::load(file.contents, &memory)?;
+<<<<<<< HEAD
+    let program = elf::load(file.contents, random_base(), &memory)?;
+=======
+    let program = elf::load(file.contents, &file.object, &memory)?;
+>>>>>>> vm
     memory.activate();
     let stack = stack::build(&memory, &program, path, arguments);
     VmSpace::deactivate_current();
@@ -125,6 +136,15 @@ fn load(
         },
         name,
     })
+}
+
+/// Returns where to put a program that can be anywhere: at one of 2^28 pages, so that
+/// nobody knows it who does not see it.
+fn random_base() -> Vaddr {
+    const PAGES: usize = 1 << 28;
+    let mut bytes = [0; size_of::<usize>()];
+    random::fill(&mut bytes);
+    elf::PIE_BASE + usize::from_le_bytes(bytes) % PAGES * PAGE_SIZE
 }
 
 /// Returns the name of a thread that runs a file: the last part of its path.

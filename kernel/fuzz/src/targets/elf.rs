@@ -10,7 +10,7 @@ use nucleus::mm::{PAGE_SIZE, USER_END, UntypedMem, Vaddr, VmWriter};
 use nucleus::planted::Bug;
 
 use super::Target;
-use crate::elf_loader::{LoadedProgram, load};
+use crate::elf_loader::{LoadedProgram, PIE_BASE, load};
 use crate::errno::Errno;
 use crate::machine::{self, Kept};
 use crate::vm::{Access, AccessError, AddressSpace};
@@ -45,7 +45,7 @@ fn run(file: &[u8]) {
             let memory = AddressSpace::new().expect("there is memory at first");
             let mut memory = ManuallyDrop::new(memory);
             let empty = frame_counts().free;
-            match load(file, &mut memory) {
+            match load(file, PIE_BASE, &mut memory) {
                 Ok(program) => check(file, &program, &mut memory),
                 Err(Errno::NoExec) => assert_eq!(frame_counts().free, empty, "refused too late"),
                 Err(other) => panic!("a file of {} bytes gave {other:?}", file.len()),
