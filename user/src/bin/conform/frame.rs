@@ -184,7 +184,6 @@ fn vector_state() {
         ("compaction", HEADER + 8, 63),
         ("compaction of a feature", HEADER + 8, 1),
         ("what is reserved", HEADER + 16, 0),
-        ("what is reserved", HEADER + 56, 7),
     ] {
         say!("{name}: {}", return_with(VECTOR_WORD, offset | bit << 16));
     }

@@ -11,17 +11,20 @@ mod fault;
 mod file;
 mod frame;
 mod futex;
+mod info;
 mod interrupt;
 mod kit;
 mod limit;
 mod map;
 mod map_file;
 mod pipe;
+mod pointer;
 mod process;
 mod protect;
 mod robust;
 mod share;
 mod signal;
+mod thread;
 mod wait;
 
 use std::process::ExitCode;
@@ -46,6 +49,9 @@ const ALL: &[&[kit::Case]] = &[
     file::CASES,
     directory::CASES,
     pipe::CASES,
+    thread::CASES,
+    info::CASES,
+    pointer::CASES,
 ];
 
 fn main() -> ExitCode {
