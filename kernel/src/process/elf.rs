@@ -48,29 +48,19 @@ struct Segment {
     flags: PageFlags,
 }
 
-<<<<<<< HEAD
 /// Loads a program into an address space, at `pie_base` if it can be anywhere; the heap
 /// starts behind it.
-pub(crate) fn load(
-    file: &[u8],
-    pie_base: Vaddr,
-    memory: &AddressSpace,
-) -> Result<LoadedProgram, Errno> {
-    let (program, segments) = check(file, pie_base).map_err(|reason| {
-        log::debug!("the program is refused: {reason}");
-=======
-/// Loads a program into an address space; the heap starts behind it.
 ///
 /// `object` has the file's pages, which the program maps: all that run it share those
 /// that they do not write.
 pub(crate) fn load(
     file: &[u8],
     object: &Arc<dyn MemoryObject>,
+    pie_base: Vaddr,
     memory: &AddressSpace,
 ) -> Result<LoadedProgram, Errno> {
-    let (program, segments) = check(file).map_err(|reason| {
-        log::warn!("the program is refused: {reason}");
->>>>>>> vm
+    let (program, segments) = check(file, pie_base).map_err(|reason| {
+        log::debug!("the program is refused: {reason}");
         Errno::NoExec
     })?;
     for segment in &segments {
@@ -124,9 +114,6 @@ fn map_own_part(segment: &Segment, file: &[u8], memory: &AddressSpace) -> Result
     Ok(())
 }
 
-<<<<<<< HEAD
-fn check(file: &[u8], pie_base: Vaddr) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
-=======
 impl Segment {
     /// Returns where the pages start that are not the file's as they are.
     fn own_start(&self) -> Vaddr {
@@ -138,8 +125,7 @@ impl Segment {
     }
 }
 
-fn check(file: &[u8]) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
->>>>>>> vm
+fn check(file: &[u8], pie_base: Vaddr) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
     let elf = ElfBytes::<LittleEndian>::minimal_parse(file)
         .map_err(|_| "it is no ELF file of little-endian order")?;
     let header = elf.ehdr;

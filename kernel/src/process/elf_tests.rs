@@ -193,11 +193,10 @@ fn object(file: &[u8]) -> Arc<dyn MemoryObject> {
 fn refused_file_leaves_the_memory_as_it_was() {
     let memory = AddressSpace::new().expect("enough memory");
     let bad = file(2, 0, &[CODE]);
-<<<<<<< HEAD
-    assert_eq!(load(&bad, PIE_BASE, &memory), Err(Errno::NoExec));
-=======
-    assert_eq!(load(&bad, &object(&bad), &memory), Err(Errno::NoExec));
->>>>>>> vm
+    assert_eq!(
+        load(&bad, &object(&bad), PIE_BASE, &memory),
+        Err(Errno::NoExec)
+    );
     assert!(frame_at(&memory, 0x40_0000).is_none());
 }
 
@@ -213,11 +212,7 @@ fn loaded_segments_hold_the_file_and_then_zeros() {
     let memory = AddressSpace::new().expect("enough memory");
     let mut good = file(2, 0x40_0100, &[CODE, DATA]);
     good[0x1000..0x1010].copy_from_slice(b"sixteen bytes...");
-<<<<<<< HEAD
-    load(&good, PIE_BASE, &memory).expect("a good file");
-=======
-    load(&good, &object(&good), &memory).expect("a good file");
->>>>>>> vm
+    load(&good, &object(&good), PIE_BASE, &memory).expect("a good file");
     let frame = frame_at(&memory, 0x40_1000).expect("a page");
     let mut bytes = [0xff; 0x20];
     frame

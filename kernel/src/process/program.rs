@@ -117,11 +117,7 @@ fn load(
 ) -> Result<Prepared, Errno> {
     let memory = AddressSpace::new()?;
     memory.set_limits(limits.of_memory());
-<<<<<<< HEAD
-    let program = elf::load(file.contents, random_base(), &memory)?;
-=======
-    let program = elf::load(file.contents, &file.object, &memory)?;
->>>>>>> vm
+    let program = elf::load(file.contents, &file.object, random_base(), &memory)?;
     memory.activate();
     let stack = stack::build(&memory, &program, path, arguments);
     VmSpace::deactivate_current();
