@@ -28,8 +28,8 @@
 //! 5. a table of descriptors, a process's current directory, the table of processes
 //!
 //! The locks of 4 and 5 are never held while anything is copied, waited for, or dropped
-//! that might take a lock itself. Names of two directories are locked in the order of
-//! their inodes' numbers.
+//! that might take a lock itself. Of locks of one kind, nobody takes two, but for the
+//! names of directories: whoever takes two of these holds their filesystem's `tree`.
 
 mod archive;
 pub(crate) mod buffer;

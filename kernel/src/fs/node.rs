@@ -364,6 +364,11 @@ pub(crate) trait Stream: Inode {
         None
     }
 
+    /// Returns whether mapping it makes memory of zeros, as without a file.
+    fn is_zeros(&self) -> bool {
+        false
+    }
+
     /// Returns the terminal, if it is one.
     fn as_terminal(&self) -> Option<&super::terminal::Terminal> {
         None

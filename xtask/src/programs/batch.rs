@@ -4,7 +4,9 @@
 //! the machine boots again for the rest.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -70,7 +72,9 @@ impl Batch {
 
     /// Runs all cases on the host.
     pub(super) fn on_linux(&self) -> Result<Vec<Result<Observed, String>>> {
-        let work = std::env::temp_dir().join(format!("vostok-cases-{}", std::process::id()));
+        let work = work_directory();
+        // From a run that was interrupted.
+        let _ = fs::remove_dir_all(&work);
         let mut command = Command::new(self.programs.join(RUNNER));
         command.arg(&self.list).arg(&self.programs).arg(&work);
         command.arg("0").env_clear().stdin(Stdio::null());
@@ -134,7 +138,8 @@ impl Batch {
             &ImageSpec {
                 kernel,
                 cmdline: format!(
-                    "{options} log=error -- /bin/{RUNNER} /{LIST} /bin /tmp/cases {first}"
+                    "{options} log=error -- /bin/{RUNNER} /{LIST} /bin {} {first}",
+                    work_directory()
                 ),
                 files,
                 rootfs: None,
@@ -166,6 +171,14 @@ impl Batch {
         });
         Ok((report, complaint))
     }
+}
+
+/// Returns where cases have their directories: by the same path on both systems, which
+/// they may print, and by another one for each copy of the repository.
+fn work_directory() -> String {
+    let mut hasher = DefaultHasher::new();
+    shell::root().hash(&mut hasher);
+    format!("/tmp/vostok-cases-{:08x}", hasher.finish() as u32)
 }
 
 /// Compares the frames in use before and after.
