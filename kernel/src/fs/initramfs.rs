@@ -193,7 +193,7 @@ impl MemoryObject for Entry {
         if let Some(frame) = &cached[index] {
             return Ok(frame.clone());
         }
-        let frame = FrameAllocOptions::new().alloc_frame()?;
+        let frame = FrameAllocOptions::new().for_user(true).alloc_frame()?;
         let part = &rest[..rest.len().min(PAGE_SIZE)];
         frame.writer().write(&mut VmReader::from(part));
         let frame = UFrame::from(frame);

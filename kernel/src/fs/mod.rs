@@ -51,7 +51,7 @@ mod tmpfs;
 
 pub(crate) use self::context::FsContext;
 pub(crate) use self::open::OpenFile;
-pub(crate) use self::root::{init, root};
+pub(crate) use self::root::root;
 pub(crate) use self::table::FileTable;
 
 use alloc::sync::Arc;
@@ -64,9 +64,15 @@ use self::terminal::Terminal;
 use self::tmpfs::{TmpDirectory, Usage};
 use crate::errno::Errno;
 
+/// Makes the tree of files and the terminal. Called once, before anybody asks for them.
+pub(crate) fn init() {
+    root();
+    Terminal::get();
+}
+
 /// Returns the time that files are stamped with, since 1970.
 pub(crate) fn now() -> Duration {
-    nucleus::time::uptime()
+    nucleus::time::since_epoch()
 }
 
 /// Returns the descriptors of the first process: the terminal, three times.

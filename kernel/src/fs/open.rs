@@ -203,8 +203,7 @@ impl OpenFile {
     ///
     /// [`Errno::BadFile`].
     pub(crate) fn check_readable(&self) -> Result<(), Errno> {
-        let may = self.access.reads && !self.is_path();
-        may.then_some(()).ok_or(Errno::BadFile)
+        self.access.reads.then_some(()).ok_or(Errno::BadFile)
     }
 
     /// Checks that it may be written.
@@ -213,8 +212,7 @@ impl OpenFile {
     ///
     /// [`Errno::BadFile`].
     pub(crate) fn check_writable(&self) -> Result<(), Errno> {
-        let may = self.access.writes && !self.is_path();
-        may.then_some(()).ok_or(Errno::BadFile)
+        self.access.writes.then_some(()).ok_or(Errno::BadFile)
     }
 
     /// Reads at the position, which moves; never waits for a stream.

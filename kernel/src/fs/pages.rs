@@ -115,9 +115,8 @@ impl Pages {
         if let Some(frame) = slot {
             return Ok(frame.clone());
         }
-        ensure_reserve()?;
         self.budget.take()?;
-        let frame = match FrameAllocOptions::new().alloc_frame() {
+        let frame = match FrameAllocOptions::new().for_user(true).alloc_frame() {
             Ok(frame) => UFrame::from(frame),
             Err(error) => {
                 self.budget.give_back(1);
@@ -194,6 +193,7 @@ impl Index {
     fn part_of(&mut self, page: usize) -> Result<&mut Vec<Option<UFrame>>, Errno> {
         let part = self.parts.entry(page / PART).or_default();
         if part.is_empty() {
+            ensure_reserve()?;
             let reserved = part.try_reserve_exact(PART);
             reserved.map_err(|_| Errno::NoMemory)?;
             part.resize(PART, None);

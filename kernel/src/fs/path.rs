@@ -141,7 +141,7 @@ impl Walk {
     /// Returns the directory that a last part without a name means.
     fn found_without_name(&self, last: &Last) -> Result<Found, Errno> {
         let directory = match last {
-            Last::Up => above(&self.directory)?,
+            Last::Up => self.above()?,
             _ => Arc::clone(&self.directory),
         };
         Ok(Found::Something(Location {
@@ -193,7 +193,7 @@ impl Walk {
         let name = match part {
             Last::Root | Last::Here => return Ok(()),
             Last::Up => {
-                self.directory = above(&self.directory)?;
+                self.directory = self.above()?;
                 return Ok(());
             }
             Last::Name(name) => name,
@@ -210,6 +210,16 @@ impl Walk {
         };
         self.directory = directory;
         Ok(())
+    }
+
+    /// Returns the directory that the directory is in; the root is in itself.
+    fn above(&self) -> Result<Arc<dyn Directory>, Errno> {
+        let is_root = is_same(&*self.directory, &*self.root);
+        match self.directory.place() {
+            Place::Named(parent, _) if !is_root => Ok(parent),
+            Place::Nowhere => Err(Errno::NoEntry),
+            _ => Ok(Arc::clone(&self.directory)),
+        }
     }
 
     /// Puts what a link says in its place in the path, or returns what it leads to
@@ -233,15 +243,6 @@ impl Walk {
         self.path = path;
         self.position = 0;
         Ok(None)
-    }
-}
-
-/// Returns the directory that a directory is in.
-fn above(directory: &Arc<dyn Directory>) -> Result<Arc<dyn Directory>, Errno> {
-    match directory.place() {
-        Place::Root => Ok(Arc::clone(directory)),
-        Place::Named(parent, _) => Ok(parent),
-        Place::Nowhere => Err(Errno::NoEntry),
     }
 }
 

@@ -23,7 +23,6 @@ use super::node::{Filesystem, Inode, Kind, Metadata, Stream};
 use super::now;
 use super::poll::{self, Readiness};
 use crate::errno::Errno;
-use crate::vm::ensure_reserve;
 
 /// Frames of a full pipe, and its bytes.
 const FRAMES: usize = 16;
@@ -140,10 +139,7 @@ impl Ring {
     ) -> Result<usize, Errno> {
         let frame = match &self.frames[index] {
             Some(frame) => frame.clone(),
-            None => {
-                ensure_reserve()?;
-                UFrame::from(FrameAllocOptions::new().alloc_frame()?)
-            }
+            None => UFrame::from(FrameAllocOptions::new().for_user(true).alloc_frame()?),
         };
         let mut room = frame.writer();
         room.skip(offset).limit(len);

@@ -29,11 +29,6 @@ struct Root {
     mounted: [(&'static str, Arc<dyn Directory>); 3],
 }
 
-/// Makes the tree of files. Called once, before anybody asks for a path.
-pub(crate) fn init() {
-    let _ = root();
-}
-
 /// Returns the root directory.
 pub(crate) fn root() -> Arc<dyn Directory> {
     Arc::clone(get()) as Arc<dyn Directory>

@@ -80,13 +80,27 @@ impl FileTable {
         may.then_some(()).ok_or(Errno::BadFile)
     }
 
-    /// Finds what a descriptor stands for. Descriptors are 32 bits wide: the rest of
-    /// the register does not count.
+    /// Finds what a descriptor stands for, for somebody who wants to use it: not one
+    /// that is there for its way alone (`O_PATH`). Descriptors are 32 bits wide: the
+    /// rest of the register does not count.
     ///
     /// # Errors
     ///
     /// [`Errno::BadFile`].
     pub(crate) fn get(&self, number: usize) -> Result<Arc<OpenFile>, Errno> {
+        let file = self.get_any(number)?;
+        if file.is_path() {
+            return Err(Errno::BadFile);
+        }
+        Ok(file)
+    }
+
+    /// Finds what a descriptor stands for, whatever that is.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::BadFile`].
+    pub(crate) fn get_any(&self, number: usize) -> Result<Arc<OpenFile>, Errno> {
         self.with(number, |descriptor| Arc::clone(&descriptor.file))
     }
 

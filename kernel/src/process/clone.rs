@@ -233,7 +233,7 @@ fn register(
 ) -> Result<(Arc<Thread>, Made), Errno> {
     let (name, blocked) = (current.thread.name(), current.blocked());
     let limits = current.process.limits.lock().clone();
-    let program = current.process.program();
+    let program = current.process.running();
     let mut table = table::lock();
     let id = match request.number {
         Some(number) => table.take_number(number)?,

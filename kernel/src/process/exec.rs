@@ -46,11 +46,11 @@ pub(crate) fn exec(
     let Prepared {
         memory,
         context,
-        path,
+        running,
         name,
     } = prepared;
     memory.activate();
-    current.process.set_program(path, &memory);
+    current.process.set_program(running, &memory);
     current.thread.set_name(name);
     // The old memory goes here, if nobody else has it.
     current.memory = memory;

@@ -128,7 +128,7 @@ fn start(path: &str, arguments: &[&str]) -> Result<Arc<Process>, Errno> {
     table.add_process(Arc::clone(&process), None, 0);
     table.add_thread(Arc::clone(&thread));
     drop(table);
-    process.set_program(prepared.path, &prepared.memory);
+    process.set_program(prepared.running, &prepared.memory);
     let beginning = Beginning {
         thread,
         memory: prepared.memory,

@@ -14,6 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use nucleus::sync::{Once, SpinLock, WaitQueue};
 
 use super::limits::Limits;
+use super::program::Running;
 use super::signal::{Actions, ProcessSignals, Signal};
 use super::thread::Resources;
 use super::usage::Usage;
@@ -48,7 +49,7 @@ pub(crate) struct Process {
 /// What a process runs.
 #[derive(Debug, Default)]
 struct Program {
-    path: String,
+    running: Running,
     /// Its memory; nothing once it has ended.
     memory: Weak<AddressSpace>,
 }
@@ -91,7 +92,12 @@ impl Process {
 
     /// Returns the path of its program.
     pub(crate) fn program(&self) -> String {
-        self.program.lock().path.clone()
+        self.program.lock().running.path.clone()
+    }
+
+    /// Returns what it runs.
+    pub(crate) fn running(&self) -> Running {
+        self.program.lock().running.clone()
     }
 
     /// Returns its memory, unless it has ended.
@@ -100,9 +106,9 @@ impl Process {
     }
 
     /// Says what it runs from now on.
-    pub(super) fn set_program(&self, path: String, memory: &Arc<AddressSpace>) {
+    pub(super) fn set_program(&self, running: Running, memory: &Arc<AddressSpace>) {
         let new = Program {
-            path,
+            running,
             memory: Arc::downgrade(memory),
         };
         // Dropped without the lock.

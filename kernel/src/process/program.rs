@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use nucleus::mm::{PAGE_SIZE, Vaddr, VmSpace};
 use nucleus::random;
@@ -55,13 +56,22 @@ impl ProgramFile {
     }
 }
 
+/// What others may know of the program that a process runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Running {
+    /// The path of the file that runs: that of a script's interpreter.
+    pub(crate) path: String,
+    /// Where in its memory the strings are that it was started with.
+    pub(crate) arguments: Range<Vaddr>,
+    pub(crate) environment: Range<Vaddr>,
+}
+
 /// A program that is ready to start.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) memory: Arc<AddressSpace>,
     pub(super) context: UserContext,
-    /// The path of the file that runs: that of a script's interpreter.
-    pub(super) path: String,
+    pub(super) running: Running,
     pub(super) name: Name,
 }
 
@@ -103,12 +113,17 @@ fn load(
     memory.set_limits(limits.of_memory());
     let program = elf::load(file.contents, random_base(), &memory)?;
     memory.activate();
-    let stack_pointer = stack::build(&memory, &program, path, arguments);
+    let stack = stack::build(&memory, &program, path, arguments);
     VmSpace::deactivate_current();
+    let stack = stack?;
     Ok(Prepared {
-        context: UserContext::new(program.entry, stack_pointer?),
+        context: UserContext::new(program.entry, stack.pointer),
         memory,
-        path: String::from_utf8_lossy(&file.location.path()?).into_owned(),
+        running: Running {
+            path: String::from_utf8_lossy(&file.location.path()?).into_owned(),
+            arguments: stack.arguments,
+            environment: stack.environment,
+        },
         name,
     })
 }

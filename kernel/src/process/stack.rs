@@ -11,6 +11,7 @@
 //! ```
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use nucleus::mm::{PAGE_SIZE, Vaddr};
 use nucleus::random;
@@ -52,8 +53,16 @@ mod key {
     pub(super) const MIN_SIGNAL_STACK: usize = 51;
 }
 
-/// Writes a program's stack into the active space; returns the stack pointer to start
-/// with.
+/// A stack that is ready.
+#[derive(Clone, Debug)]
+pub(super) struct Stack {
+    pub(super) pointer: Vaddr,
+    /// Where the strings are, each with a zero at its end.
+    pub(super) arguments: Range<Vaddr>,
+    pub(super) environment: Range<Vaddr>,
+}
+
+/// Writes a program's stack into the active space.
 ///
 /// # Errors
 ///
@@ -63,7 +72,7 @@ pub(super) fn build(
     program: &LoadedProgram,
     path: &[u8],
     arguments: &Arguments,
-) -> Result<Vaddr, Errno> {
+) -> Result<Stack, Errno> {
     let end = memory.map_stack()?;
     let mut random_bytes = [0; 16];
     random::fill(&mut random_bytes);
@@ -94,7 +103,11 @@ pub(super) fn build(
     memory
         .write_bytes(stack_pointer, words.as_flattened())
         .map_err(too_big)?;
-    Ok(stack_pointer)
+    Ok(Stack {
+        pointer: stack_pointer,
+        arguments: first..variables,
+        environment: variables..path,
+    })
 }
 
 fn concat(parts: &[&[u8]]) -> Result<Vec<u8>, Errno> {

@@ -27,6 +27,7 @@ pub mod random;
 pub mod report;
 pub mod script;
 pub mod search;
+mod sharing;
 pub mod spaces;
 
 /// How much to do.

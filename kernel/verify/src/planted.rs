@@ -150,6 +150,36 @@ const PLANTED: &[(&str, Bug, &str, Search)] = &[
         "random scripts, 3 processors",
         three_processors,
     ),
+    (
+        "finds: a copy that nobody counted",
+        Bug::UncountedCopy,
+        "random scripts",
+        random_scripts,
+    ),
+    (
+        "finds: what is copied keeps its rights",
+        Bug::WritableSource,
+        "random scripts",
+        random_scripts,
+    ),
+    (
+        "finds: what is copied is not flushed",
+        Bug::UnflushedCopy,
+        "random scripts, 3 processors",
+        three_processors,
+    ),
+    (
+        "finds: what one other shares is written in place",
+        Bug::SharedWrite,
+        "random scripts, 3 processors",
+        three_processors,
+    ),
+    (
+        "finds: a page replaced before all have flushed it",
+        Bug::EarlyReplacement,
+        "random scripts, 3 processors",
+        three_processors,
+    ),
 ];
 
 /// Returns the beginning of a text's first line.

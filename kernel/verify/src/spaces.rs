@@ -1,7 +1,7 @@
 //! Address spaces and TLBs beside their specification, on several processors.
 //!
-//! Random scripts map, replace, unmap and protect pages of two spaces, load them
-//! on three processors, leave them for tasks without a space, hold interrupts off for
+//! Random scripts map, replace, unmap and protect pages of two spaces, copy from one
+//! to the other and break what they share, load them on three processors, leave them for tasks without a space, hold interrupts off for
 //! a while, and access pages; with identifiers of address spaces and without. The
 //! simulated TLBs keep every translation as long as they may, and a translation
 //! that is kept is used. So an access has to give what the table says, or what it
@@ -52,6 +52,10 @@ enum Op {
     Map(usize, usize, usize, bool),
     Unmap(usize, usize, (usize, usize), bool),
     Protect(usize, usize, (usize, usize), bool),
+    /// Pages of the first space are copied to the second one.
+    Fork(usize, (usize, usize), bool),
+    /// A page is made writable as a first write does.
+    Break(usize, usize, usize),
     Load(usize, usize),
     Store(usize, usize),
 }
@@ -72,6 +76,10 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(cpu, space, range, sync)| Op::Unmap(cpu, space, range, sync)),
         2 => (cpu(), space(), range(), any::<bool>())
             .prop_map(|(cpu, space, range, write)| Op::Protect(cpu, space, range, write)),
+        2 => (cpu(), range(), any::<bool>())
+            .prop_map(|(cpu, range, sync)| Op::Fork(cpu, range, sync)),
+        3 => (cpu(), space(), 0..PAGES)
+            .prop_map(|(cpu, space, page)| Op::Break(cpu, space, page)),
         5 => (cpu(), 0..PAGES).prop_map(|(cpu, page)| Op::Load(cpu, page)),
         3 => (cpu(), 0..PAGES).prop_map(|(cpu, page)| Op::Store(cpu, page)),
     ]
@@ -79,35 +87,35 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// What the specification knows of a processor.
 #[derive(Default)]
-struct Cpu {
+pub(crate) struct Cpu {
     active: Option<usize>,
     /// The space that it left for a task without one.
     rested: Option<usize>,
     tlb: Tlb,
     /// Holds its interrupts off, while there is one.
-    irq_off: Option<DisabledLocalIrqGuard>,
+    pub(crate) irq_off: Option<DisabledLocalIrqGuard>,
 }
 
-struct World<'a> {
-    machine: &'a Machine,
-    spaces: Vec<Arc<VmSpace>>,
-    tables: Vec<Table>,
-    cpus: Vec<Cpu>,
+pub(crate) struct World<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) spaces: Vec<Arc<VmSpace>>,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) cpus: Vec<Cpu>,
     /// The number that was stored last.
     stores: u64,
 }
 
 /// Where in a page numbers are stored; the frame's own address comes before.
 const NUMBER: usize = 8;
-const READ_ONLY: u8 = 0;
-const WRITABLE: u8 = 1;
+pub(crate) const READ_ONLY: u8 = 0;
+pub(crate) const WRITABLE: u8 = 1;
 
-fn property(write: bool) -> PageProperty {
+pub(crate) fn property(write: bool) -> PageProperty {
     let flags = if write { PageFlags::RW } else { PageFlags::R };
     PageProperty::new_user(flags, CachePolicy::Writeback)
 }
 
-fn address(page: usize) -> usize {
+pub(crate) fn address(page: usize) -> usize {
     FIRST + page * PAGE_SIZE
 }
 
@@ -144,17 +152,29 @@ impl<'a> World<'a> {
         (start, len): (usize, usize),
         sync: bool,
     ) {
-        let before = std::mem::replace(&mut self.tables[space], after);
         // Where nothing was mapped, nothing is flushed.
-        let was_mapped = |page: &usize| before.leaf_at(address(*page)).is_some();
+        let was_mapped = |page: &usize| self.tables[space].leaf_at(address(*page)).is_some();
         let flushed: Vec<_> = (start..start + len).filter(was_mapped).collect();
+        self.changed_and_flushed(by, space, after, &flushed, sync);
+    }
+
+    /// As [`Self::changed`], where these pages are flushed.
+    pub(crate) fn changed_and_flushed(
+        &mut self,
+        by: usize,
+        space: usize,
+        after: Table,
+        flushed: &[usize],
+        sync: bool,
+    ) {
+        let before = std::mem::replace(&mut self.tables[space], after);
         for (number, cpu) in self.cpus.iter_mut().enumerate() {
             if cpu.active != Some(space) {
                 continue;
             }
             cpu.tlb = cpu.tlb.after_change(&before, &self.tables[space]);
             if number == by || sync {
-                for page in &flushed {
+                for page in flushed {
                     let range = address(*page)..address(page + 1);
                     cpu.tlb = cpu.tlb.after_flush(&range);
                 }
@@ -163,7 +183,7 @@ impl<'a> World<'a> {
     }
 
     /// A processor that takes interrupts does so when it begins to run.
-    fn runs(&mut self, cpu: usize) {
+    pub(crate) fn runs(&mut self, cpu: usize) {
         if self.cpus[cpu].irq_off.is_none() {
             self.cpus[cpu].tlb = Tlb::default();
         }
@@ -212,10 +232,13 @@ impl<'a> World<'a> {
             Op::Map(cpu, space, page, write) => self.map(cpu, space, page, write)?,
             Op::Unmap(cpu, space, range, sync) => self.unmap(cpu, space, range, sync)?,
             Op::Protect(cpu, space, range, write) => self.protect(cpu, space, range, write)?,
+            Op::Fork(cpu, range, sync) => self.fork(cpu, range, sync)?,
+            Op::Break(cpu, space, page) => self.break_sharing(cpu, space, page)?,
             Op::Load(cpu, page) => self.load(cpu, page)?,
             Op::Store(cpu, page) => self.store(cpu, page)?,
         }
-        self.compare()
+        self.compare()?;
+        self.compare_counts()
     }
 
     /// A processor whose task has no space must not access that of the one before.
@@ -231,7 +254,11 @@ impl<'a> World<'a> {
     }
 
     /// Opens a cursor of the specification.
-    fn open(&self, space: usize, (start, len): (usize, usize)) -> Result<(Table, Cursor), String> {
+    pub(crate) fn open(
+        &self,
+        space: usize,
+        (start, len): (usize, usize),
+    ) -> Result<(Table, Cursor), String> {
         let range = address(start)..address(start + len);
         cursor::open(&self.tables[space], &range, Intent::Change)
             .map_err(|why| format!("the specification refuses: {why:?}"))
@@ -265,7 +292,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn unmap(
+    pub(crate) fn unmap(
         &mut self,
         cpu: usize,
         space: usize,
@@ -274,7 +301,7 @@ impl<'a> World<'a> {
     ) -> Result<(), String> {
         self.runs(cpu);
         // Whoever waits for a processor that takes no interrupts waits for ever.
-        let sync = sync && self.cpus.iter().all(|cpu| cpu.irq_off.is_none());
+        let sync = sync && self.all_answer();
         let target = Arc::clone(&self.spaces[space]);
         let real = self.machine.on(cpu, || -> NucleusResult<usize> {
             let guard = disable_preempt();

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::foreign;
 use crate::flags::TestOptions;
-use crate::shell;
 use crate::system::System;
+use crate::{artifacts, shell};
 
 /// The program of `user/` that runs a list of cases.
 pub(super) const RUNNER: &str = "run-cases";
@@ -158,11 +158,10 @@ impl Cases {
 pub(super) fn all(programs: &[(String, PathBuf)]) -> Result<Cases> {
     let mut programs: BTreeMap<_, _> = programs.iter().cloned().collect();
     let mut list: Vec<_> = OTHERS.iter().map(|words| Case::new(words)).collect();
-    let conform = programs.get(CONFORM).context("user/ has no conform")?;
-    let names = shell::capture(
-        "listing the cases",
-        Command::new(conform).arg("--list").env_clear(),
-    )?;
+    let conform = artifacts::build_programs("release", &[CONFORM.to_owned()])?.join(CONFORM);
+    let mut ask = Command::new(&conform);
+    let names = shell::capture("listing the cases", ask.arg("--list").env_clear())?;
+    programs.insert(CONFORM.to_owned(), conform);
     list.extend(names.lines().map(|name| Case::new(&[CONFORM, name])));
     list.extend(SYSTEM.iter().map(|words| Case::new(words)));
     let (_, tools) = System::build()?.file(TOOLS)?;

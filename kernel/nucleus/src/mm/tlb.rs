@@ -249,7 +249,12 @@ impl<'a> TlbFlusher<'a> {
         // SAFETY: This flusher has the buffer of this processor. Freeing may run
         // drop hooks; a flusher that one makes finds the buffer taken.
         let buffer = unsafe { &mut *owner.buffer.get() };
-        self.flush(buffer);
+        let is_done = buffer
+            .only_page()
+            .is_some_and(|va| self.flush_page_alone(va));
+        if !is_done {
+            self.flush(buffer);
+        }
         buffer.ops.clear();
         if !buffer.has_usual_room() {
             buffer.restore_usual_room();
@@ -317,28 +322,38 @@ impl<'a> TlbFlusher<'a> {
     /// collected and no other processor concerned, that is at once.
     #[inline(always)]
     pub(super) fn flush_page_at_once(&self, va: Vaddr, keep: Frame<dyn AnyFrameMeta>) {
+        if self.buffer.get().is_none() && self.flush_page_alone(va) {
+            return drop(keep);
+        }
+        self.issue_tlb_flush_with(TlbFlushOp::Address(va), keep);
+        self.dispatch_tlb_flush();
+    }
+
+    /// Flushes one page if no other processor is concerned; returns whether.
+    #[inline(always)]
+    fn flush_page_alone(&self, va: Vaddr) -> bool {
         let here = cpu::current_id();
         let is_alone = |set: CpuSet| {
             let mut others = set;
             others.remove(here);
             others.is_empty()
         };
-        if let Users::Some(users) = self.users
-            && self.buffer.get().is_none()
-            && is_alone(users.users(Change::Pages))
-        {
-            let (generation, set) = users.changed(Change::Pages);
-            if is_alone(set) {
-                if set.contains(here) && !is_planted(Bug::SkippedFlush) {
-                    cpu::local().tlb.flush_page(va, generation);
-                }
-                return drop(keep);
-            }
+        let Users::Some(users) = self.users else {
+            return false;
+        };
+        if !is_alone(users.users(Change::Pages)) {
+            return false;
+        }
+        let (generation, set) = users.changed(Change::Pages);
+        if !is_alone(set) {
             // Somebody has joined since. The change is counted twice, of which one
             // is without a request: whoever gets the other flushes everything.
+            return false;
         }
-        self.issue_tlb_flush_with(TlbFlushOp::Address(va), keep);
-        self.dispatch_tlb_flush();
+        if set.contains(here) && !is_planted(Bug::SkippedFlush) {
+            cpu::local().tlb.flush_page(va, generation);
+        }
+        true
     }
 
     /// Flushes without collecting, for want of a place to. `fill` moves what is to be

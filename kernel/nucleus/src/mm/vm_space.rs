@@ -31,6 +31,7 @@ use spin::Once;
 
 mod copy;
 mod cursor;
+mod marks;
 mod write;
 
 pub use self::cursor::{Cursor, CursorMut};

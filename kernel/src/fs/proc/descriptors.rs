@@ -49,7 +49,7 @@ impl Directory for Descriptors {
         let Some(descriptor) = parse_number(name) else {
             return Ok(None);
         };
-        let file = self.table()?.get(descriptor).ok();
+        let file = self.table()?.get_any(descriptor).ok();
         Ok(file.map(|file| {
             Node::Link(Arc::new(DescriptorLink {
                 file,

@@ -4,14 +4,19 @@
 //! at, so regions of one text may be of different moments.
 
 use core::fmt::{self, Write as _};
+use core::ops::Range;
 
-use nucleus::mm::{PAGE_SIZE, PageFlags};
+use nucleus::mm::page_table::MappedItem;
+use nucleus::mm::{PAGE_SIZE, PageFlags, UntypedMem, Vaddr, VmWriter};
 
 use super::text::Text;
 use crate::process::Process;
 use crate::vm::{RegionFlags, RegionReport};
 
 const KIB: usize = 1024;
+
+/// Bytes of a program's strings that are copied at once.
+const PUSHED_AT_ONCE: usize = 256;
 
 /// Column of a region's name.
 const NAME_COLUMN: usize = 73;
@@ -130,6 +135,31 @@ impl fmt::Display for Flags<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Writes what is in a process's memory in a range of addresses, up to the first page
+/// that is not there. The memory need not be the active one, and nothing faults.
+pub(super) fn push_range(process: &Process, range: &Range<Vaddr>, text: &mut Text) {
+    let Some(memory) = process.memory() else {
+        return;
+    };
+    let mut next = range.start;
+    while next < range.end {
+        let offset = next % PAGE_SIZE;
+        let item = memory.page_at(next - offset);
+        let Ok(Some(MappedItem::MappedRam { frame, .. })) = item else {
+            return;
+        };
+        let mut bytes = [0; PUSHED_AT_ONCE];
+        let part = (PAGE_SIZE - offset)
+            .min(range.end - next)
+            .min(PUSHED_AT_ONCE);
+        let mut reader = frame.reader();
+        reader.skip(offset).limit(part);
+        reader.read(&mut VmWriter::from(&mut bytes[..part]));
+        text.push_bytes(&bytes[..part]);
+        next += part;
     }
 }
 

@@ -30,10 +30,11 @@ enum Item {
 }
 
 /// All there is.
-const ITEMS: [(&str, Item); 13] = [
+const ITEMS: [(&str, Item); 14] = [
     ("cmdline", Item::Text(status::command_line)),
     ("comm", Item::Text(status::name)),
     ("cwd", Item::CurrentDirectory),
+    ("environ", Item::Text(status::environment)),
     ("exe", Item::Program),
     ("fd", Item::Descriptors),
     ("maps", Item::Text(memory::maps)),

@@ -70,10 +70,12 @@ pub(super) fn name(process: &Process, text: &mut Text) -> fmt::Result {
 }
 
 pub(super) fn command_line(process: &Process, text: &mut Text) -> fmt::Result {
-    // Of a process that has ended, nothing is there any more.
-    if process.memory().is_some() {
-        write!(text, "{}\0", process.program())?;
-    }
+    memory::push_range(process, &process.running().arguments, text);
+    Ok(())
+}
+
+pub(super) fn environment(process: &Process, text: &mut Text) -> fmt::Result {
+    memory::push_range(process, &process.running().environment, text);
     Ok(())
 }
 

@@ -2,8 +2,8 @@
 
 use core::fmt::{self, Write as _};
 
-use nucleus::mm::PAGE_SIZE;
-use nucleus::mm::frame::frame_counts;
+use nucleus::mm::frame::memory_counts;
+use nucleus::mm::{PAGE_SIZE, heap};
 use nucleus::{boot, cpu, random, time};
 
 use super::text::Text;
@@ -23,21 +23,22 @@ pub(super) const TICKS: u64 = 100;
 const KIB: usize = 1024;
 
 pub(super) fn memory(text: &mut Text) -> fmt::Result {
-    let counts = frame_counts();
-    let kib = |frames: usize| frames * (PAGE_SIZE / KIB);
-    let shared = crate::fs::usage(Filesystem::Memory).frames;
-    for (name, frames) in [
-        ("MemTotal:", counts.managed),
+    let counts = memory_counts();
+    let files = crate::fs::usage(Filesystem::Memory).frames * PAGE_SIZE;
+    for (name, bytes) in [
+        ("MemTotal:", counts.total),
         ("MemFree:", counts.free),
-        ("MemAvailable:", counts.free),
+        ("MemAvailable:", counts.free.saturating_sub(counts.reserve)),
         ("Buffers:", 0),
-        ("Cached:", shared),
+        ("Cached:", files),
         ("SwapCached:", 0),
-        ("Shmem:", shared),
         ("SwapTotal:", 0),
         ("SwapFree:", 0),
+        ("Shmem:", files),
+        ("Slab:", heap::nr_frames() * PAGE_SIZE),
+        ("PageTables:", counts.page_tables),
     ] {
-        writeln!(text, "{name:<16}{:>8} kB", kib(frames))?;
+        writeln!(text, "{name:<16}{:>8} kB", bytes / KIB)?;
     }
     Ok(())
 }
@@ -75,10 +76,11 @@ pub(super) fn statistics(text: &mut Text) -> fmt::Result {
     for index in 0..cpu::num_cpus() {
         writeln!(text, "cpu{index} 0 0 0 {ticks} 0 0 0 0 0 0")?;
     }
-    let started = table::lock().last_number();
+    let last = table::lock().last_number();
     writeln!(text, "ctxt 0")?;
-    writeln!(text, "btime 0")?;
-    writeln!(text, "processes {started}")?;
+    let started = time::since_epoch().saturating_sub(time::uptime());
+    writeln!(text, "btime {}", started.as_secs())?;
+    writeln!(text, "processes {last}")?;
     writeln!(text, "procs_running 1")?;
     writeln!(text, "procs_blocked 0")
 }

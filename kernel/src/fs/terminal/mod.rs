@@ -23,12 +23,11 @@ mod settings;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use core::time::Duration;
 
+use nucleus::console;
 use nucleus::mm::{VmReader, VmWriter};
 use nucleus::sync::{Once, SpinLock, WaitQueue};
 use nucleus::task::TaskOptions;
-use nucleus::{console, time};
 
 use self::line::{Discipline, Typed};
 pub(crate) use self::settings::{SETTINGS_SIZE, Settings};
@@ -85,12 +84,8 @@ impl Terminal {
     }
 
     fn take_input_for_ever(&self) {
-        /// Nobody is woken by what is typed: the task looks from time to time.
-        const TICK: Duration = Duration::from_millis(10);
-        static NOBODY: WaitQueue = WaitQueue::new();
         loop {
-            let next = time::uptime().saturating_add(TICK);
-            NOBODY.wait_until_or(Some(next), || None::<()>);
+            console::input_queue().wait_until(|| (console::input_len() > 0).then_some(()));
             self.take_input();
         }
     }
@@ -127,6 +122,16 @@ impl Terminal {
     pub(crate) fn foreground(&self) -> u32 {
         // Relaxed: a number, with which nothing else goes.
         self.foreground.load(Ordering::Relaxed)
+    }
+
+    /// Returns the group of processes that the keyboard's signals are for, which is
+    /// that of whoever asks if nobody has said anything else.
+    pub(crate) fn foreground_or(&self, own: u32) -> u32 {
+        // Relaxed: as above.
+        let taken = self
+            .foreground
+            .compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);
+        taken.map_or_else(|other| other, |_| own)
     }
 
     pub(crate) fn set_foreground(&self, group: u32) {

@@ -30,13 +30,13 @@ use super::node::{Change, Filesystem, Kind, Metadata, Times};
 use super::now;
 use super::pages::Budget;
 use crate::errno::Errno;
+use crate::vm::ensure_reserve;
 
 /// A filesystem in memory.
 #[derive(Debug)]
 pub(crate) struct Tmpfs {
     frames: Arc<Budget>,
     files: Budget,
-    last_number: AtomicU64,
     /// Held while two directories are locked, or places looked at that must not change.
     tree: Mutex<()>,
 }
@@ -65,7 +65,6 @@ impl Tmpfs {
         let filesystem = Arc::new(Self {
             frames: Arc::new(Budget::new(frames)),
             files: Budget::new(files),
-            last_number: AtomicU64::new(0),
             tree: Mutex::new(()),
         });
         TmpDirectory::new_root(&filesystem, path, permissions)
@@ -113,10 +112,13 @@ struct Attributes {
 
 impl Record {
     fn new(filesystem: &Arc<Tmpfs>, kind: Kind, permissions: u16) -> Result<Self, Errno> {
+        /// Of all such filesystems, which tell programs that they are one device.
+        static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
+        ensure_reserve()?;
         filesystem.files.take()?;
         let now = now();
         // Relaxed: it only has to be another one each time.
-        let number = filesystem.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(Self {
             filesystem: Arc::clone(filesystem),
             number,

@@ -31,14 +31,14 @@ fn find(
         if super::user::is_current_directory(directory) {
             return current.fs.walk(b".").find(true)?.something();
         }
-        return Ok(current.files.get(directory)?.location().clone());
+        return Ok(current.files.get_any(directory)?.location().clone());
     }
     let follows = flags & AT_SYMLINK_NOFOLLOW == 0;
     walk(current, directory, &path)?.find(follows)?.something()
 }
 
 pub(super) fn fstat(current: &mut Current, file: usize, to: usize) -> SyscallResult {
-    let metadata = current.files.get(file)?.inode().metadata();
+    let metadata = current.files.get_any(file)?.inode().metadata();
     write_stat(current, to, &metadata)
 }
 
@@ -201,9 +201,6 @@ pub(super) fn chmod(
 
 pub(super) fn fchmod(current: &mut Current, file: usize, mode: usize) -> SyscallResult {
     let file = current.files.get(file)?;
-    if file.is_path() {
-        return Err(Errno::BadFile);
-    }
     change(file.location(), &new_permissions(mode))
 }
 
@@ -234,9 +231,6 @@ pub(super) fn fchown(
     group: usize,
 ) -> SyscallResult {
     let file = current.files.get(file)?;
-    if file.is_path() {
-        return Err(Errno::BadFile);
-    }
     change(file.location(), &new_owner(user, group))
 }
 
@@ -294,7 +288,7 @@ pub(super) fn statfs(current: &mut Current, path: usize, to: usize) -> SyscallRe
 }
 
 pub(super) fn fstatfs(current: &mut Current, file: usize, to: usize) -> SyscallResult {
-    let location = current.files.get(file)?.location().clone();
+    let location = current.files.get_any(file)?.location().clone();
     write_statfs(current, to, &location)
 }
 

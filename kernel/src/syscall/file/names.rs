@@ -81,7 +81,7 @@ pub(super) fn link(current: &mut Current, arguments: [usize; 5]) -> SyscallResul
     let old_path = read_path_or_nothing(current, old_path)?;
     let old = match (old_path.is_empty(), flags & AT_EMPTY_PATH != 0) {
         (true, false) => return Err(Errno::NoEntry),
-        (true, true) => current.files.get(old_directory)?.location().clone(),
+        (true, true) => current.files.get_any(old_directory)?.location().clone(),
         _ => {
             let walk = walk(current, old_directory, &old_path)?;
             walk.find(flags & AT_SYMLINK_FOLLOW != 0)?.something()?
@@ -168,7 +168,7 @@ pub(super) fn readlink(current: &mut Current, arguments: [usize; 4]) -> SyscallR
     }
     let path = read_path_or_nothing(current, path)?;
     let location = if path.is_empty() {
-        current.files.get(directory)?.location().clone()
+        current.files.get_any(directory)?.location().clone()
     } else {
         walk(current, directory, &path)?.find(false)?.something()?
     };
@@ -213,7 +213,7 @@ pub(super) fn chdir(current: &mut Current, path: usize) -> SyscallResult {
 }
 
 pub(super) fn fchdir(current: &mut Current, file: usize) -> SyscallResult {
-    let file = current.files.get(file)?;
+    let file = current.files.get_any(file)?;
     let directory = file.directory().ok_or(Errno::NotDirectory)?;
     current.fs.set_directory(directory.clone());
     Ok(0)

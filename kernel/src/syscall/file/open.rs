@@ -11,7 +11,8 @@ use crate::fs::path::{Found, Last, Parent};
 use crate::fs::pipe;
 use crate::fs::terminal::{SETTINGS_SIZE, Settings, Terminal};
 use crate::fs::{self, OpenFile};
-use crate::process::Current;
+use crate::process::{Current, table};
+use crate::vm::ensure_reserve;
 
 /// Flags of `open` that are used up by it.
 const CREATE: u32 = 0o100;
@@ -73,6 +74,7 @@ pub(super) fn open(
         wanted.flags &= WITH_PATH;
     }
     let path = read_path(current, path)?;
+    ensure_reserve()?;
     let walk = walk(current, directory, &path)?;
     let location = match walk.find(wanted.follows())? {
         Found::Something(location) if wanted.has(NAMELESS) => create_nameless(&location, wanted)?,
@@ -148,6 +150,8 @@ fn create(parent: Parent, wanted: Wanted) -> Result<Location, Errno> {
         permissions: wanted.permissions,
     };
     let node = match parent.directory.create(&name, new) {
+        // Where nothing can be made at all.
+        Err(Errno::NotPermitted) => return Err(Errno::Access),
         // Somebody was faster.
         Err(Errno::Exists) if !wanted.has(EXCLUSIVE) => {
             parent.directory.lookup(&name)?.ok_or(Errno::NoEntry)?
@@ -181,6 +185,7 @@ pub(super) fn memfd_create(current: &mut Current, name: usize, flags: usize) -> 
     if name.len() > LONGEST_NAME {
         return Err(Errno::Invalid);
     }
+    ensure_reserve()?;
     let node = fs::create_shared_memory()?;
     let location = Location { node, name: None };
     let file = OpenFile::new(location, 2 | status::LARGE_FILE)?;
@@ -212,12 +217,12 @@ pub(super) fn close_range(
 }
 
 pub(super) fn dup(current: &mut Current, file: usize) -> SyscallResult {
-    let file = current.files.get(file)?;
+    let file = current.files.get_any(file)?;
     current.files.add(file, false, 0)
 }
 
 pub(super) fn dup2(current: &mut Current, old: usize, new: usize) -> SyscallResult {
-    let file = current.files.get(old)?;
+    let file = current.files.get_any(old)?;
     let new = new as u32 as usize;
     if new != old as u32 as usize {
         current.files.replace(new, file, false)?;
@@ -232,7 +237,7 @@ pub(super) fn dup3(current: &mut Current, old: usize, new: usize, flags: usize) 
         return Err(Errno::Invalid);
     }
     current.files.check_number(new)?;
-    let file = current.files.get(old)?;
+    let file = current.files.get_any(old)?;
     current
         .files
         .replace(new, file, flags & CLOSE_ON_EXEC != 0)?;
@@ -253,7 +258,7 @@ pub(super) fn fcntl(
     const DUPLICATE_CLOSING: u32 = 1030;
     const SET_PIPE_SIZE: u32 = 1031;
     const GET_PIPE_SIZE: u32 = 1032;
-    let file = current.files.get(number)?;
+    let file = current.files.get_any(number)?;
     let command = command as u32;
     match command {
         DUPLICATE | DUPLICATE_CLOSING => {
@@ -312,6 +317,7 @@ pub(super) fn pipe2(current: &mut Current, to: usize, flags: usize) -> SyscallRe
         return Err(Errno::Invalid);
     }
     let kept = flags & (status::NONBLOCK | status::DIRECT);
+    ensure_reserve()?;
     let (reader, writer) = pipe::open();
     let files = [
         Arc::new(OpenFile::from_stream(reader, Access::READ, kept)),
@@ -333,9 +339,6 @@ pub(super) fn pipe2(current: &mut Current, to: usize, flags: usize) -> SyscallRe
 pub(super) fn fadvise(current: &mut Current, file: usize, advice: usize) -> SyscallResult {
     const LAST_ADVICE: usize = 5;
     let file = current.files.get(file)?;
-    if file.is_path() {
-        return Err(Errno::BadFile);
-    }
     if is_pipe(&file) {
         return Err(Errno::NotSeekable);
     }
@@ -370,9 +373,6 @@ pub(super) fn ioctl(
     argument: usize,
 ) -> SyscallResult {
     let file = current.files.get(number)?;
-    if file.is_path() {
-        return Err(Errno::BadFile);
-    }
     match request as u32 {
         request::CLOSE_ON_EXEC | request::KEEP_ON_EXEC => {
             let closes = request as u32 == request::CLOSE_ON_EXEC;
@@ -400,6 +400,13 @@ pub(super) fn ioctl(
         }
     }
     Ok(0)
+}
+
+/// Returns the numbers of the caller's group and session.
+fn family(current: &Current) -> Result<(u32, u32), Errno> {
+    let table = table::lock();
+    let record = table.get(current.process.id()).ok_or(Errno::NoProcess)?;
+    Ok((record.group.as_u32(), record.session.as_u32()))
 }
 
 /// Requests to a terminal.
@@ -438,14 +445,23 @@ fn ioctl_terminal(
                 terminal.flush_input();
             }
         }
-        SEND_BREAK | FLOW | TAKE | LEAVE => {}
-        GET_FOREGROUND | GET_SESSION => {
-            let group = terminal.foreground();
-            current.memory.write_bytes(argument, &group.to_le_bytes())?;
+        SEND_BREAK | FLOW | LEAVE => {}
+        TAKE => terminal.set_foreground(family(current)?.0),
+        GET_FOREGROUND => {
+            let group = terminal.foreground_or(family(current)?.0);
+            current.memory.write_value(argument, &group)?;
+        }
+        GET_SESSION => {
+            let (_, session) = family(current)?;
+            current.memory.write_value(argument, &session)?;
         }
         SET_FOREGROUND => {
-            let group = i32::from_le_bytes(read_array(current, argument)?);
+            let group: i32 = current.memory.read_value(argument)?;
             let group = u32::try_from(group).map_err(|_| Errno::Invalid)?;
+            let has_group = |record: &table::Record| record.group.as_u32() == group;
+            if !table::lock().processes().any(has_group) {
+                return Err(Errno::NoProcess);
+            }
             terminal.set_foreground(group);
         }
         GET_SIZE => {

@@ -236,9 +236,6 @@ pub(super) fn lseek(
     whence: usize,
 ) -> SyscallResult {
     let file = current.files.get(file)?;
-    if file.is_path() {
-        return Err(Errno::BadFile);
-    }
     let whence = match whence as u32 {
         0 => Seek::Start,
         1 => Seek::Current,
@@ -430,9 +427,6 @@ pub(super) fn truncate(current: &mut Current, path: usize, len: usize) -> Syscal
 pub(super) fn ftruncate(current: &mut Current, file: usize, len: usize) -> SyscallResult {
     let len = check_offset(len)?;
     let file = current.files.get(file)?;
-    if file.is_path() {
-        return Err(Errno::BadFile);
-    }
     let contents = file.file().ok_or(Errno::Invalid)?;
     if !file.access().writes {
         return Err(Errno::Invalid);
@@ -472,9 +466,6 @@ pub(super) fn fallocate(
 /// There is nothing that files could be written back to.
 pub(super) fn fsync(current: &mut Current, file: usize) -> SyscallResult {
     let file = current.files.get(file)?;
-    if file.is_path() {
-        return Err(Errno::BadFile);
-    }
     if file.stream().is_some() {
         return Err(Errno::Invalid);
     }

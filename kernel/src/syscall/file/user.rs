@@ -88,7 +88,7 @@ pub(super) fn walk(current: &Current, directory: usize, path: &[u8]) -> Result<W
     if path.first() == Some(&b'/') || is_current_directory(directory) {
         return Ok(current.fs.walk(path));
     }
-    let file = current.files.get(directory)?;
+    let file = current.files.get_any(directory)?;
     let start = directory_of(&file)?;
     Ok(Walk::new(root(), start, path))
 }

@@ -242,20 +242,27 @@ pub(super) fn alloc_frame(prefer_zeroed: bool, for_user: bool) -> Option<FreeFra
     if for_user && memory::memory().buddy.is_low() {
         return reserve::alloc_scarce(for_user);
     }
-    let found = with_cache(|cache| {
+    let at_hand = with_cache(|cache| {
         if prefer_zeroed && let Some(slot) = cache.zeroed.pop() {
             return Some(FreeFrame::zeroed(slot));
         }
-        match cache.ordinary.pop() {
-            Some(slot) => Some(FreeFrame::ordinary(slot)),
-            None => fill_and_alloc(cache, for_user),
-        }
+        cache.ordinary.pop().map(FreeFrame::ordinary)
     });
-    found.or_else(|| reserve::alloc_scarce(for_user))
+    match at_hand {
+        Some(frame) => Some(frame),
+        None => alloc_from_pool(for_user),
+    }
+}
+
+/// Takes a frame where the cache has no ordinary ones.
+#[cold]
+#[inline(never)]
+fn alloc_from_pool(for_user: bool) -> Option<FreeFrame> {
+    let filled = with_cache(|cache| fill_and_alloc(cache, for_user));
+    filled.or_else(|| reserve::alloc_scarce(for_user))
 }
 
 /// Takes a frame of a cache that has no ordinary ones.
-#[cold]
 pub(super) fn fill_and_alloc(cache: &FrameCache, for_user: bool) -> Option<FreeFrame> {
     let memory = memory::memory();
     match memory.pool.get() {
@@ -327,7 +334,8 @@ fn drain<const N: usize>(stack: &Stack<N>, count: usize) {
 }
 
 /// Takes frames side by side; frees this processor's cache if need be, since
-/// what it holds may be what is missing in between.
+/// what it holds may be what is missing in between. Where that does not help, it is said
+/// at once: nothing is moved, and no other processor asked.
 pub(super) fn alloc_contiguous(size: usize, align: usize, for_user: bool) -> Option<Paddr> {
     let memory = memory::memory();
     let alloc = || match memory.pool.get() {

@@ -54,7 +54,7 @@ impl<const N: usize> Stack<N> {
     #[inline]
     pub(super) fn push(&self, slot: &'static MetaSlot) -> Result<(), &'static MetaSlot> {
         let len = self.len();
-        if len == N {
+        if len >= N {
             return Err(slot);
         }
         // SAFETY: Only this processor uses its stacks, in brief sections, so that no
@@ -74,8 +74,11 @@ impl<const N: usize> Stack<N> {
         self.len.store(len, Ordering::Relaxed);
         // SAFETY: As in `push`.
         let slots = unsafe { &*self.slots.get() };
+        debug_assert!(len < N);
+        // SAFETY: No more are pushed than there is room for.
+        let top = unsafe { slots.get_unchecked(len) };
         // SAFETY: The elements below the old length were written by `push`.
-        Some(unsafe { slots[len].assume_init() })
+        Some(unsafe { top.assume_init() })
     }
 }
 

@@ -195,8 +195,9 @@ impl MetaSlot {
 
     /// Returns the number of references; zero for a frame that is not shared.
     pub(crate) fn reference_count(&self) -> u32 {
-        // Relaxed: a snapshot.
-        match self.ref_count.load(Ordering::Relaxed) {
+        // Acquire: a snapshot, but for who has the only one: pairs with the Release of those
+        // who dropped theirs, as in `has_one_reference`.
+        match self.ref_count.load(Ordering::Acquire) {
             count @ 1..=REF_COUNT_MAX => count,
             _ => 0,
         }

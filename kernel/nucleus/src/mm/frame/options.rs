@@ -1,6 +1,7 @@
 //! How frames are allocated.
 
-use super::{AnyFrameMeta, Frame, Segment, allocator};
+use super::meta::MetaSlot;
+use super::{AnyFrameMeta, Frame, GetFrameError, Segment, allocator};
 use crate::arch::memory::paddr_to_vaddr;
 use crate::arch::pages;
 use crate::error::{Error, Result};
@@ -75,7 +76,7 @@ impl FrameAllocOptions {
         let free = allocator::alloc_frame(self.zeroed, self.for_user).ok_or(Error::NoMemory)?;
         // Claimed first: a pool that lies must not have a used frame zeroed.
         if let Err(why) = free.slot.claim(data) {
-            panic!("the allocator gave {:?} out, but {why}", free.slot);
+            refuse(free.slot, why);
         }
         if self.zeroed && !free.is_zeroed {
             zero(free.slot.frame_paddr(), PAGE_SIZE);
@@ -135,6 +136,13 @@ impl Default for FrameAllocOptions {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Stops the machine for a pool that lies. By values, so that they stay in registers.
+#[cold]
+#[inline(never)]
+fn refuse(slot: &'static MetaSlot, why: GetFrameError) -> ! {
+    panic!("the allocator gave {slot:?} out, but {why}");
 }
 
 /// Zeroes memory that was just claimed.

@@ -17,7 +17,7 @@ use super::PageTableError;
 use super::config::{PageTableConfig, PageTableEntryTrait};
 use super::cursor_mut::{CursorMut, change_property, keep_marks};
 use super::frag::PageTableFrag;
-use super::node::Child;
+use super::node::{Child, Node};
 use crate::arch::watch;
 use crate::mm::paging::{PagingConstsTrait, page_size};
 use crate::mm::{Paddr, PageProperty, PagingLevel, Vaddr};
@@ -60,7 +60,8 @@ pub unsafe trait CopyablePtConfig: PageTableConfig {
 
 /// Who is told of what a copy does.
 pub trait CopyObserver<C: PageTableConfig> {
-    /// These addresses of the source are mapped with other rights than before.
+    /// Among these addresses of the source are some that are mapped with other rights
+    /// than before.
     fn changed(&mut self, range: Range<Vaddr>);
     /// A node without mappings was in the place of a huge page.
     fn replaced(&mut self, frag: PageTableFrag<C>);
@@ -199,51 +200,17 @@ impl<C: CopyablePtConfig> CursorMut<'_, C> {
         observer: &mut impl CopyObserver<C>,
     ) -> Result<usize, PageTableError> {
         let (va, page) = (source.0.virt_addr(), C::C::BASE_PAGE_SIZE);
-        let (from, to, first) = (source.0.node(), self.0.node(), source.0.index());
+        let first = source.0.index();
         let last = first + (C::C::NR_ENTRIES - first).min((end - va) / page);
-        let is_watched = watch::is_on();
-        // Entries that differ in their addresses alone change by the same bits.
-        let mut like = C::E::new_absent();
-        let mut prop = PageProperty::new_absent();
-        let mut flip = 0;
-        // No more than a node has entries, so counting does not wrap.
-        let mut count = 0_u16;
-        let mut changed = last..last;
-        let mut result = Ok(());
-        for index in first..last {
-            let old = from.read(index);
-            if !old.is_present() {
-                continue;
-            }
-            if !old.differs_in_address_alone(like) {
-                prop = old.prop(1);
-                flip = C::E::new_page(old.paddr(1), 1, op(prop)).as_usize() ^ old.as_usize();
-                like = old;
-            }
-            if !is_planted(Bug::UncountedCopy) {
-                // SAFETY: The leaf is the source's, which is locked.
-                result = unsafe { C::share(old.paddr(1), 1, prop) };
-                if result.is_err() {
-                    break;
-                }
-            }
-            let new = C::E::from_usize(old.as_usize() ^ flip);
-            if flip != 0 && !is_planted(Bug::WritableSource) {
-                if let Err(now) = from.update(index, old, new) {
-                    keep_marks(from, index, 1, (now, prop, new.prop(1)));
-                }
-                changed = changed.start.min(index)..index.wrapping_add(1);
-            }
-            to.fill_uncounted(index, new, is_watched);
-            count = count.wrapping_add(1);
-        }
-        to.gain_children(count);
-        if !changed.is_empty() {
-            let at = |index| va + (index - first) * page;
-            observer.changed(at(changed.start)..at(changed.end));
+        let nodes = (source.0.node(), self.0.node());
+        // SAFETY: Both nodes are locked by their cursors, and of level 1.
+        let (run, result) = unsafe { copy_entries(nodes, first..last, op) };
+        self.0.node().gain_children(run.count);
+        if run.flipped != 0 {
+            observer.changed(va..va + (run.end - first) * page);
         }
         source.0.move_to(va + (last - first) * page);
-        result.map(|()| usize::from(count))
+        result.map(|()| usize::from(run.count))
     }
 
     /// Copies the huge page at the source, of the level of the nodes at hand, and moves
@@ -274,4 +241,101 @@ impl<C: CopyablePtConfig> CursorMut<'_, C> {
         }
         Ok(1)
     }
+}
+
+/// What became of the entries of a node.
+struct Run {
+    /// How many were copied.
+    count: u16,
+    /// The index after the last of them.
+    end: usize,
+    /// Bits that were changed in the last one that was changed.
+    flipped: usize,
+}
+
+/// How an entry changes, and all that differ from it in their addresses alone.
+struct Change<E> {
+    like: E,
+    prop: PageProperty,
+    flip: usize,
+}
+
+impl<E: PageTableEntryTrait> Change<E> {
+    /// Out of the loop over the entries, whose registers it would take.
+    #[inline(never)]
+    fn of(entry: E, op: &impl Fn(PageProperty) -> PageProperty) -> Self {
+        let prop = entry.prop(1);
+        let new = E::new_page(entry.paddr(1), 1, op(prop));
+        Self {
+            like: entry,
+            prop,
+            flip: new.as_usize() ^ entry.as_usize(),
+        }
+    }
+}
+
+/// Copies the entries of one node to another one, but for its count of them. What was
+/// copied before an error is there.
+///
+/// # Safety
+///
+/// Both nodes are of level 1 and locked by the caller. The entries of the second one are
+/// absent.
+#[inline(never)]
+unsafe fn copy_entries<C: CopyablePtConfig>(
+    (from, to): (Node<C>, Node<C>),
+    indices: Range<usize>,
+    op: &impl Fn(PageProperty) -> PageProperty,
+) -> (Run, Result<(), PageTableError>) {
+    let is_watched = watch::is_on();
+    let mut run = Run {
+        // No more than a node has entries, so counting does not wrap.
+        count: 0,
+        end: indices.start,
+        flipped: 0,
+    };
+    let mut change = Change {
+        like: C::E::new_absent(),
+        prop: PageProperty::new_absent(),
+        flip: 0,
+    };
+    for index in indices {
+        let old = from.read(index);
+        if !old.is_present() {
+            continue;
+        }
+        if !old.differs_in_address_alone(change.like) {
+            change = Change::of(old, op);
+        }
+        if !is_planted(Bug::UncountedCopy) {
+            // SAFETY: The leaf is the source's, which is locked.
+            let shared = unsafe { C::share(old.paddr(1), 1, change.prop) };
+            if shared.is_err() {
+                return (run, shared);
+            }
+        }
+        let new = C::E::from_usize(old.as_usize() ^ change.flip);
+        if change.flip != 0 && !is_planted(Bug::WritableSource) {
+            run.flipped = change.flip;
+            if let Err(now) = from.update(index, old, new) {
+                keep_marks_of(from, index, (old, now), new);
+            }
+        }
+        to.fill_uncounted(index, new, is_watched);
+        run.count = run.count.wrapping_add(1);
+        run.end = index.wrapping_add(1);
+    }
+    (run, Ok(()))
+}
+
+/// Changes a leaf of level 1 that the hardware has marked since it was read.
+#[cold]
+#[inline(never)]
+fn keep_marks_of<C: PageTableConfig>(
+    node: Node<C>,
+    index: usize,
+    (old, now): (C::E, C::E),
+    new: C::E,
+) {
+    keep_marks(node, index, 1, (now, old.prop(1), new.prop(1)));
 }

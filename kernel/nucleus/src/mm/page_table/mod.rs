@@ -244,6 +244,29 @@ impl<C: PageTableConfig> PageTable<C> {
         below(root, visit);
     }
 
+    /// Returns the indices of the root's entries that are the table's own.
+    pub(super) fn own_entries(&self) -> Range<usize> {
+        C::TOP_LEVEL_INDEX_RANGE
+    }
+
+    /// Counts the nodes below an entry of the root as the hardware finds them, without
+    /// locks.
+    pub(super) fn nodes_below<G: InAtomicMode>(&self, guard: &G, index: usize) -> usize {
+        fn count<C: PageTableConfig>(child: &Child<C>, level: PagingLevel) -> usize {
+            let Child::Table(node) = child else {
+                return 0;
+            };
+            if level == 1 {
+                return 1;
+            }
+            let entries = 0..C::C::NR_ENTRIES;
+            let below = entries.map(|index| count(&node.child_unlocked(index), level - 1));
+            1 + below.sum::<usize>()
+        }
+        let _section = rcu::read(guard);
+        count(&self.root_node().child_unlocked(index), C::C::NR_LEVELS - 1)
+    }
+
     /// Recounts the table from scratch: levels, children, locks, strays. Returns
     /// the number of nodes. For tests and debugging.
     ///

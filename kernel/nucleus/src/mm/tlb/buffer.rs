@@ -9,6 +9,7 @@ use super::ops::Ops;
 use super::users::Change;
 #[cfg(ktest)]
 use crate::arch::mmu;
+use crate::mm::Vaddr;
 use crate::mm::frame::{AnyFrameMeta, Frame, Segment};
 
 /// A processor's place to collect flushes in. There is one: the flusher that
@@ -78,6 +79,13 @@ impl Buffer {
         } else {
             Change::Nodes
         }
+    }
+
+    /// Returns the page that is all there is in it, if it is one page and keeps nothing.
+    pub(super) fn only_page(&self) -> Option<Vaddr> {
+        let keeps_nothing =
+            self.frames.is_empty() && self.segments.is_empty() && self.nodes.is_empty();
+        keeps_nothing.then(|| self.ops.only_page())?
     }
 
     /// Returns whether there is room for the usual number of frames, and no more.

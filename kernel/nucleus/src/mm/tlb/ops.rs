@@ -67,6 +67,11 @@ impl Ops {
         self.total_pages == 0
     }
 
+    /// Returns the page that it is about, if it is one.
+    pub(super) fn only_page(&self) -> Option<Vaddr> {
+        (self.total_pages == 1).then(|| self.pages[0].0)
+    }
+
     /// Returns whether everything is to be flushed.
     pub(super) fn is_all(&self) -> bool {
         self.total_pages >= FLUSH_ALL_THRESHOLD

@@ -2,6 +2,7 @@
 
 mod copy;
 mod faults;
+mod huge;
 mod write;
 
 use alloc::sync::Arc;
@@ -12,7 +13,7 @@ use crate::cpu::{DisabledPreemptGuard, disable_preempt};
 use crate::mm::frame::frame_counts;
 use crate::mm::io_mem::IoMem;
 use crate::mm::kspace::KVirtArea;
-use crate::mm::page_table::{MappedItem, PageTableError};
+use crate::mm::page_table::MappedItem;
 use crate::mm::{
     CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, PrivilegedPageFlags,
     UFrame, USER_END, USegment, UntypedMem, VmReader, VmWriter,
@@ -570,31 +571,4 @@ fn claim_124_unaligned_device_offset_panics() {
     let io = IoMem::acquire(1 << 45..(1 << 45) + PAGE_SIZE, CachePolicy::Uncacheable);
     let mut cursor = open(&space, &guard, BASE..BASE + M2);
     let _ = cursor.map_iomem(&io.expect("it is no RAM"), prop(PageFlags::R), PAGE_SIZE, 8);
-}
-
-#[ktest]
-fn choice_l6_unmap_that_cannot_split_changes_nothing() {
-    let (space, guard) = (space(), disable_preempt());
-    let frames = FrameAllocOptions::new()
-        .zeroed(false)
-        .align(M2)
-        .alloc_segment(512);
-    let frames: USegment = frames.expect("enough memory").into();
-    let mut cursor = open(&space, &guard, BASE..BASE + M2);
-    cursor
-        .map_segment(frames.clone(), prop(PageFlags::RW))
-        .expect("enough memory");
-    let mut all = alloc::vec::Vec::with_capacity(frame_counts().free);
-    while let Ok(frame) = FrameAllocOptions::new().zeroed(false).alloc_frame() {
-        all.push(frame);
-    }
-    cursor.jump(BASE + PAGE_SIZE).expect("in the range");
-    assert_eq!(cursor.unmap(PAGE_SIZE), Err(Error::NoMemory));
-    assert_eq!(cursor.virt_addr(), BASE + PAGE_SIZE);
-    assert_eq!(VmSpace::new().err(), Some(Error::NoMemory));
-    drop(all);
-    assert_eq!(cursor.query().expect("in the range").0, BASE..BASE + M2);
-    assert_eq!(cursor.unmap(PAGE_SIZE), Ok(1));
-    let error = cursor.jump(BASE + M2).err();
-    assert_eq!(error, Some(PageTableError::InvalidVaddr(BASE + M2)));
 }

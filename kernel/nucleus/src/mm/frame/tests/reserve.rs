@@ -74,7 +74,7 @@ impl Drop for Hog {
 }
 
 #[ktest]
-fn users_get_all_but_the_reserve_and_the_kernel_the_rest() {
+fn choice_l27_users_get_all_but_the_reserve_and_the_kernel_the_rest() {
     let _kept = Kept::new(300);
     let mut users = Hog::all(true);
     assert_eq!(frame_counts().free, 300);
@@ -114,7 +114,7 @@ fn users_segments_leave_the_reserve_alone() {
 }
 
 #[ktest]
-fn users_tables_are_a_users_memory_but_for_splitting() {
+fn choice_l27_users_tables_are_a_users_memory_but_for_splitting() {
     let _kept = Kept::new(300);
     let space = VmSpace::new().expect("enough memory");
     let frames = FrameAllocOptions::new()
@@ -188,7 +188,7 @@ mod host {
     }
 
     #[test]
-    fn frames_in_the_caches_of_other_processors_are_found() {
+    fn choice_l28_frames_in_the_caches_of_other_processors_are_found() {
         let machine = machine();
         for for_user in [false, true] {
             use_others(&machine);

@@ -63,7 +63,7 @@ pub(super) fn write(space: &VmSpace, va: Vaddr, byte: u8) -> Result<()> {
 }
 
 #[ktest]
-fn copied_pages_are_shared_and_both_sides_have_the_property_that_was_said() {
+fn choice_l22_copied_pages_are_shared_and_both_sides_have_the_property_that_was_said() {
     let (parent, child) = (space(), space());
     let frames: [UFrame; 4] = core::array::from_fn(|_| frame());
     // On both sides of a table's border, with a hole, and not all writable.
@@ -132,7 +132,7 @@ fn peer_078_a_copy_can_be_copied_again() {
 }
 
 #[ktest]
-fn huge_page_is_copied_as_such_and_in_part_page_by_page() {
+fn choice_l23_huge_page_is_copied_as_such_and_in_part_page_by_page() {
     let (parent, whole, part) = (space(), space(), space());
     let frames = huge_frames();
     {
@@ -266,7 +266,7 @@ fn copy_over_a_mapping_is_a_bug_of_the_caller() {
 
 #[ktest]
 #[should_panic(expected = "a cursor of an older space is opened after")]
-fn peer_097_cursor_of_an_older_space_comes_first() {
+fn choice_l24_peer_097_cursor_of_an_older_space_comes_first() {
     let (older, newer, guard) = (space(), space(), disable_preempt());
     let _first = open(&newer, &guard, BASE..BASE + M2);
     let _second = open(&older, &guard, BASE..BASE + M2);

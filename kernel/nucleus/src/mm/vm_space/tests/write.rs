@@ -47,7 +47,7 @@ fn break_sharing(space: &VmSpace) -> Break {
 }
 
 #[ktest]
-fn peer_098_first_sharer_copies_and_the_last_one_does_not() {
+fn choice_l25_peer_098_first_sharer_copies_and_the_last_one_does_not() {
     let (parent, child, shared) = (space(), space(), frame());
     shared.write_val(0, &7_u8).expect("it fits");
     map(&parent, BASE, &shared, PageFlags::RW);
@@ -202,4 +202,39 @@ fn frame_is_copied_as_a_whole() {
     let mut seen = alloc::vec![0; PAGE_SIZE];
     target.read_bytes(0, &mut seen).expect("it fits");
     assert!(seen == bytes);
+}
+
+#[cfg(test)]
+mod host {
+    use alloc::sync::Arc;
+
+    use super::super::{frame, map, open, prop, space};
+    use super::{BASE, PAGE};
+    use crate::arch::sim::{Config, Machine};
+    use crate::cpu::disable_preempt;
+    use crate::mm::PageFlags;
+    use crate::mm::vm_space::VmSpace;
+
+    #[test]
+    fn choice_l26_peer_077_all_processors_have_flushed_what_is_replaced() {
+        let machine = Machine::new(Config {
+            cpus: 2,
+            ..Config::default()
+        });
+        let space = machine.on(0, space);
+        machine.on(1, || space.activate());
+        machine.on(0, || {
+            let old = frame();
+            map(&space, BASE, &old, PageFlags::R);
+            let guard = disable_preempt();
+            let mut cursor = open(&space, &guard, PAGE);
+            assert_eq!(cursor.replace(frame(), prop(PageFlags::RW)), Ok(()));
+            assert_eq!(machine.stale_translations(1).len(), 0);
+            drop(cursor);
+            assert_eq!(old.reference_count(), 1, "nothing is kept for later");
+        });
+        machine.on(1, VmSpace::deactivate_current);
+        let last = Arc::into_inner(space);
+        machine.on(0, || drop(last));
+    }
 }
