@@ -190,7 +190,7 @@ mod tests {
     #[ktest]
     fn missing_program_and_files_that_are_none_cannot_be_started() {
         assert_eq!(run(&["/bin/nonexistent"]), 127);
-        assert_eq!(run(&["/boot"]), 127);
+        assert_eq!(run(&["/boot"]), 126);
         assert_eq!(run(&["/boot/cmdline"]), 126);
     }
 }
