@@ -3,6 +3,7 @@
 //! Only `PT_LOAD` segments count. Everything about the file is checked before
 //! anything is mapped, and what does not make sense is refused with a reason.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use elf::ElfBytes;
@@ -14,7 +15,9 @@ use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, UntypedMem, Vaddr, Vm
 use nucleus::planted::{Bug, is_planted};
 
 use crate::errno::Errno;
-use crate::vm::{AddressSpace, LOWEST_ADDRESS, MapRequest, RegionFlags, UserRange};
+use crate::vm::{
+    AddressSpace, Backing, LOWEST_ADDRESS, MapRequest, MemoryObject, RegionFlags, UserRange,
+};
 
 /// Where a position-independent program is put at the lowest.
 pub(crate) const PIE_BASE: Vaddr = 0x5555_5555_4000;
@@ -40,13 +43,19 @@ struct Segment {
     vaddr: Vaddr,
     offset: usize,
     file_size: usize,
+    /// More of it is in memory than in the file.
+    has_zeros: bool,
     flags: PageFlags,
 }
 
 /// Loads a program into an address space, at `pie_base` if it can be anywhere; the heap
 /// starts behind it.
+///
+/// `object` has the file's pages, which the program maps: all that run it share those
+/// that they do not write.
 pub(crate) fn load(
     file: &[u8],
+    object: &Arc<dyn MemoryObject>,
     pie_base: Vaddr,
     memory: &AddressSpace,
 ) -> Result<LoadedProgram, Errno> {
@@ -55,33 +64,65 @@ pub(crate) fn load(
         Errno::NoExec
     })?;
     for segment in &segments {
-        let mut request = MapRequest::anonymous(segment.pages.len(), segment.flags);
-        request.flags |= RegionFlags::HAS_OWN_PAGES;
-        memory.map(&request.at(segment.pages.start()))?;
-        fill(file, segment, memory)?;
+        map_file_part(segment, object, memory)?;
+        map_own_part(segment, file, memory)?;
     }
     let end = segments.iter().map(|segment| segment.pages.end()).max();
     memory.set_heap_start(end.unwrap_or(PIE_BASE));
     Ok(program)
 }
 
-/// Copies a segment's part of the file to fresh frames. Pages that hold none of
-/// it appear when they are touched.
-fn fill(file: &[u8], segment: &Segment, memory: &AddressSpace) -> Result<(), Errno> {
-    let end = segment.vaddr + segment.file_size;
-    let mut vaddr = segment.vaddr;
-    while vaddr < end {
-        let page = vaddr / PAGE_SIZE * PAGE_SIZE;
-        let len = (page + PAGE_SIZE).min(end) - vaddr;
-        let offset = segment.offset + (vaddr - segment.vaddr);
-        let frame = FrameAllocOptions::new().alloc_frame()?;
+/// Maps the pages of a segment that are the file's.
+fn map_file_part(
+    segment: &Segment,
+    object: &Arc<dyn MemoryObject>,
+    memory: &AddressSpace,
+) -> Result<(), Errno> {
+    let start = segment.pages.start();
+    let Some(range) = UserRange::between(start, segment.own_start()) else {
+        return Ok(());
+    };
+    let mut request = MapRequest::anonymous(range.len(), segment.flags);
+    request.backing = Backing::Object {
+        object: Arc::clone(object),
+        // Both are as far into their pages.
+        offset: segment.offset - (segment.vaddr - start),
+    };
+    memory.map(&request.at(start)).map(drop)
+}
+
+/// Maps the pages of a segment that end with zeros, or are nothing else. The first may
+/// hold the end of the file's part; the others appear when they are touched.
+fn map_own_part(segment: &Segment, file: &[u8], memory: &AddressSpace) -> Result<(), Errno> {
+    let start = segment.own_start();
+    let Some(range) = UserRange::between(start, segment.pages.end()) else {
+        return Ok(());
+    };
+    let mut request = MapRequest::anonymous(range.len(), segment.flags);
+    request.flags |= RegionFlags::HAS_OWN_PAGES;
+    memory.map(&request.at(start))?;
+    let (from, end) = (segment.vaddr.max(start), segment.vaddr + segment.file_size);
+    if from < end {
+        let mut options = FrameAllocOptions::new();
+        let frame = options.for_user(true).alloc_frame()?;
+        let offset = segment.offset + (from - segment.vaddr);
         let mut writer = frame.writer();
-        writer.skip(vaddr - page);
-        VmReader::from(&file[offset..offset + len]).read(&mut writer);
-        memory.put_page(page, frame.into())?;
-        vaddr += len;
+        writer.skip(from - start);
+        VmReader::from(&file[offset..offset + (end - from)]).read(&mut writer);
+        memory.put_page(start, frame.into())?;
     }
     Ok(())
+}
+
+impl Segment {
+    /// Returns where the pages start that are not the file's as they are.
+    fn own_start(&self) -> Vaddr {
+        if self.has_zeros {
+            (self.vaddr + self.file_size) / PAGE_SIZE * PAGE_SIZE
+        } else {
+            self.pages.end()
+        }
+    }
 }
 
 fn check(file: &[u8], pie_base: Vaddr) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
@@ -163,6 +204,7 @@ fn check_segment(header: &ProgramHeader, base: Vaddr, file_len: usize) -> Result
         vaddr,
         offset,
         file_size,
+        has_zeros: header.p_memsz > header.p_filesz,
         flags,
     })
 }

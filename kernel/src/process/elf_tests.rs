@@ -1,15 +1,16 @@
 //! Are good ELF files accepted, and bad ones refused for the right reason?
 
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use nucleus::mm::page_table::MappedItem;
-use nucleus::mm::{PageFlags, UFrame, UntypedMem};
+use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, UFrame, UntypedMem, VmReader};
 use nucleus::prelude::*;
 
 use super::{PIE_BASE, check, load};
 use crate::errno::Errno;
-use crate::vm::AddressSpace;
+use crate::vm::{Access, AddressSpace, MemoryObject};
 
 const HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
@@ -163,11 +164,39 @@ fn every_truncation_is_refused_or_accepted_without_harm() {
     }
 }
 
+/// A file's pages.
+#[derive(Debug)]
+struct Pages(Vec<u8>);
+
+impl MemoryObject for Pages {
+    fn page(&self, index: usize) -> Result<UFrame, Errno> {
+        let frame = FrameAllocOptions::new().alloc_frame()?;
+        let rest = &self.0[index * PAGE_SIZE..];
+        frame.writer().write(&mut VmReader::from(rest));
+        Ok(frame.into())
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn name(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+fn object(file: &[u8]) -> Arc<dyn MemoryObject> {
+    Arc::new(Pages(file.to_vec()))
+}
+
 #[ktest]
 fn refused_file_leaves_the_memory_as_it_was() {
     let memory = AddressSpace::new().expect("enough memory");
     let bad = file(2, 0, &[CODE]);
-    assert_eq!(load(&bad, PIE_BASE, &memory), Err(Errno::NoExec));
+    assert_eq!(
+        load(&bad, &object(&bad), PIE_BASE, &memory),
+        Err(Errno::NoExec)
+    );
     assert!(frame_at(&memory, 0x40_0000).is_none());
 }
 
@@ -183,7 +212,7 @@ fn loaded_segments_hold_the_file_and_then_zeros() {
     let memory = AddressSpace::new().expect("enough memory");
     let mut good = file(2, 0x40_0100, &[CODE, DATA]);
     good[0x1000..0x1010].copy_from_slice(b"sixteen bytes...");
-    load(&good, PIE_BASE, &memory).expect("a good file");
+    load(&good, &object(&good), PIE_BASE, &memory).expect("a good file");
     let frame = frame_at(&memory, 0x40_1000).expect("a page");
     let mut bytes = [0xff; 0x20];
     frame
@@ -195,4 +224,7 @@ fn loaded_segments_hold_the_file_and_then_zeros() {
         frame_at(&memory, 0x40_2000).is_none(),
         "pages of zeros appear when touched"
     );
+    assert!(frame_at(&memory, 0x40_0000).is_none(), "so do the file's");
+    assert_eq!(memory.handle_fault(0x40_0000, Access::Execute), Ok(()));
+    assert_eq!(memory.regions().map(|regions| regions.len()), Ok(2));
 }

@@ -15,9 +15,9 @@ use super::script::{BEGINNING, Script};
 use super::thread::Name;
 use super::{elf, stack};
 use crate::errno::Errno;
-use crate::fs::node::Location;
+use crate::fs::node::{Location, Node};
 use crate::fs::{self, FsContext};
-use crate::vm::AddressSpace;
+use crate::vm::{AddressSpace, MemoryObject};
 
 /// How often a script's interpreter may be a script.
 const MAX_SCRIPTS: usize = 5;
@@ -26,6 +26,8 @@ const MAX_SCRIPTS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct ProgramFile {
     contents: &'static [u8],
+    /// Its pages.
+    object: Arc<dyn MemoryObject>,
     path: Vec<u8>,
     /// Where it was found.
     location: Location,
@@ -48,8 +50,12 @@ impl ProgramFile {
     ///
     /// As [`Self::open`], but for those of finding it.
     pub(crate) fn at(location: Location, path: &[u8]) -> Result<Self, Errno> {
+        let Node::File(file) = &location.node else {
+            return Err(Errno::Access);
+        };
         Ok(Self {
             contents: fs::program_contents(&location)?,
+            object: Arc::clone(file).memory_object()?,
             path: path.to_vec(),
             location,
         })
@@ -111,7 +117,7 @@ fn load(
 ) -> Result<Prepared, Errno> {
     let memory = AddressSpace::new()?;
     memory.set_limits(limits.of_memory());
-    let program = elf::load(file.contents, random_base(), &memory)?;
+    let program = elf::load(file.contents, &file.object, random_base(), &memory)?;
     memory.activate();
     let stack = stack::build(&memory, &program, path, arguments);
     VmSpace::deactivate_current();

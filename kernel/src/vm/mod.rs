@@ -77,8 +77,6 @@
 //! anything that it cannot take back; a fault says [`AccessError::NoMemory`], and the
 //! process is killed with a message. See [`limits`] for what may be promised.
 
-#![expect(dead_code, reason = "system calls that are on their way use it")]
-
 mod advise;
 mod change;
 mod fault;
@@ -115,7 +113,7 @@ use self::region::Region;
 pub(crate) use self::region::{Access, Backing, RegionFlags};
 use self::region_map::RegionMap;
 pub(crate) use self::remap::RemapRequest;
-pub(crate) use self::report::{RegionReport, Sizes, Usage};
+pub(crate) use self::report::RegionReport;
 pub(crate) use self::request::{MapRequest, Place, Placement};
 use crate::errno::Errno;
 

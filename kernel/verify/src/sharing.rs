@@ -90,6 +90,8 @@ impl World<'_> {
         }
         self.runs(cpu);
         let target = Arc::clone(&self.spaces[space]);
+        // Flushes that keep the frame are references, too; waiting for them ends that.
+        let was_held = self.is_held();
         let said = self.machine.on(cpu, || break_in(&target, page));
         let said = said.map_err(|why| format!("it fails: {why:?}"))?;
         let (before, _) = self.open(space, (page, 1))?;
@@ -98,9 +100,8 @@ impl World<'_> {
         let count = found.map_or(0, |(paddr, _)| self.mappings().remove(&paddr).unwrap_or(0));
         match (&said, found) {
             (Broken::Nothing, None | Some((_, WRITABLE))) => {}
-            // Flushes that keep the frame are references, too.
             (Broken::InPlace, Some((_, READ_ONLY))) if count == 1 => {}
-            (Broken::Copied(_), Some((_, READ_ONLY))) if count > 1 || self.is_held() => {}
+            (Broken::Copied(_), Some((_, READ_ONLY))) if count > 1 || was_held => {}
             _ => {
                 return Err(format!(
                     "it was {said:?} of {found:x?}, mapped {count} times"

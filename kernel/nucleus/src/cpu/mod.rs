@@ -5,14 +5,14 @@
 //! * [`CpuLocal`]: storage of which each has its own.
 //! * [`InAtomicMode`]: what a guard proves that keeps its task on its processor.
 
-mod atomic_mode;
+pub(crate) mod atomic_mode;
 mod local;
 mod set;
 #[cfg(any(test, ktest))]
 mod set_tests;
 
 pub use self::atomic_mode::{DisabledPreemptGuard, InAtomicMode, disable_preempt};
-pub(crate) use self::atomic_mode::{PreemptState, brief, is_atomic, is_guarded, may_switch};
+pub(crate) use self::atomic_mode::{PreemptState, brief, is_atomic, may_switch};
 pub use self::local::{CpuLocal, Own};
 pub use self::set::{AtomicCpuSet, CpuSet};
 use crate::arch::cpu;

@@ -33,7 +33,7 @@ use crate::arch::x86_64::fpu::Owner;
 use crate::arch::x86_64::irq;
 use crate::arch::x86_64::trap::{self, PAGE_FAULT, SYSCALL_VECTOR};
 use crate::arch::x86_64::user_entry::{self, Bases};
-use crate::cpu::is_guarded;
+use crate::cpu::atomic_mode::is_guarded;
 use crate::irq::disable_local;
 use crate::task::{Origin, scheduler};
 

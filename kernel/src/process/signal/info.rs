@@ -106,6 +106,15 @@ impl SigInfo {
         }
     }
 
+    /// Returns whether another process than this one has sent it.
+    pub(super) fn is_by_another(&self, process: Pid) -> bool {
+        match self.detail {
+            Detail::Sender(sender) => sender != process,
+            Detail::Queued(_) => true,
+            Detail::Nothing | Detail::Child { .. } | Detail::Address(_) => false,
+        }
+    }
+
     /// Returns the code of a signal as a program describes it.
     pub(crate) fn code_of(bytes: &[u8; INFO_SIZE]) -> i32 {
         i32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]])

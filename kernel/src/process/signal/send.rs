@@ -4,6 +4,9 @@
 //! not block it. A thread that opens a signal does so first and looks then. So one of
 //! the two sees the other.
 //!
+//! The first process cannot be ended or stopped by others, as on Linux; unlike there, it
+//! can by itself.
+//!
 //! Sending never sleeps; it allocates, so it is nothing for interrupt handlers.
 
 use alloc::sync::Arc;
@@ -20,6 +23,9 @@ use crate::process::{End, Pid, Process, Thread, table};
 /// [`Errno::Again`] when too many real-time signals wait.
 pub(crate) fn send_to_process(process: &Process, info: SigInfo) -> Result<(), Errno> {
     let signal = info.signal;
+    if is_shielded(process, &info) {
+        return Ok(());
+    }
     prepare(process, signal);
     if signal == Signal::KILL {
         process.end_all(End::Killed(signal.as_u8()));
@@ -45,6 +51,9 @@ pub(crate) fn send_to_process(process: &Process, info: SigInfo) -> Result<(), Er
 /// As [`send_to_process`].
 pub(crate) fn send_to_thread(thread: &Thread, info: SigInfo) -> Result<(), Errno> {
     let (process, signal) = (thread.process(), info.signal);
+    if is_shielded(process, &info) {
+        return Ok(());
+    }
     prepare(process, signal);
     if signal == Signal::KILL {
         process.end_all(End::Killed(signal.as_u8()));
@@ -59,6 +68,14 @@ pub(crate) fn send_to_thread(thread: &Thread, info: SigInfo) -> Result<(), Errno
         thread.call_attention();
     }
     Ok(())
+}
+
+/// Returns whether a process does not notice a signal: the first one handles what others
+/// send it, or never learns of it. For with it everything ends.
+fn is_shielded(process: &Process, info: &SigInfo) -> bool {
+    process.id() == Pid::FIRST
+        && info.is_by_another(Pid::FIRST)
+        && !process.signals.actions().get(info.signal).is_handled()
 }
 
 /// Sends a signal to all processes of a group; returns how many there were.

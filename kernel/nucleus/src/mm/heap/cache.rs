@@ -150,7 +150,7 @@ pub(super) fn alloc(class: Class) -> Option<NonNull<u8>> {
 ///
 /// # Safety
 ///
-/// The block is from [`alloc`] for this class, and the caller gives it up.
+/// The block is from [`alloc()`] for this class, and the caller gives it up.
 #[inline]
 pub(super) unsafe fn dealloc(block: NonNull<u8>, class: Class) {
     irq::without(|| {

@@ -56,8 +56,9 @@ pub(super) unsafe fn fill(block: NonNull<FreeBlock>, class: Class) {
         // SAFETY: The block is the caller's, and two words at least.
         unsafe { (*block.as_ptr()).mark = MARK ^ block.addr().get() };
         let rest = class.size() - size_of::<FreeBlock>();
+        let start = block.as_ptr().wrapping_add(1).cast::<u8>();
         // SAFETY: The block is the caller's, and of the class's size.
-        unsafe { block.add(1).cast::<u8>().write_bytes(PATTERN, rest) };
+        unsafe { start.write_bytes(PATTERN, rest) };
     }
 }
 
@@ -76,10 +77,11 @@ pub(super) unsafe fn note_used(block: NonNull<FreeBlock>, class: Class) {
         // SAFETY: The block is the caller's, and two words at least.
         let mark = unsafe { core::mem::replace(&mut (*block.as_ptr()).mark, 0) };
         let rest = class.size() - size_of::<FreeBlock>();
+        let start = block.as_ptr().wrapping_add(1).cast::<u8>();
         // SAFETY: The block is the caller's, of the class's size, and was filled.
-        let bytes = unsafe { core::slice::from_raw_parts(block.add(1).cast().as_ptr(), rest) };
+        let bytes = unsafe { core::slice::from_raw_parts(start, rest) };
         let is_left_alone =
-            mark == MARK ^ block.addr().get() && bytes.iter().all(|byte: &u8| *byte == PATTERN);
+            mark == MARK ^ block.addr().get() && bytes.iter().all(|byte| *byte == PATTERN);
         assert!(
             is_left_alone,
             "the block at {block:?} was written after it was freed"

@@ -89,7 +89,7 @@ pub(super) fn alloc(layout: Layout) -> Option<NonNull<u8>> {
 ///
 /// # Safety
 ///
-/// The block is from [`alloc`] with this layout, and the caller gives it up.
+/// The block is from [`alloc()`] with this layout, and the caller gives it up.
 pub(super) unsafe fn dealloc(block: NonNull<u8>, layout: Layout) {
     // Relaxed: a count.
     USED_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);

@@ -109,9 +109,10 @@ impl Slab {
 
     /// Returns the block at so many granules from the start.
     fn block(self, granule: u16) -> NonNull<FreeBlock> {
-        let start = memory::paddr_to_vaddr(self.paddr()) as *mut u8;
-        // SAFETY: The linear map holds the page, and no address of it is zero.
-        unsafe { NonNull::new_unchecked(start.add(usize::from(granule) * GRANULE)) }.cast()
+        let start = memory::paddr_to_vaddr(self.paddr());
+        let block = start + usize::from(granule) * GRANULE;
+        // SAFETY: No address of the linear map is zero.
+        unsafe { NonNull::new_unchecked(block as *mut FreeBlock) }
     }
 
     /// Makes an empty slab one of a class.

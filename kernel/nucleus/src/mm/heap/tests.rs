@@ -209,7 +209,7 @@ fn heap_block_that_is_written_after_it_was_freed_is_found_where_assertions_are_o
     let layout = layout(100, 8);
     let block = free_block(layout);
     // SAFETY: The memory is the heap's, of which nobody else uses the block yet.
-    unsafe { block.add(50).write(1) };
+    unsafe { block.wrapping_add(50).write(1) };
     // SAFETY: The layout has a size.
     unsafe { HEAP.alloc(layout) };
 }

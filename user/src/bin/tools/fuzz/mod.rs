@@ -130,7 +130,9 @@ fn read(words: &[String]) -> Option<Plan> {
 }
 
 fn is_vostok() -> bool {
-    rustix::system::uname().sysname() == c"Vostok"
+    // Its name is the one that programs expect.
+    let version = rustix::system::uname().version().to_bytes().to_vec();
+    String::from_utf8_lossy(&version).contains("Vostok")
 }
 
 /// A worker that runs.
