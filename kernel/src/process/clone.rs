@@ -254,7 +254,13 @@ fn register(
         true => table.get(current.process.id()).and_then(|own| own.parent),
         false => Some(current.process.id()),
     };
-    let exit_signal = request.exit_signal;
+    // A sibling tells the common parent as its maker does.
+    let exit_signal = match request.flags.contains(CloneFlags::PARENT) {
+        true => table
+            .get(current.process.id())
+            .map_or(0, |own| own.exit_signal),
+        false => request.exit_signal,
+    };
     table.add_process(Arc::clone(&process), parent, exit_signal);
     let thread = Arc::new(Thread::new(id, Arc::clone(&process), name, blocked));
     process.add_thread(Arc::clone(&thread))?;
