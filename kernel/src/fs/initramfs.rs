@@ -6,6 +6,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame, UntypedMem, VmReader};
 use nucleus::sync::Mutex;
@@ -17,6 +18,15 @@ use super::node::{
 };
 use crate::errno::Errno;
 use crate::vm::MemoryObject;
+
+/// How many pages were copied to frames.
+static NR_CACHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns how many frames files of the archive have, which stay.
+pub(crate) fn nr_cached() -> usize {
+    // Relaxed: a number for those who ask.
+    NR_CACHED.load(Ordering::Relaxed)
+}
 
 /// An archive as a tree of files, and the pages of these that were mapped.
 #[derive(Debug)]
@@ -198,6 +208,8 @@ impl MemoryObject for Entry {
         frame.writer().write(&mut VmReader::from(part));
         let frame = UFrame::from(frame);
         cached[index] = Some(frame.clone());
+        // Relaxed: as in `nr_cached`.
+        NR_CACHED.fetch_add(1, Ordering::Relaxed);
         Ok(frame)
     }
 

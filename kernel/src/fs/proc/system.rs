@@ -43,14 +43,15 @@ pub(super) fn memory(text: &mut Text) -> fmt::Result {
     Ok(())
 }
 
-/// Tells how many frames are given out, by kind, once all is free that is over: what
-/// programs and files have, and the page tables. What the heap keeps is left out.
+/// Tells how many frames are given out, by kind, once all is free that is over. What
+/// stays is left out: what the heap keeps, and pages of programs' files.
 pub(super) fn frames(text: &mut Text) -> fmt::Result {
     task::settle();
     let counts = memory_counts();
     let used = (counts.total - counts.free) / PAGE_SIZE;
     let tables = counts.page_tables / PAGE_SIZE;
-    let others = used.saturating_sub(tables + heap::nr_frames());
+    let kept = heap::nr_frames() + crate::fs::nr_cached();
+    let others = used.saturating_sub(tables + kept);
     writeln!(text, "tables {tables}")?;
     writeln!(text, "others {others}")
 }
