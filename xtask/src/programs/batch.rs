@@ -44,6 +44,8 @@ pub(super) struct Batch {
 pub(super) struct VostokRun {
     /// In the order of the list; an error says what the kernel did instead.
     pub(super) cases: Vec<Result<Observed, String>>,
+    /// What else was printed while a case ran, such as the kernel's messages.
+    pub(super) messages: BTreeMap<usize, String>,
     /// Whether as many frames were in use at the end as at the beginning.
     pub(super) frames: Verdict,
 }
@@ -94,6 +96,7 @@ impl Batch {
         let label = target.machine.label();
         let progress = Progress::start(&format!("running {count} programs on Vostok ({label})"));
         let mut cases: Vec<Result<Observed, String>> = Vec::new();
+        let mut messages = BTreeMap::new();
         let mut frames = Verdict::Skipped("no boot ran all cases".to_owned());
         for _ in 0..MOST_BOOTS {
             let first = cases.len();
@@ -104,6 +107,7 @@ impl Batch {
             while let Some(observed) = report.cases.remove(&cases.len()) {
                 cases.push(Ok(observed));
             }
+            messages.append(&mut report.messages);
             match complaint {
                 // The first boot's run is the only one that has all of them.
                 None if first == 0 => frames = frames_are_back(&report.frames),
@@ -113,7 +117,11 @@ impl Batch {
         }
         progress.finish();
         cases.resize(count, Err("the kernel died too often before".to_owned()));
-        Ok(VostokRun { cases, frames })
+        Ok(VostokRun {
+            cases,
+            messages,
+            frames,
+        })
     }
 
     /// Boots once, for the cases from this one on; also says what went wrong, if the

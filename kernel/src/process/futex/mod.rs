@@ -158,6 +158,7 @@ fn leave(thread: &Arc<Thread>) -> bool {
         // It may have been moved.
         if thread.futex.get() == place {
             bucket.retain(|entry| !Arc::ptr_eq(&entry.thread, thread));
+            give_back(&mut bucket);
             thread.futex.set(Place::NOWHERE);
             return true;
         }
@@ -177,6 +178,7 @@ pub(crate) fn wake(key: &FutexKey, limit: usize, bits: u32) -> usize {
         }
         !is_meant
     });
+    give_back(&mut bucket);
     nr_woken
 }
 
@@ -221,7 +223,15 @@ pub(crate) fn requeue(
             index += 1;
         }
     }
+    give_back(&mut source);
     Ok(nr_seen)
+}
+
+/// Gives the memory of a bucket back in which nobody is.
+fn give_back(bucket: &mut Vec<Entry>) {
+    if bucket.is_empty() {
+        *bucket = Vec::new();
+    }
 }
 
 type BucketGuard = SpinLockGuard<'static, Vec<Entry>>;

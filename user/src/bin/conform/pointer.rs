@@ -197,7 +197,6 @@ fn of_processes() {
             &[1],
         ),
         ("clone3", libc::SYS_clone3, [0, 88, 0, 0, 0, 0], &[0]),
-        ("futex", libc::SYS_futex, [0, 128 | 1, 1, 0, 0, 0], &[0]),
         (
             "get_robust_list",
             libc::SYS_get_robust_list,
