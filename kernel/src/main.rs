@@ -33,6 +33,7 @@ fn main() -> ! {
     nucleus::bench::run_if_requested();
 
     let command_line = boot::command_line();
+    vm::want_huge_pages(command_line.huge_pages);
     let mut arguments: Vec<&str> = command_line.program().collect();
     if arguments.is_empty() {
         arguments.push(DEFAULT_PROGRAM);

@@ -2,8 +2,8 @@
 //! system calls by many threads and processes, which the kernel has to live through
 //! without losing a frame.
 //!
-//! The program is `syscall-fuzz` of `user/`, as the only one; it says itself whether as
-//! many frames are in use in the end as in the beginning. What is left to see here is
+//! The program is `syscall-fuzz` of `user/`, as the only one; it says itself whether
+//! frames are lost. What is left to see here is
 //! whether the kernel panics or falls silent.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -42,6 +42,6 @@ mod errno;
 )]
 #[path = "../../../boot/src/initramfs.rs"]
 mod initramfs;
-#[expect(dead_code, reason = "the kernel uses more of it")]
+#[expect(dead_code, unused_imports, reason = "the kernel uses more of it")]
 #[path = "../../src/vm/mod.rs"]
 mod vm;

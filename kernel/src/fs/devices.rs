@@ -175,6 +175,10 @@ impl Inode for Simple {
 }
 
 impl Stream for Simple {
+    fn is_zeros(&self) -> bool {
+        *self == Self::Zero
+    }
+
     fn read(&self, to: &mut dyn Sink) -> Result<usize, Errno> {
         const ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
         match self {

@@ -28,8 +28,8 @@
 //! 5. a table of descriptors, a process's current directory, the table of processes
 //!
 //! The locks of 4 and 5 are never held while anything is copied, waited for, or dropped
-//! that might take a lock itself. Names of two directories are locked in the order of
-//! their inodes' numbers.
+//! that might take a lock itself. Of locks of one kind, nobody takes two, but for the
+//! names of directories: whoever takes two of these holds their filesystem's `tree`.
 
 mod archive;
 pub(crate) mod buffer;
@@ -88,22 +88,6 @@ pub(crate) fn first_files() -> Result<FileTable, Errno> {
         table.add(Arc::clone(&terminal), false, 0)?;
     }
     Ok(table)
-}
-
-/// Returns the bytes of a file that is to be run.
-///
-/// # Errors
-///
-/// [`Errno::Access`] for what is no file, and for a file that nobody may run;
-/// [`Errno::NoExec`] for one that is not in the kernel's memory for ever.
-pub(crate) fn program_contents(location: &Location) -> Result<&'static [u8], Errno> {
-    let Node::File(file) = &location.node else {
-        return Err(Errno::Access);
-    };
-    if file.metadata().permissions & 0o111 == 0 {
-        return Err(Errno::Access);
-    }
-    file.contents().ok_or(Errno::NoExec)
 }
 
 /// Creates a file without a name on the filesystem of a directory.

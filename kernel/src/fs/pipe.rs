@@ -5,10 +5,9 @@
 //!
 //! **Locks and order.** The transfer lock is held by whoever moves bytes, while these are
 //! copied from or to a program's memory, which may fault; a fault needs no pipe. The
-//! number of bytes and those of the ends are atomic words, since whoever waits looks at
-//! them where nothing may sleep. They are changed *before* the queue's lock is taken to
-//! wake others, who look at them *after* they got into the queue under that lock: so one
-//! of both sees the other.
+//! number of bytes and those of the ends are atomic words, so that whoever waits for them
+//! needs no lock. They are changed *before* the queue counts a wake-up, and looked at
+//! *after* its count was read: the [queue](nucleus::sync::WaitQueue) orders them.
 
 use alloc::format;
 use alloc::sync::Arc;

@@ -250,16 +250,11 @@ fn register(
         limits,
         actions_for(current, request.flags),
     ));
-    let parent = match request.flags.contains(CloneFlags::PARENT) {
-        true => table.get(current.process.id()).and_then(|own| own.parent),
-        false => Some(current.process.id()),
-    };
-    // A sibling tells the common parent as its maker does.
-    let exit_signal = match request.flags.contains(CloneFlags::PARENT) {
-        true => table
-            .get(current.process.id())
-            .map_or(0, |own| own.exit_signal),
-        false => request.exit_signal,
+    // A parent that did not ask for the child hears of its end as of the caller's own.
+    let own = table.get(current.process.id());
+    let (parent, exit_signal) = match own.filter(|_| request.flags.contains(CloneFlags::PARENT)) {
+        Some(own) => (own.parent, own.exit_signal),
+        None => (Some(current.process.id()), request.exit_signal),
     };
     table.add_process(Arc::clone(&process), parent, exit_signal);
     let thread = Arc::new(Thread::new(id, Arc::clone(&process), name, blocked));

@@ -65,7 +65,11 @@ pub(super) fn mmap(current: &mut Current, arguments: Arguments) -> SyscallResult
         }
         None
     } else {
-        Some(current.files.get(file)?)
+        let file = current.files.get(file)?;
+        if file.is_path() {
+            return Err(Errno::BadFile);
+        }
+        Some(file)
     };
     let place = Place {
         address,
@@ -82,7 +86,7 @@ pub(super) fn mmap(current: &mut Current, arguments: Arguments) -> SyscallResult
     };
     let backing = match file {
         None => anonymous(kind, len),
-        Some(file) => of_file(&file, kind, (protection, flags), offset),
+        Some(file) => of_file(&file, kind, (protection, flags), (len, offset)),
     };
     let (backing, mut region) = match backing {
         Ok(found) => found,
@@ -124,7 +128,7 @@ fn of_file(
     file: &OpenFile,
     kind: usize,
     (protection, flags): (usize, usize),
-    offset: usize,
+    (len, offset): (usize, usize),
 ) -> Result<(Backing, RegionFlags), Errno> {
     let access = file.access();
     let mut region = match kind {
@@ -144,6 +148,13 @@ fn of_file(
     }
     if !access.reads {
         return Err(Errno::Access);
+    }
+    if file.stream().is_some_and(|stream| stream.is_zeros()) {
+        let kind = match region.contains(RegionFlags::SHARED) {
+            true => MAP_SHARED,
+            false => MAP_PRIVATE,
+        };
+        return Ok((anonymous(kind, len)?.0, region));
     }
     let object = match file.file() {
         Some(file) => Arc::clone(file).memory_object()?,

@@ -13,7 +13,6 @@
 
 use core::ops::Range;
 
-use nucleus::boot;
 use nucleus::boot::cmdline::HugePages;
 use nucleus::cpu::disable_preempt;
 use nucleus::mm::page_table::MappedItemRef;
@@ -27,10 +26,16 @@ use crate::errno::Errno;
 /// Bytes of a huge page.
 pub(super) const HUGE_PAGE: usize = 512 * PAGE_SIZE;
 
-/// Returns where huge pages are wanted.
+/// Where huge pages are wanted, once somebody has said so.
+static POLICY: Once<HugePages> = Once::new();
+
+/// Says where huge pages are wanted; the first one who says so counts.
+pub(crate) fn want_huge_pages(policy: HugePages) {
+    POLICY.call_once(|| policy);
+}
+
 fn policy() -> HugePages {
-    static POLICY: Once<HugePages> = Once::new();
-    *POLICY.call_once(|| boot::command_line().huge_pages)
+    POLICY.get().copied().unwrap_or(HugePages::Advised)
 }
 
 /// Returns whether large anonymous regions are to be aligned for huge pages.

@@ -106,6 +106,7 @@ use nucleus::sync::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 pub(crate) use self::advise::Advice;
 pub(crate) use self::futex::FutexKey;
 use self::heap::Heap;
+pub(crate) use self::huge::want_huge_pages;
 pub(crate) use self::limits::Limits;
 pub(crate) use self::object::{MemoryObject, SharedMemory};
 pub(crate) use self::range::{LOWEST_ADDRESS, UserRange};
@@ -185,11 +186,6 @@ impl AddressSpace {
     /// Makes this the space that user mode, and accesses to user memory, use.
     pub(crate) fn activate(&self) {
         self.space.activate();
-    }
-
-    /// Returns the limits.
-    pub(crate) fn limits(&self) -> Limits {
-        self.look().limits
     }
 
     /// Sets the limits; what there is already stays.

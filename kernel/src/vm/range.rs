@@ -30,11 +30,6 @@ impl UserRange {
         Self::new(start, end.checked_sub(start)?).filter(|range| range.end() == end)
     }
 
-    /// Returns the page that an address is in.
-    pub(crate) fn page_of(address: Vaddr) -> Option<Self> {
-        Self::new(page_start(address), PAGE_SIZE)
-    }
-
     pub(crate) fn start(&self) -> Vaddr {
         self.0.start
     }
@@ -59,11 +54,6 @@ impl UserRange {
     /// Returns the part that lies in another range as well.
     pub(crate) fn intersection(&self, other: &Range<Vaddr>) -> Option<Self> {
         Self::between(self.0.start.max(other.start), self.0.end.min(other.end))
-    }
-
-    /// Returns whether an address lies in the range.
-    pub(crate) fn contains(&self, address: Vaddr) -> bool {
-        self.0.contains(&address)
     }
 }
 
@@ -104,8 +94,6 @@ mod tests {
         assert_eq!(UserRange::between(BASE, BASE + 1), None);
         let one = UserRange::new(BASE, 1);
         assert_eq!(UserRange::between(BASE, BASE + PAGE_SIZE), one);
-        assert_eq!(UserRange::page_of(BASE + PAGE_SIZE - 1), one);
-        assert_eq!(UserRange::page_of(USER_END), None);
     }
 
     #[ktest]

@@ -112,7 +112,7 @@ fn peer_012_hint_inside_a_region_is_not_taken() {
 fn peer_096_stack_grows_when_it_is_touched_and_keeps_its_distance() {
     let memory = AddressSpace::new().expect("enough memory");
     let end = memory.map_stack().expect("enough memory");
-    let lowest = end - memory.limits().stack;
+    let lowest = end - memory.look().limits.stack;
     assert_eq!(memory.handle_fault(end - (1 << 20), Access::Write), Ok(()));
     let beyond = memory.handle_fault(lowest - 1, Access::Write);
     assert_eq!(beyond, Err(AccessError::Unmapped));

@@ -93,19 +93,6 @@ impl AddressSpace {
         })
     }
 
-    /// Writes zeros to user memory.
-    pub(crate) fn fill_zeros(&self, address: Vaddr, len: usize) -> Result<(), Errno> {
-        let done = self.copy(address, len, Access::Write, |start, done| {
-            let rest = len - done;
-            Ok(self.space.writer(start, rest)?.fill_zeros(rest))
-        })?;
-        if done == len {
-            Ok(())
-        } else {
-            Err(Errno::Fault)
-        }
-    }
-
     /// Reads a value.
     pub(crate) fn read_value<T: Pod>(&self, address: Vaddr) -> Result<T, Errno> {
         let mut value = T::new_zeroed();

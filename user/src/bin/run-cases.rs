@@ -35,6 +35,8 @@ const TIME_OUT: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(2);
 /// How much output of a case is kept.
 const MOST_OUTPUT: usize = 256 << 10;
+/// One more than the last file that may be open in a case at its start.
+const MOST_FILES: c_int = 64;
 /// What a shell returns for a program that cannot be started.
 const CANNOT_START: c_int = 126;
 
@@ -217,20 +219,23 @@ impl Plan {
     fn carry_out(&self, output: c_int) -> ! {
         set_limits();
         reset_signals();
-        // SAFETY: All strings end with a zero, and both lists with a null pointer.
-        // Descriptors and directory are this process's own.
-        unsafe {
-            libc::setsid();
-            libc::umask(0o022);
-            let input = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
-            libc::dup2(input, 0);
-            libc::dup2(output, 1);
-            libc::dup2(output, 2);
-            libc::close(input);
-            if libc::chdir(self.directory.as_ptr()) == 0 {
-                let (arguments, environment) = (self.arguments.as_ptr(), self.environment.as_ptr());
-                libc::execve(self.program.as_ptr(), arguments, environment);
-            }
+        // SAFETY: It takes no pointer.
+        unsafe { libc::setsid() };
+        // SAFETY: As above.
+        unsafe { libc::umask(0o022) };
+        // SAFETY: The string ends with a zero.
+        let input = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY) };
+        for (from, to) in [(input, 0), (output, 1), (output, 2)] {
+            // SAFETY: The descriptors are this process's own.
+            unsafe { libc::dup2(from, to) };
+        }
+        // Whoever started this program may have left others open.
+        (3..MOST_FILES).for_each(close);
+        // SAFETY: The string ends with a zero.
+        if unsafe { libc::chdir(self.directory.as_ptr()) } == 0 {
+            let (arguments, environment) = (self.arguments.as_ptr(), self.environment.as_ptr());
+            // SAFETY: All strings end with a zero, and both lists with a null pointer.
+            unsafe { libc::execve(self.program.as_ptr(), arguments, environment) };
         }
         let error = io::Error::last_os_error();
         println!("cannot start {:?}: {error}", self.program);

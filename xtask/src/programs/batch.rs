@@ -4,7 +4,9 @@
 //! the machine boots again for the rest.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -42,6 +44,8 @@ pub(super) struct Batch {
 pub(super) struct VostokRun {
     /// In the order of the list; an error says what the kernel did instead.
     pub(super) cases: Vec<Result<Observed, String>>,
+    /// What else was printed while a case ran, such as the kernel's messages.
+    pub(super) messages: BTreeMap<usize, String>,
     /// Whether as many frames were in use at the end as at the beginning.
     pub(super) frames: Verdict,
 }
@@ -70,7 +74,9 @@ impl Batch {
 
     /// Runs all cases on the host.
     pub(super) fn on_linux(&self) -> Result<Vec<Result<Observed, String>>> {
-        let work = std::env::temp_dir().join(format!("vostok-cases-{}", std::process::id()));
+        let work = work_directory();
+        // From a run that was interrupted.
+        let _ = fs::remove_dir_all(&work);
         let mut command = Command::new(self.programs.join(RUNNER));
         command.arg(&self.list).arg(&self.programs).arg(&work);
         command.arg("0").env_clear().stdin(Stdio::null());
@@ -90,6 +96,7 @@ impl Batch {
         let label = target.machine.label();
         let progress = Progress::start(&format!("running {count} programs on Vostok ({label})"));
         let mut cases: Vec<Result<Observed, String>> = Vec::new();
+        let mut messages = BTreeMap::new();
         let mut frames = Verdict::Skipped("no boot ran all cases".to_owned());
         for _ in 0..MOST_BOOTS {
             let first = cases.len();
@@ -100,6 +107,7 @@ impl Batch {
             while let Some(observed) = report.cases.remove(&cases.len()) {
                 cases.push(Ok(observed));
             }
+            messages.append(&mut report.messages);
             match complaint {
                 // The first boot's run is the only one that has all of them.
                 None if first == 0 => frames = frames_are_back(&report.frames),
@@ -109,7 +117,11 @@ impl Batch {
         }
         progress.finish();
         cases.resize(count, Err("the kernel died too often before".to_owned()));
-        Ok(VostokRun { cases, frames })
+        Ok(VostokRun {
+            cases,
+            messages,
+            frames,
+        })
     }
 
     /// Boots once, for the cases from this one on; also says what went wrong, if the
@@ -134,7 +146,8 @@ impl Batch {
             &ImageSpec {
                 kernel,
                 cmdline: format!(
-                    "{options} log=error -- /bin/{RUNNER} /{LIST} /bin /tmp/cases {first}"
+                    "{options} log=error -- /bin/{RUNNER} /{LIST} /bin {} {first}",
+                    work_directory()
                 ),
                 files,
                 rootfs: None,
@@ -166,6 +179,14 @@ impl Batch {
         });
         Ok((report, complaint))
     }
+}
+
+/// Returns where cases have their directories: by the same path on both systems, which
+/// they may print, and by another one for each copy of the repository.
+fn work_directory() -> String {
+    let mut hasher = DefaultHasher::new();
+    shell::root().hash(&mut hasher);
+    format!("/tmp/vostok-cases-{:08x}", hasher.finish() as u32)
 }
 
 /// Compares the frames in use before and after.

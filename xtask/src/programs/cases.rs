@@ -102,7 +102,7 @@ const SYSTEM: &[&[&str]] = &[
         "tools",
         "sh",
         "-c",
-        "tools mkdir d; tools echo > d/b; tools echo > d/a; tools echo d/*; cd d; pwd",
+        "tools mkdir d; tools echo > d/b; tools echo > d/a; tools echo d/*; cd d; tools ls",
     ],
     &["tools", "sh", "-c", "tools kill -9 $$"],
 ];

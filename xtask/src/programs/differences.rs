@@ -88,7 +88,11 @@ impl Differences {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
     use super::{Differences, Observed};
+    use crate::shell;
 
     const TEXT: &str = "# Title\n| case | Linux | Vostok | why |\n|---|---|---|---|\n\
                         | `conform x` | `a = 1` | `a = ENOSYS` | not there |\n";
@@ -123,6 +127,32 @@ mod tests {
         let table = Differences::parse(TEXT);
         assert_eq!(table.unknown(&[]), ["conform x"]);
         assert_eq!(table.unknown(&["conform x".to_owned()]), [""; 0]);
+    }
+
+    #[test]
+    fn document_names_the_calls_that_the_kernel_has() {
+        let text = |path: &str| fs::read_to_string(shell::root().join(path)).unwrap();
+        let document = text(super::TABLE);
+        let (_, rest) = document.split_once("## Calls").unwrap();
+        let (section, _) = rest.split_once("\n## ").unwrap();
+        let documented: BTreeSet<_> = section
+            .lines()
+            .filter(|line| line.starts_with("**"))
+            .flat_map(|line| line.split('`').skip(1).step_by(2))
+            .map(str::to_owned)
+            .collect();
+        let numbers = text("kernel/src/syscall/number.rs");
+        let names = numbers.lines().filter_map(|line| line.split_once(" = "));
+        let is_name = |name: &str| {
+            !name.is_empty() && !name.contains(|c: char| c.is_lowercase() || c.is_whitespace())
+        };
+        let there: BTreeSet<_> = names
+            .map(|(name, _)| name.trim())
+            .filter(|name| is_name(name))
+            .map(str::to_lowercase)
+            .collect();
+        assert!(there.len() > 80, "{there:?}");
+        assert_eq!(documented, there);
     }
 
     #[test]

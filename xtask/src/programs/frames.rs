@@ -42,6 +42,8 @@ pub(super) struct Report {
     pub(super) cases: BTreeMap<usize, Observed>,
     /// The case that began and has not ended.
     pub(super) running: Option<usize>,
+    /// What else was printed while a case ran, such as the kernel's messages.
+    pub(super) messages: BTreeMap<usize, String>,
     /// Kinds of frames, and how many were in use before and after all cases.
     pub(super) frames: BTreeMap<String, (Option<u64>, Option<u64>)>,
     /// The output of the case that runs.
@@ -77,6 +79,9 @@ impl Report {
                 self.running = None;
                 let output = std::mem::take(&mut self.output);
                 let end = end.to_owned();
+                if !self.others.is_empty() {
+                    self.messages.insert(number, self.others());
+                }
                 self.cases.insert(number, Observed { output, end });
             }
             _ => return None,
@@ -135,7 +140,7 @@ mod tests {
         assert_eq!(report.cases.len(), 1);
         assert_eq!(report.cases[&4].output, "case 4 end exit 0\n");
         assert_eq!(report.cases[&4].end, "signal 9");
-        assert!(report.others().contains("oops"));
+        assert!(report.messages[&4].contains("oops"));
     }
 
     #[test]

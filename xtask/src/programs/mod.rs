@@ -80,9 +80,14 @@ pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
         let machine = &machine;
         let run = batch.on_vostok(Target { machine, ..target })?;
         let compared = batch.cases.list.iter().zip(&expected).zip(&run.cases);
-        for ((case, expected), actual) in compared {
+        for (number, ((case, expected), actual)) in compared.enumerate() {
             let name = case.name();
-            let verdict = compare(&differences.applied(&name, expected), actual);
+            let mut verdict = compare(&differences.applied(&name, expected), actual);
+            if let (Verdict::Failed(text), Some(messages)) =
+                (&mut verdict, run.messages.get(&number))
+            {
+                text.push_str(messages);
+            }
             outcomes.push(Outcome::new("programs", &name, verdict).on(&machine.label()));
         }
         let leaks = Outcome::new("programs", "frames in use afterwards", run.frames);

@@ -2,18 +2,21 @@
 //! more rights than it may have.
 
 use std::mem::ManuallyDrop;
+use std::sync::Arc;
 
 use nucleus::arch::sim::Config;
 use nucleus::mm::frame::frame_counts;
 use nucleus::mm::page_table::MappedItem;
-use nucleus::mm::{PAGE_SIZE, USER_END, UntypedMem, Vaddr, VmWriter};
+use nucleus::mm::{
+    FrameAllocOptions, PAGE_SIZE, UFrame, USER_END, UntypedMem, Vaddr, VmReader, VmWriter,
+};
 use nucleus::planted::Bug;
 
 use super::Target;
 use crate::elf_loader::{LoadedProgram, PIE_BASE, load};
 use crate::errno::Errno;
 use crate::machine::{self, Kept};
-use crate::vm::{Access, AccessError, AddressSpace};
+use crate::vm::{Access, AccessError, AddressSpace, MemoryObject};
 
 pub(super) const TARGET: Target = Target {
     name: "elf",
@@ -43,10 +46,11 @@ fn run(file: &[u8]) {
         machine.on(0, || {
             let free = frame_counts().free;
             let memory = AddressSpace::new().expect("there is memory at first");
-            let mut memory = ManuallyDrop::new(memory);
+            let memory = ManuallyDrop::new(memory);
             let empty = frame_counts().free;
-            match load(file, PIE_BASE, &mut memory) {
-                Ok(program) => check(file, &program, &mut memory),
+            let object: Arc<dyn MemoryObject> = Arc::new(Pages(file.to_vec()));
+            match load(file, &object, PIE_BASE, &memory) {
+                Ok(program) => check(file, &program, &memory),
                 Err(Errno::NoExec) => assert_eq!(frame_counts().free, empty, "refused too late"),
                 Err(other) => panic!("a file of {} bytes gave {other:?}", file.len()),
             }
@@ -56,10 +60,33 @@ fn run(file: &[u8]) {
     });
 }
 
+/// A file's pages, each made when it is asked for.
+#[derive(Debug)]
+struct Pages(Vec<u8>);
+
+impl MemoryObject for Pages {
+    fn page(&self, index: usize) -> Result<UFrame, Errno> {
+        let frame = FrameAllocOptions::new().alloc_frame()?;
+        let rest = &self.0[index * PAGE_SIZE..];
+        frame.writer().write(&mut VmReader::from(rest));
+        Ok(frame.into())
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn name(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
 /// A loadable segment, as the file has it.
 #[derive(Debug)]
 struct Segment<'a> {
     contents: &'a [u8],
+    /// What precedes and follows the contents in the file.
+    around: (&'a [u8], &'a [u8]),
     start: Vaddr,
     size: usize,
     is_writable: bool,
@@ -95,6 +122,7 @@ fn segments(file: &[u8], base: Vaddr) -> Vec<Segment<'_>> {
             let flags = number(header, 4, 4);
             Segment {
                 contents: &file[offset..offset + file_size],
+                around: (&file[..offset], &file[offset + file_size..]),
                 start: base + number(header, 16, 8),
                 size: number(header, 40, 8),
                 is_writable: flags & 2 != 0,
@@ -104,7 +132,7 @@ fn segments(file: &[u8], base: Vaddr) -> Vec<Segment<'_>> {
         .collect()
 }
 
-fn check(file: &[u8], program: &LoadedProgram, memory: &mut AddressSpace) {
+fn check(file: &[u8], program: &LoadedProgram, memory: &AddressSpace) {
     assert_eq!(
         &file[..6],
         b"\x7fELF\x02\x01",
@@ -147,7 +175,7 @@ fn check(file: &[u8], program: &LoadedProgram, memory: &mut AddressSpace) {
     assert_eq!(Some(memory.set_heap_end(0)), end, "the heap is elsewhere");
 }
 
-fn check_segment(segment: &Segment<'_>, memory: &mut AddressSpace) {
+fn check_segment(segment: &Segment<'_>, memory: &AddressSpace) {
     let is_user = USER_START <= segment.first_page() && segment.end_of_pages() <= USER_END;
     assert!(is_user, "{segment:x?} is not for a program");
     assert!(
@@ -168,11 +196,16 @@ fn check_segment(segment: &Segment<'_>, memory: &mut AddressSpace) {
             assert_eq!(answer, expected, "{access:?} at {vaddr:#x} of {segment:x?}");
         }
     }
-    // The pages that hold contents, and zeros around them.
+    if segment.contents.is_empty() {
+        return;
+    }
+    // The pages that hold contents: around these is what the file has there, or zeros.
     let start = segment.first_page();
     let contents_end = segment.start + segment.contents.len();
     let mut bytes = Vec::new();
     for page in (start..contents_end).step_by(PAGE_SIZE) {
+        let there = memory.handle_fault(page, Access::Read);
+        assert_eq!(there, Ok(()), "no page where there are contents");
         let mut buffer = [0xff; PAGE_SIZE];
         let item = memory.page_at(page).expect("it is an address of a program");
         let Some(MappedItem::MappedRam { frame, .. }) = item else {
@@ -181,16 +214,26 @@ fn check_segment(segment: &Segment<'_>, memory: &mut AddressSpace) {
         frame.reader().read(&mut VmWriter::from(&mut buffer[..]));
         bytes.extend(buffer);
     }
-    if segment.contents.is_empty() {
-        return;
-    }
-    let before = segment.start - start;
-    let (head, rest) = bytes.split_at(before);
+    let (head, rest) = bytes.split_at(segment.start - start);
     let (middle, tail) = rest.split_at(segment.contents.len());
     assert!(
         middle == segment.contents,
         "other contents than the file's at {start:#x}"
     );
-    let is_clean = head.iter().chain(tail).all(|byte| *byte == 0);
-    assert!(is_clean, "more than the file's contents at {start:#x}");
+    let (before, after) = segment.around;
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    assert!(
+        is_zero(head) || before.ends_with(head),
+        "neither zeros nor the file's at {start:#x}"
+    );
+    let has_zeros = segment.size > segment.contents.len();
+    let (of_file, beyond) = tail.split_at(if has_zeros {
+        0
+    } else {
+        tail.len().min(after.len())
+    });
+    assert!(
+        after.starts_with(of_file) && is_zero(beyond),
+        "neither zeros nor the file's behind {contents_end:#x}"
+    );
 }

@@ -44,7 +44,7 @@ enum Item {
 }
 
 /// All there is besides processes.
-const ITEMS: [(&str, Item); 13] = [
+const ITEMS: [(&str, Item); 14] = [
     ("self", Item::Own),
     ("thread-self", Item::OwnThread),
     ("cpuinfo", Item::Text(system::processors)),
@@ -57,8 +57,12 @@ const ITEMS: [(&str, Item); 13] = [
     ("sys", Item::Settings(&SYSTEM_SETTINGS)),
     ("uptime", Item::Text(system::uptime)),
     ("version", Item::Text(system::version)),
+    ("vostok", Item::Settings(&OWN_ITEMS)),
     ("cmdline", Item::Text(system::command_line)),
 ];
+
+/// What Linux has nothing like.
+const OWN_ITEMS: [(&str, Item); 1] = [("frames", Item::Text(system::frames))];
 
 /// What is below `sys`.
 const SYSTEM_SETTINGS: [(&str, Item); 2] = [

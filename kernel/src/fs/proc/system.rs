@@ -4,7 +4,7 @@ use core::fmt::{self, Write as _};
 
 use nucleus::mm::frame::memory_counts;
 use nucleus::mm::{PAGE_SIZE, heap};
-use nucleus::{boot, cpu, random, time};
+use nucleus::{boot, cpu, random, task, time};
 
 use super::text::Text;
 use crate::fs::node::Filesystem;
@@ -41,6 +41,18 @@ pub(super) fn memory(text: &mut Text) -> fmt::Result {
         writeln!(text, "{name:<16}{:>8} kB", bytes / KIB)?;
     }
     Ok(())
+}
+
+/// Tells how many frames are given out, by kind, once all is free that is over: what
+/// programs and files have, and the page tables. What the heap keeps is left out.
+pub(super) fn frames(text: &mut Text) -> fmt::Result {
+    task::settle();
+    let counts = memory_counts();
+    let used = (counts.total - counts.free) / PAGE_SIZE;
+    let tables = counts.page_tables / PAGE_SIZE;
+    let others = used.saturating_sub(tables + heap::nr_frames());
+    writeln!(text, "tables {tables}")?;
+    writeln!(text, "others {others}")
 }
 
 pub(super) fn processors(text: &mut Text) -> fmt::Result {

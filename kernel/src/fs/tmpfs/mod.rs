@@ -1,6 +1,6 @@
 //! A filesystem in memory: what programs create lives here.
 //!
-//! Contents are in frames ([`Pages`]); names, directories and the files' records are on
+//! Contents are in frames ([`Pages`](super::pages::Pages)); names, directories and the files' records are on
 //! the heap. Both are bounded: a filesystem has no more frames than half of those that
 //! there are, and no more files than an eighth of that, each of which takes less than
 //! 1 KiB of the heap, its longest possible name included.

@@ -111,7 +111,9 @@ impl SigInfo {
         match self.detail {
             Detail::Sender(sender) => sender != process,
             Detail::Queued(_) => true,
-            Detail::Nothing | Detail::Child { .. } | Detail::Address(_) => false,
+            // A child may end with any signal, but of an end one wants to hear.
+            Detail::Child { .. } => self.signal != Signal::CHLD,
+            Detail::Nothing | Detail::Address(_) => false,
         }
     }
 

@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use libc::SYS_execve;
 
 use crate::kit::{
-    AT, Answer, KERNEL, NONE, PAGE, PRIVATE, call, child, close, exit, map, open, pipe, say,
+    AT, Answer, Case, KERNEL, NONE, PAGE, PRIVATE, call, child, close, exit, map, open, pipe, say,
 };
 
-pub(crate) const CASES: &[(&str, fn())] = &[
+pub(crate) const CASES: &[Case] = &[
     ("exec-arguments", arguments),
     ("exec-refused", refused),
     ("exec-not-executable", not_executable),

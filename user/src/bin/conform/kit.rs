@@ -12,6 +12,9 @@ use std::fmt;
 
 use libc::{c_int, c_long};
 
+/// The name of a case, and what it does.
+pub(crate) type Case = (&'static str, fn());
+
 pub(crate) const PAGE: usize = 4096;
 /// Where cases map what has to be at a known address: nothing else is there, neither
 /// on Linux nor on Vostok.

@@ -5,27 +5,53 @@
 //! on Vostok can be compared.
 
 mod advise;
+mod directory;
 mod exec;
+mod fault;
+mod file;
+mod frame;
 mod futex;
+mod info;
+mod interrupt;
 mod kit;
+mod limit;
 mod map;
+mod map_file;
+mod pipe;
+mod pointer;
 mod process;
 mod protect;
+mod robust;
 mod share;
 mod signal;
+mod thread;
+mod wait;
 
 use std::process::ExitCode;
 
 /// All cases, by file.
-const ALL: &[&[(&str, fn())]] = &[
+const ALL: &[&[kit::Case]] = &[
     map::CASES,
+    map_file::CASES,
     protect::CASES,
     advise::CASES,
+    limit::CASES,
     share::CASES,
     process::CASES,
+    wait::CASES,
     exec::CASES,
     futex::CASES,
+    robust::CASES,
     signal::CASES,
+    interrupt::CASES,
+    fault::CASES,
+    frame::CASES,
+    file::CASES,
+    directory::CASES,
+    pipe::CASES,
+    thread::CASES,
+    info::CASES,
+    pointer::CASES,
 ];
 
 fn main() -> ExitCode {

@@ -3,15 +3,15 @@
 use libc::{SYS_mprotect, SYS_mremap};
 
 use crate::kit::{
-    AT, Answer, FIXED, KERNEL, NON_CANONICAL, NONE, PAGE, PRIVATE, READ, RW, SHARED, USER_END,
-    WRITE, call, child, file_with, load, map, open, peek, poke, say, store, unmap,
+    AT, Answer, Case, FIXED, KERNEL, NON_CANONICAL, NONE, PAGE, PRIVATE, READ, RW, SHARED,
+    USER_END, WRITE, call, child, file_with, load, map, open, peek, poke, say, store, unmap,
 };
 
 const MAY_MOVE: usize = libc::MREMAP_MAYMOVE as usize;
 const MOVE_TO: usize = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as usize;
 const DONT_UNMAP: usize = (libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP) as usize;
 
-pub(crate) const CASES: &[(&str, fn())] = &[
+pub(crate) const CASES: &[Case] = &[
     ("mprotect-each", each),
     ("mprotect-split", split),
     ("mprotect-gap", gap),

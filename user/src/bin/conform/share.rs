@@ -3,11 +3,11 @@
 use libc::{SYS_mmap, SYS_mprotect};
 
 use crate::kit::{
-    AT, FIXED, PAGE, PRIVATE, READ, RW, SHARED, call, child, exit, file_with, fork, load, load_u32,
-    load_u64, map, peek, pipe, say, store, store_u32, store_u64, unmap, wait,
+    AT, Case, FIXED, PAGE, PRIVATE, READ, RW, SHARED, call, child, exit, file_with, fork, load,
+    load_u32, load_u64, map, peek, pipe, say, store, store_u32, store_u64, unmap, wait,
 };
 
-pub(crate) const CASES: &[(&str, fn())] = &[
+pub(crate) const CASES: &[Case] = &[
     ("fork-isolates", isolates),
     ("fork-shares", shares),
     ("fork-chain", chain),

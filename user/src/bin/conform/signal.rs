@@ -1,15 +1,15 @@
-//! Signals: handlers, masks, what waits, and what is interrupted.
+//! Signals: handlers, masks, stacks, and what waits.
 
 use std::sync::Mutex;
 
 use libc::{SYS_rt_sigaction, SYS_rt_sigprocmask, c_int};
 
 use crate::kit::{
-    AT, Answer, KERNEL, NONE, PAGE, PRIVATE, call, child, fork, load_u64, map, pause, pipe, say,
+    AT, Answer, Case, KERNEL, NONE, PAGE, PRIVATE, call, child, fork, load_u64, map, pause, say,
     signal_name, wait,
 };
 
-pub(crate) const CASES: &[(&str, fn())] = &[
+pub(crate) const CASES: &[Case] = &[
     ("sigaction-refused", action_refused),
     ("sigaction-old", action_old),
     ("sigprocmask", mask),
@@ -21,18 +21,8 @@ pub(crate) const CASES: &[(&str, fn())] = &[
     ("signal-no-defer", no_defer),
     ("signal-action-mask", action_mask),
     ("signal-reset-handler", reset_handler),
-    ("signal-interrupts-read", interrupts_read),
-    ("signal-restarts-read", restarts_read),
-    ("signal-interrupts-others", interrupts_others),
-    ("signal-stop-and-restart", stop_and_restart),
-    ("sigpending", pending),
-    ("sigsuspend", suspend),
-    ("sigtimedwait", timed_wait),
     ("sigaltstack", alternative_stack),
     ("sigaltstack-refused", alternative_refused),
-    ("sigpipe", broken_pipe),
-    ("sigchld-info", child_info),
-    ("sigchld-options", child_options),
     ("signal-to-thread", to_thread),
     ("signal-fork-clears-pending", fork_clears),
 ];
@@ -41,7 +31,7 @@ pub(crate) const CASES: &[(&str, fn())] = &[
 static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Notes what it was called with. Cases send signals only while nobody holds the lock.
-extern "C" fn note(signal: c_int, info: *const libc::siginfo_t, _: *mut libc::c_void) {
+pub(crate) extern "C" fn note(signal: c_int, info: *const libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: The kernel hands over a `siginfo`, whose first words these are.
     let words = unsafe { info.cast::<[u32; 8]>().read() };
     let who = call(libc::SYS_getpid, []).value() as u32;
@@ -67,7 +57,7 @@ extern "C" fn note(signal: c_int, info: *const libc::siginfo_t, _: *mut libc::c_
 }
 
 /// Returns what handlers saw since the last time.
-fn seen() -> String {
+pub(crate) fn seen() -> String {
     let taken = SEEN.lock().map(|mut seen| std::mem::take(&mut *seen));
     let taken = taken.unwrap_or_default();
     if taken.is_empty() {
@@ -91,22 +81,22 @@ pub(crate) fn handle(
     unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
 }
 
-fn kill_self(signal: c_int) -> Answer {
+pub(crate) fn kill_self(signal: c_int) -> Answer {
     let pid = call(libc::SYS_getpid, []).value();
     call(libc::SYS_kill, [pid, signal as usize])
 }
 
 /// Blocks (0), unblocks (1) or sets (2) signals, given as bits.
-fn set_mask(how: usize, set: u64) -> Answer {
+pub(crate) fn set_mask(how: usize, set: u64) -> Answer {
     call(SYS_rt_sigprocmask, [how, (&raw const set) as usize, 0, 8])
 }
 
-fn bit(signal: c_int) -> u64 {
+pub(crate) fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
 }
 
 /// Sends a signal to this process after a while, from a child.
-fn send_later(signal: c_int) -> Result<c_int, c_int> {
+pub(crate) fn send_later(signal: c_int) -> Result<c_int, c_int> {
     let pid = call(libc::SYS_getpid, []).value();
     fork(move || {
         pause(30);
@@ -366,215 +356,6 @@ fn reset_handler() {
     say!("second: {end}");
 }
 
-fn interrupts_read() {
-    handle(libc::SIGUSR1, 0, note);
-    let (out, _end) = pipe(0);
-    let mut byte = [0_u8];
-    let process = send_later(libc::SIGUSR1);
-    say!(
-        "read = {}",
-        call(libc::SYS_read, [out, byte.as_mut_ptr() as usize, 1])
-    );
-    let _ = process.map(wait);
-    say!("{}", seen());
-}
-
-fn restarts_read() {
-    handle(libc::SIGUSR1, libc::SA_RESTART, note);
-    let (out, end) = pipe(0);
-    let mut byte = [0_u8];
-    let pid = call(libc::SYS_getpid, []).value();
-    let process = fork(|| {
-        pause(30);
-        call(libc::SYS_kill, [pid, libc::SIGUSR1 as usize]);
-        pause(30);
-        call(libc::SYS_write, [end, c"x".as_ptr() as usize, 1]);
-        0
-    });
-    say!(
-        "read = {}",
-        call(libc::SYS_read, [out, byte.as_mut_ptr() as usize, 1])
-    );
-    let _ = process.map(wait);
-    say!("{}", seen());
-}
-
-/// Calls that end with `EINTR` even if handlers ask for a restart, and others.
-fn interrupts_others() {
-    map(AT, 1, PRIVATE);
-    let (out, _end) = pipe(0);
-    for flags in [0, libc::SA_RESTART] {
-        handle(libc::SIGUSR1, flags, note);
-        let mut left = [0_i64; 2];
-        let long = [5_i64, 0];
-        let (long, rest) = (long.as_ptr() as usize, left.as_mut_ptr() as usize);
-        let poll = [out as u64 | 1 << 32, 0];
-        for (name, number, arguments) in [
-            ("nanosleep", libc::SYS_nanosleep, [long, rest, 0, 0]),
-            (
-                "clock_nanosleep",
-                libc::SYS_clock_nanosleep,
-                [1, 0, long, rest],
-            ),
-            ("poll", libc::SYS_poll, [poll.as_ptr() as usize, 1, 5000, 0]),
-            ("pause", libc::SYS_pause, [0; 4]),
-        ] {
-            let process = send_later(libc::SIGUSR1);
-            say!("flags {flags:#x}: {name} = {}", call(number, arguments));
-            let _ = process.map(wait);
-        }
-        say!("rest of the time: {}, {}", left[0] == 4, seen());
-    }
-    handle(libc::SIGUSR1, 0, note);
-    let sleeper = fork(|| {
-        pause(200);
-        0
-    });
-    let process = send_later(libc::SIGUSR1);
-    let sleeper = sleeper.unwrap_or(0);
-    say!(
-        "wait4 = {}",
-        call(libc::SYS_wait4, [sleeper as usize, 0, 0, 0])
-    );
-    say!("{}", wait(sleeper));
-    let _ = process.map(wait);
-}
-
-/// A stop and a continuation interrupt nothing that can go on.
-fn stop_and_restart() {
-    let (out, end) = pipe(0);
-    let process = fork(|| {
-        let mut byte = [0_u8];
-        call(libc::SYS_read, [out, byte.as_mut_ptr() as usize, 1]).value() as i32
-    });
-    let process = process.unwrap_or(0);
-    pause(20);
-    for signal in [libc::SIGSTOP, libc::SIGCONT] {
-        call(libc::SYS_kill, [process as usize, signal as usize]);
-        pause(20);
-    }
-    call(libc::SYS_write, [end, c"x".as_ptr() as usize, 1]);
-    say!("read went on: {}", wait(process));
-    let process = fork(|| {
-        let time = [0_i64, 80_000_000];
-        call(libc::SYS_nanosleep, [time.as_ptr() as usize, 0]).error()
-    });
-    let process = process.unwrap_or(0);
-    pause(20);
-    for signal in [libc::SIGSTOP, libc::SIGCONT] {
-        call(libc::SYS_kill, [process as usize, signal as usize]);
-        pause(20);
-    }
-    say!("sleep went on: {}", wait(process));
-}
-
-fn pending() {
-    let mut set = [0_u64];
-    let to = set.as_mut_ptr() as usize;
-    let now = || {
-        call(libc::SYS_rt_sigpending, [to, 8]);
-        load_u64(to)
-    };
-    handle(libc::SIGUSR1, 0, note);
-    set_mask(
-        0,
-        bit(libc::SIGUSR1) | bit(libc::SIGUSR2) | bit(libc::SIGCHLD),
-    );
-    kill_self(libc::SIGUSR1);
-    kill_self(libc::SIGUSR1);
-    kill_self(libc::SIGCHLD);
-    say!("pending: {:#x}", now());
-    // SAFETY: It installs no handler.
-    unsafe { libc::signal(libc::SIGUSR2, libc::SIG_IGN) };
-    kill_self(libc::SIGUSR2);
-    say!("ignored and blocked: {:#x}", now());
-    set_mask(1, bit(libc::SIGUSR1));
-    say!("{}, pending: {:#x}", seen(), now());
-    // SAFETY: As above.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-    say!("ignored later: {:#x}", now());
-    say!(
-        "sigpending(to the kernel) = {}",
-        call(libc::SYS_rt_sigpending, [KERNEL, 8])
-    );
-    say!(
-        "sigpending(size 16) = {}",
-        call(libc::SYS_rt_sigpending, [to, 16])
-    );
-    say!(
-        "sigpending(size 4) = {}",
-        call(libc::SYS_rt_sigpending, [to, 4])
-    );
-}
-
-fn suspend() {
-    handle(libc::SIGUSR1, libc::SA_RESTART, note);
-    set_mask(0, bit(libc::SIGUSR1));
-    kill_self(libc::SIGUSR1);
-    let none = [0_u64];
-    let at = none.as_ptr() as usize;
-    say!(
-        "sigsuspend = {}, {}",
-        call(libc::SYS_rt_sigsuspend, [at, 8]),
-        seen()
-    );
-    kill_self(libc::SIGUSR1);
-    say!("blocked again: {}", seen());
-    let process = send_later(libc::SIGUSR2);
-    handle(libc::SIGUSR2, 0, note);
-    let others = [bit(libc::SIGUSR1)];
-    let at = others.as_ptr() as usize;
-    say!(
-        "sigsuspend = {}, {}",
-        call(libc::SYS_rt_sigsuspend, [at, 8]),
-        seen()
-    );
-    let _ = process.map(wait);
-    say!(
-        "sigsuspend(size 4) = {}",
-        call(libc::SYS_rt_sigsuspend, [at, 4])
-    );
-    say!(
-        "sigsuspend(kernel) = {}",
-        call(libc::SYS_rt_sigsuspend, [KERNEL, 8])
-    );
-}
-
-fn timed_wait() {
-    let set = [bit(libc::SIGUSR1) | bit(40)];
-    set_mask(0, set[0]);
-    let mut info = [0_u32; 32];
-    let (set, to) = (set.as_ptr() as usize, info.as_mut_ptr() as usize);
-    let short = [0_i64, 2_000_000];
-    let now = [0_i64, 0];
-    let bad = [0_i64, 1_000_000_000];
-    let wait_for = |set, to, time, size| call(libc::SYS_rt_sigtimedwait, [set, to, time, size]);
-    say!("nothing: {}", wait_for(set, to, short.as_ptr() as usize, 8));
-    say!(
-        "nothing now: {}",
-        wait_for(set, to, now.as_ptr() as usize, 8)
-    );
-    kill_self(40);
-    kill_self(libc::SIGUSR1);
-    for _ in 0..2 {
-        let answer = wait_for(set, to, now.as_ptr() as usize, 8);
-        say!("there: {answer}, signal {}", crate::kit::load_u32(to));
-    }
-    let process = send_later(libc::SIGUSR1);
-    say!("later: {}", wait_for(set, 0, 0, 8));
-    let _ = process.map(wait);
-    handle(libc::SIGUSR2, libc::SA_RESTART, note);
-    let process = send_later(libc::SIGUSR2);
-    say!("another one: {}, {}", wait_for(set, 0, 0, 8), seen());
-    let _ = process.map(wait);
-    say!("bad time: {}", wait_for(set, to, bad.as_ptr() as usize, 8));
-    say!("time in the kernel: {}", wait_for(set, to, KERNEL, 8));
-    say!("set in the kernel: {}", wait_for(KERNEL, to, 0, 8));
-    say!("size 4: {}", wait_for(set, to, 0, 4));
-    kill_self(libc::SIGUSR1);
-    say!("to the kernel: {}", wait_for(set, KERNEL, 0, 8));
-}
-
 extern "C" fn where_am_i(_: c_int, _: *const libc::siginfo_t, _: *mut libc::c_void) {
     let local = 0_u8;
     let is_there = (AT..AT + 16 * PAGE).contains(&((&raw const local) as usize));
@@ -647,80 +428,6 @@ fn alternative_refused() {
     say!(
         "sigaltstack(nothing) = {}",
         call(libc::SYS_sigaltstack, [0, 0])
-    );
-}
-
-fn broken_pipe() {
-    let (out, end) = pipe(0);
-    crate::kit::close(out);
-    let write = || call(libc::SYS_write, [end, c"x".as_ptr() as usize, 1]);
-    say!("by default: {}", child(|| write().error()));
-    handle(libc::SIGPIPE, 0, note);
-    say!("handled: {}, {}", write(), seen());
-    // SAFETY: It installs no handler.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-    say!("ignored: {}", write());
-    say!(
-        "nothing to write: {}",
-        call(libc::SYS_write, [end, KERNEL, 0])
-    );
-    say!("a bad pointer: {}", call(libc::SYS_write, [end, KERNEL, 1]));
-}
-
-extern "C" fn note_child(_: c_int, info: *const libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: The kernel hands over a `siginfo`, whose first words these are.
-    let words = unsafe { info.cast::<[u32; 8]>().read() };
-    say!(
-        "  code {}, a child {}, status {}",
-        words[2],
-        words[4] > 1,
-        words[6]
-    );
-}
-
-fn child_info() {
-    handle(libc::SIGCHLD, libc::SA_RESTART, note_child);
-    say!("{}", child(|| 6));
-    say!("{}", child(|| kill_self(libc::SIGTERM).error()));
-    let end = child(|| {
-        // SAFETY: Not sound, which is the point: nothing is mapped there.
-        unsafe { (8 as *mut u8).write_volatile(1) };
-        0
-    });
-    say!("{end}");
-}
-
-fn child_options() {
-    let stop = || {
-        let process = fork(|| {
-            loop {
-                pause(1000);
-            }
-        });
-        let process = process.unwrap_or(0) as usize;
-        for signal in [libc::SIGSTOP, libc::SIGCONT, libc::SIGKILL] {
-            call(libc::SYS_kill, [process, signal as usize]);
-            pause(30);
-        }
-        wait(process as c_int)
-    };
-    handle(libc::SIGCHLD, libc::SA_RESTART, note_child);
-    say!("all: {}", stop());
-    handle(
-        libc::SIGCHLD,
-        libc::SA_RESTART | libc::SA_NOCLDSTOP,
-        note_child,
-    );
-    say!("without stops: {}", stop());
-    handle(
-        libc::SIGCHLD,
-        libc::SA_RESTART | libc::SA_NOCLDWAIT,
-        note_child,
-    );
-    let process = fork(|| 4).unwrap_or(0);
-    say!(
-        "without zombies: {}",
-        call(libc::SYS_wait4, [process as usize, 0, 0, 0])
     );
 }
 

@@ -259,13 +259,13 @@ fn totals(text: &mut String, mappings: &[Mapping]) {
 fn picture(text: &mut String, mappings: &[Mapping], palette: Palette) {
     let mut column = 0;
     for mapping in mappings {
-        let usage = Use::of(mapping);
-        for cell in bar(mapping).chars() {
-            text.push_str(&palette.paint(usage, &cell.to_string()));
-            column += 1;
-            if column % PICTURE == 0 {
-                text.push('\n');
-            }
+        let mut cells: Vec<char> = bar(mapping).chars().collect();
+        while !cells.is_empty() {
+            let room = PICTURE - column % PICTURE;
+            let part: String = cells.drain(..room.min(cells.len())).collect();
+            column += part.chars().count();
+            text.push_str(&palette.paint(Use::of(mapping), &part));
+            text.push_str(if column % PICTURE == 0 { "\n" } else { "" });
         }
     }
     text.push_str(if column % PICTURE == 0 { "" } else { "\n" });

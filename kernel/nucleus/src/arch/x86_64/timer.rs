@@ -185,7 +185,7 @@ impl Scale {
 
     /// Returns how long so many cycles take: short of the truth by a billionth of it.
     fn time_of(self, cycles: u64) -> Duration {
-        let nanos = u128::from(cycles) * u128::from(self.0) >> 32;
+        let nanos = (u128::from(cycles) * u128::from(self.0)) >> 32;
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }

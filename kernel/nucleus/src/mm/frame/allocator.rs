@@ -1,7 +1,7 @@
 //! The frame allocator: caches of single frames for each processor, before a
 //! pool for all of them.
 //!
-//! A part of the pool is a *reserve* that users do not get ([`reserve`]).
+//! A part of the pool is a *reserve* that users do not get ([`mod@reserve`]).
 //!
 //! ```text
 //!   allocate, free        batch        pool: a FrameAllocator

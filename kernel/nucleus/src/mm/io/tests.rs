@@ -224,19 +224,19 @@ fn reader_of_a_user_cannot_cover_the_kernel() {
 }
 
 #[ktest]
-fn peer_036_memory_that_others_may_use_is_copied_upwards_byte_by_byte() {
+fn peer_036_memory_that_others_may_use_is_copied_upwards_by_words() {
     // Not by the compiler's copy, which chooses its direction, and may read twice
     // what a program changes meanwhile.
     let frame = FrameAllocOptions::new()
         .alloc_frame()
         .expect("enough memory");
-    frame.write_bytes(0, b"ab").expect("it fits");
+    frame.write_bytes(0, b"one word").expect("it fits");
     let mut reader = frame.reader();
     let mut writer = frame.writer();
-    assert_eq!(reader.limit(8).read(writer.skip(2)), 8);
-    let mut bytes = [0; 11];
+    assert_eq!(reader.limit(16).read(writer.skip(8)), 16);
+    let mut bytes = [0; 25];
     frame.read_bytes(0, &mut bytes).expect("it fits");
-    assert_eq!(&bytes, b"ababababab\0");
+    assert_eq!(&bytes, b"one wordone wordone word\0");
 }
 
 const USER_PAGE: usize = 0x40_0000;

@@ -111,6 +111,10 @@ pub(super) fn kill(pid: i32) {
     unsafe { libc::kill(pid, libc::SIGKILL) };
 }
 
+/// Where the board is: far from all that calls are given addresses of, since a long
+/// write to the arena may go on into what lies behind it.
+const BOARD: usize = 0x6123_4567_8000;
+
 /// Words that the fuzzer and its workers share.
 #[derive(Debug)]
 pub(super) struct Board {
@@ -120,7 +124,7 @@ pub(super) struct Board {
 impl Board {
     pub(super) fn new(words: usize) -> io::Result<Self> {
         let len = (words * 8).next_multiple_of(PAGE);
-        let address = map(0, len, libc::MAP_SHARED)?;
+        let address = map(BOARD, len, libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE)?;
         // SAFETY: The words are mapped for good, by zeros, for nothing else.
         let words = unsafe { std::slice::from_raw_parts(address as *const AtomicU64, words) };
         Ok(Self { words })
