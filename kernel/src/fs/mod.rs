@@ -58,7 +58,7 @@ use alloc::sync::Arc;
 use core::any::Any;
 use core::time::Duration;
 
-use self::node::{Directory, Filesystem, Location, Node};
+use self::node::{Directory, Filesystem, Node};
 use self::open::Access;
 use self::terminal::Terminal;
 use self::tmpfs::{TmpDirectory, Usage};
