@@ -1,10 +1,14 @@
 //! Calls about processes and threads: how they are made, run programs, end, and are
 //! waited for.
 
+use alloc::format;
 use core::sync::atomic::Ordering;
 
+use super::file::attributes::find_by_path;
+use super::file::user::{is_current_directory, read_path, read_path_or_nothing};
 use super::{Arguments, SyscallResult};
 use crate::errno::Errno;
+use crate::fs::node::Node;
 use crate::process::clone::{self, CloneFlags, Request};
 use crate::process::futex::robust;
 use crate::process::usage::RUSAGE_SIZE;
@@ -159,23 +163,49 @@ pub(super) fn execve(
     arguments: usize,
     environment: usize,
 ) -> SyscallResult {
-    let path = super::file::user::read_path(current, path)?;
-    let limits = current.process.limits.lock().clone();
-    let arguments = process::Arguments::read(&current.memory, arguments, environment, &limits)?;
+    let path = read_path(current, path)?;
+    let arguments = read_arguments(current, arguments, environment)?;
     let file = ProgramFile::open(&current.fs, &path)?;
     exec::exec(current, file, arguments)?;
     Ok(0)
 }
 
-/// Runs a program that is named relative to a directory.
+/// Runs a program that is named relative to a directory, or is an open file.
 pub(super) fn execveat(current: &mut Current, arguments: [usize; 5]) -> SyscallResult {
     const EMPTY_PATH: usize = 0x1000;
     const NO_FOLLOW: usize = 0x100;
-    let [_directory, path, list, environment, flags] = arguments;
+    let [directory, path, arguments, environment, flags] = arguments;
+    let path = read_path_or_nothing(current, path)?;
+    if path.is_empty() && flags & EMPTY_PATH == 0 {
+        return Err(Errno::NoEntry);
+    }
+    let arguments = read_arguments(current, arguments, environment)?;
     if flags & !(EMPTY_PATH | NO_FOLLOW) != 0 {
         return Err(Errno::Invalid);
     }
-    execve(current, path, list, environment)
+    let location = find_by_path(current, directory, &path, flags)?;
+    if matches!(location.node, Node::Link(_)) {
+        return Err(Errno::TooManyLinks);
+    }
+    // What the program is told that it is called, as in Linux.
+    let shown = match (&path[..], directory as i32) {
+        ([b'/', ..], _) => path,
+        _ if is_current_directory(directory) => path,
+        ([], descriptor) => format!("/dev/fd/{descriptor}").into_bytes(),
+        (path, descriptor) => [format!("/dev/fd/{descriptor}/").as_bytes(), path].concat(),
+    };
+    let file = ProgramFile::at(location, &shown)?;
+    exec::exec(current, file, arguments)?;
+    Ok(0)
+}
+
+fn read_arguments(
+    current: &Current,
+    arguments: usize,
+    environment: usize,
+) -> Result<process::Arguments, Errno> {
+    let limits = current.process.limits.lock().clone();
+    process::Arguments::read(&current.memory, arguments, environment, &limits)
 }
 
 pub(super) fn exit(current: &mut Current, status: usize) -> SyscallResult {

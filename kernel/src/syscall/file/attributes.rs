@@ -27,6 +27,16 @@ fn find(
     flags: usize,
 ) -> Result<Location, Errno> {
     let path = read_path_or_nothing(current, path)?;
+    find_by_path(current, directory, &path, flags)
+}
+
+/// Finds what a path, which was read, leads to.
+pub(in crate::syscall) fn find_by_path(
+    current: &Current,
+    directory: usize,
+    path: &[u8],
+    flags: usize,
+) -> Result<Location, Errno> {
     if path.is_empty() {
         if flags & AT_EMPTY_PATH == 0 {
             return Err(Errno::NoEntry);
@@ -37,7 +47,7 @@ fn find(
         return Ok(current.files.get_any(directory)?.location().clone());
     }
     let follows = flags & AT_SYMLINK_NOFOLLOW == 0;
-    walk(current, directory, &path)?.find(follows)?.something()
+    walk(current, directory, path)?.find(follows)?.something()
 }
 
 pub(super) fn fstat(current: &mut Current, file: usize, to: usize) -> SyscallResult {

@@ -8,7 +8,7 @@
 //! Checks come in Linux's order, since programs see which one fails first: arguments
 //! that mean nothing, then descriptors, then pointers, unless a comment says otherwise.
 
-mod attributes;
+pub(super) mod attributes;
 mod names;
 mod open;
 mod poll;

@@ -50,7 +50,7 @@ pub(super) fn read_words<const N: usize>(
 /// # Errors
 ///
 /// [`Errno::Fault`], [`Errno::NameTooLong`].
-pub(super) fn read_path_or_nothing(
+pub(in crate::syscall) fn read_path_or_nothing(
     current: &mut Current,
     address: usize,
 ) -> Result<Vec<u8>, Errno> {
@@ -74,7 +74,7 @@ pub(in crate::syscall) fn read_path(
 }
 
 /// Returns whether a descriptor stands for the current directory.
-pub(super) const fn is_current_directory(descriptor: usize) -> bool {
+pub(in crate::syscall) const fn is_current_directory(descriptor: usize) -> bool {
     descriptor as i32 == CURRENT_DIRECTORY as i32
 }
 
