@@ -151,3 +151,56 @@ fn name_of(path: &[u8]) -> Name {
     name[..len].copy_from_slice(&last[..len]);
     name
 }
+
+#[cfg(ktest)]
+mod tests {
+    use nucleus::mm::PageFlags;
+    use nucleus::prelude::*;
+
+    use super::{
+        AddressSpace, Arc, Arguments, FsContext, Limits, Node, PAGE_SIZE, ProgramFile, VmSpace,
+        prepare,
+    };
+    use crate::vm::MapRequest;
+
+    /// Returns a file of the initramfs that claims to hold something else.
+    fn file_of(context: &FsContext, contents: &'static [u8]) -> ProgramFile {
+        let path = b"/boot/cmdline";
+        let found = context.walk(path).find(true);
+        let location = found.and_then(|found| found.something());
+        let location = location.expect("xtask puts it there");
+        let Node::File(file) = &location.node else {
+            panic!("{location:?} is no file");
+        };
+        ProgramFile {
+            contents,
+            object: Arc::clone(file).memory_object().expect("it has pages"),
+            path: path.to_vec(),
+            location,
+        }
+    }
+
+    #[ktest]
+    fn peer_100_program_that_cannot_start_leaves_the_old_one_its_memory() {
+        let old = AddressSpace::new().expect("enough memory");
+        old.activate();
+        let request = MapRequest::anonymous(PAGE_SIZE, PageFlags::RW);
+        let page = old.map(&request).expect("there is room");
+        old.write_bytes(page, b"still here").expect("it is mapped");
+
+        let context = FsContext::new();
+        let limits = Limits::default();
+        for contents in [&b"\x7fELF and nothing"[..], b"#!/bin/none", b""] {
+            let arguments = Arguments::from_kernel(&["x"], &[], &limits);
+            let arguments = arguments.expect("they are few");
+            let file = file_of(&context, contents);
+            let prepared = prepare(&context, file, arguments, &limits);
+            assert!(prepared.is_err(), "{contents:?} cannot be run");
+        }
+        old.activate();
+        let mut bytes = [0; 10];
+        old.read_bytes(page, &mut bytes).expect("it is mapped");
+        assert_eq!(&bytes, b"still here");
+        VmSpace::deactivate_current();
+    }
+}

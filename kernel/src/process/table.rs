@@ -276,6 +276,8 @@ impl Table {
         for child in &children {
             if let Some(record) = self.get_mut(*child) {
                 record.parent = Some(Pid::FIRST);
+                // What was agreed with the parent is nothing to the first process.
+                record.exit_signal = SIGCHLD;
                 has_zombie |= record.end.is_some();
             }
         }

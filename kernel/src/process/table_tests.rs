@@ -55,9 +55,11 @@ fn orphans_become_children_of_the_first_process() {
     let parent = add(&mut table, Some(first));
     let children = [(); 2].map(|()| add(&mut table, Some(parent)));
     table.get_mut(children[1]).expect("it is there").end = Some(End::Exited(0));
+    table.get_mut(children[1]).expect("it is there").exit_signal = 0;
     assert!(table.orphan_children(parent), "one of them is a zombie");
     for child in children {
-        assert_eq!(table.get(child).expect("it is there").parent, Some(first));
+        let record = table.get(child).expect("it is there");
+        assert_eq!((record.parent, record.exit_signal), (Some(first), SIGCHLD));
     }
     let of_first = &table.get(first).expect("it is there").children;
     assert_eq!(of_first[..], [parent, children[0], children[1]]);

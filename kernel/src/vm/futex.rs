@@ -28,7 +28,8 @@ impl AddressSpace {
     /// `EINVAL` for an address that is not a multiple of 4, `EFAULT`.
     pub(crate) fn futex_key(&self, address: Vaddr, is_private: bool) -> Result<FutexKey, Errno> {
         super::user_memory::check_word(address)?;
-        if address >= USER_END {
+        // Linux has one page more, in which nothing can be mapped.
+        if address >= USER_END + PAGE_SIZE {
             return Err(Errno::Fault);
         }
         let private = FutexKey::Private {

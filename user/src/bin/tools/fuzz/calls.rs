@@ -35,11 +35,17 @@ use Kind::{
 };
 
 /// A system call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call {
     pub(super) name: &'static str,
     pub(super) number: i64,
     pub(super) kinds: &'static [Kind],
+}
+
+impl Call {
+    pub(super) fn short_name(&self) -> &'static str {
+        self.name.trim_start_matches("SYS_")
+    }
 }
 
 /// Makes the table's lines short.

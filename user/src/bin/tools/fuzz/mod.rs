@@ -1,5 +1,5 @@
 //! `syscall-fuzz [--calls N] [--seed N] [--threads N] [--processes N] [--only WORKER]
-//! [--trace]`: random system calls with random and nearly right arguments.
+//! [--among NAME,NAME…] [--trace]`: random system calls with random and nearly right arguments.
 //!
 //! Workers make the calls: processes with some threads each, which may and do ruin
 //! themselves. This process makes none of them; it starts workers until there were
@@ -27,6 +27,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use calls::{CALLS, Call};
 use machine::Board;
 use worker::{SLOT, Slot, THREADS};
 
@@ -56,13 +57,15 @@ const TRACE: i32 = 900;
 const NOBODY: u32 = 65_534;
 
 /// What is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Plan {
     calls: u64,
     seed: u64,
     threads: usize,
     processes: usize,
     only: Option<u64>,
+    /// The calls to choose from.
+    among: Vec<Call>,
     is_traced: bool,
     /// Numbers of calls are random, too.
     all_numbers: bool,
@@ -76,6 +79,7 @@ impl Default for Plan {
             threads: 3,
             processes: 2,
             only: None,
+            among: CALLS.to_vec(),
             is_traced: false,
             all_numbers: false,
         }
@@ -87,18 +91,19 @@ pub(crate) fn run(arguments: &[OsString]) -> u8 {
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let Some(mut plan) = read(&words) else {
+    let Some(plan) = read(&words) else {
         eprintln!(
-            "syscall-fuzz [--calls N] [--seed N] [--threads N] [--processes N] [--only WORKER] [--trace]"
+            "syscall-fuzz [--calls N] [--seed N] [--threads N] [--processes N] \
+             [--only WORKER] [--among NAME,NAME…] [--trace]"
         );
         return 2;
     };
-    plan.all_numbers = is_vostok();
     println!("syscall-fuzz: {} calls, seed {}", plan.calls, plan.seed);
+    let seed = plan.seed;
     match Session::new(plan).and_then(Session::run) {
         Ok(()) => 0,
         Err(error) => {
-            println!("syscall-fuzz: FAILED, seed {}: {error}", plan.seed);
+            println!("syscall-fuzz: FAILED, seed {seed}: {error}");
             1
         }
     }
@@ -110,6 +115,11 @@ fn read(words: &[String]) -> Option<Plan> {
     while let Some(word) = words.next() {
         if word == "--trace" {
             plan.is_traced = true;
+            continue;
+        }
+        if word == "--among" {
+            let names: Vec<_> = words.next()?.split(',').collect();
+            plan.among.retain(|call| names.contains(&call.short_name()));
             continue;
         }
         let number: u64 = words.next()?.parse().ok()?;
@@ -130,7 +140,9 @@ fn read(words: &[String]) -> Option<Plan> {
     if plan.only.is_some() {
         plan.processes = 1;
     }
-    Some(plan)
+    let is_chosen = plan.among.len() < CALLS.len();
+    plan.all_numbers = is_vostok() && !is_chosen;
+    (!plan.among.is_empty()).then_some(plan)
 }
 
 fn is_vostok() -> bool {
@@ -165,9 +177,9 @@ struct Session {
 impl Session {
     fn new(plan: Plan) -> io::Result<Self> {
         Ok(Self {
-            plan,
             board: Board::new(plan.processes * SLOT)?,
             running: (0..plan.processes).map(|_| None).collect(),
+            plan,
             started: 0,
             died: 0,
             stood_still: 0,

@@ -90,7 +90,7 @@ struct Shown(i64, [u64; 6]);
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match CALLS.iter().find(|call| call.number == self.0) {
-            Some(call) => f.write_str(call.name.trim_start_matches("SYS_"))?,
+            Some(call) => f.write_str(call.short_name())?,
             None => write!(f, "call {}", self.0)?,
         }
         let [a, b, c, d, e, g] = self.1;
@@ -156,7 +156,7 @@ impl Fuzzer<'_> {
     }
 
     fn known_call(&mut self) {
-        let Call { number, kinds, .. } = *self.arguments.random.pick(CALLS);
+        let Call { number, kinds, .. } = *self.arguments.random.pick(&self.plan.among);
         if ENDS.contains(&number) && !self.arguments.random.one_in(30) {
             return;
         }
