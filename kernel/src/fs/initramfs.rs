@@ -168,10 +168,6 @@ impl RegularFile for Entry {
         self.bytes().len() as u64
     }
 
-    fn contents(&self) -> Option<&'static [u8]> {
-        Some(self.bytes())
-    }
-
     fn read_at(&self, offset: u64, to: &mut dyn Sink) -> Result<usize, Errno> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let rest = self.bytes().get(start..).unwrap_or(&[]);

@@ -59,7 +59,7 @@ use alloc::sync::Arc;
 use core::any::Any;
 use core::time::Duration;
 
-use self::node::{Directory, Filesystem, Location, Node};
+use self::node::{Directory, Filesystem, Node};
 use self::open::Access;
 use self::terminal::Terminal;
 use self::tmpfs::{TmpDirectory, Usage};
@@ -89,22 +89,6 @@ pub(crate) fn first_files() -> Result<FileTable, Errno> {
         table.add(Arc::clone(&terminal), false, 0)?;
     }
     Ok(table)
-}
-
-/// Returns the bytes of a file that is to be run.
-///
-/// # Errors
-///
-/// [`Errno::Access`] for what is no file, and for a file that nobody may run;
-/// [`Errno::NoExec`] for one that is not in the kernel's memory for ever.
-pub(crate) fn program_contents(location: &Location) -> Result<&'static [u8], Errno> {
-    let Node::File(file) = &location.node else {
-        return Err(Errno::Access);
-    };
-    if file.metadata().permissions & 0o111 == 0 {
-        return Err(Errno::Access);
-    }
-    file.contents().ok_or(Errno::NoExec)
 }
 
 /// Creates a file without a name on the filesystem of a directory.

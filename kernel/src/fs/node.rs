@@ -271,11 +271,6 @@ pub(crate) trait RegularFile: Inode {
 
     fn len(&self) -> u64;
 
-    /// Returns the contents, if they are in the kernel's memory for ever.
-    fn contents(&self) -> Option<&'static [u8]> {
-        None
-    }
-
     /// Reads as much as there is and fits; returns how much.
     fn read_at(&self, offset: u64, to: &mut dyn Sink) -> Result<usize, Errno>;
 

@@ -1,17 +1,18 @@
 //! Loading a program: a static ELF file for x86-64, by the crate `elf`.
 //!
 //! Only `PT_LOAD` segments count. Everything about the file is checked before
-//! anything is mapped, and what does not make sense is refused with a reason.
+//! anything is mapped, and what does not make sense is refused with a reason. What is
+//! checked is in the file's first page, of which the caller has a copy: the file may
+//! change meanwhile. Its sections do not matter, and need not be there.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use elf::ElfBytes;
-use elf::abi::{EM_X86_64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PHDR};
+use elf::abi::{EI_NIDENT, EM_X86_64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PHDR};
 use elf::endian::LittleEndian;
-use elf::file::Class;
-use elf::segment::ProgramHeader;
-use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, UntypedMem, Vaddr, VmReader};
+use elf::file::{Class, FileHeader, parse_ident};
+use elf::segment::{ProgramHeader, SegmentTable};
+use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, UntypedMem, Vaddr};
 use nucleus::planted::{Bug, is_planted};
 
 use crate::errno::Errno;
@@ -21,6 +22,9 @@ use crate::vm::{
 
 /// Where a position-independent program is put at the lowest.
 pub(crate) const PIE_BASE: Vaddr = 0x5555_5555_4000;
+
+/// Bytes of a program header.
+const HEADER_SIZE: usize = 56;
 
 /// What a program needs to know of itself, and the kernel to start it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,20 +56,20 @@ struct Segment {
 /// starts behind it.
 ///
 /// `object` has the file's pages, which the program maps: all that run it share those
-/// that they do not write.
+/// that they do not write. `beginning` is what the first one holds of the file.
 pub(crate) fn load(
-    file: &[u8],
+    beginning: &[u8],
     object: &Arc<dyn MemoryObject>,
     pie_base: Vaddr,
     memory: &AddressSpace,
 ) -> Result<LoadedProgram, Errno> {
-    let (program, segments) = check(file, pie_base).map_err(|reason| {
+    let (program, segments) = check(beginning, object.len(), pie_base).map_err(|reason| {
         log::debug!("the program is refused: {reason}");
         Errno::NoExec
     })?;
     for segment in &segments {
         map_file_part(segment, object, memory)?;
-        map_own_part(segment, file, memory)?;
+        map_own_part(segment, object, memory)?;
     }
     let end = segments.iter().map(|segment| segment.pages.end()).max();
     memory.set_heap_start(end.unwrap_or(PIE_BASE));
@@ -93,7 +97,11 @@ fn map_file_part(
 
 /// Maps the pages of a segment that end with zeros, or are nothing else. The first may
 /// hold the end of the file's part; the others appear when they are touched.
-fn map_own_part(segment: &Segment, file: &[u8], memory: &AddressSpace) -> Result<(), Errno> {
+fn map_own_part(
+    segment: &Segment,
+    object: &Arc<dyn MemoryObject>,
+    memory: &AddressSpace,
+) -> Result<(), Errno> {
     let start = segment.own_start();
     let Some(range) = UserRange::between(start, segment.pages.end()) else {
         return Ok(());
@@ -106,9 +114,11 @@ fn map_own_part(segment: &Segment, file: &[u8], memory: &AddressSpace) -> Result
         let mut options = FrameAllocOptions::new();
         let frame = options.for_user(true).alloc_frame()?;
         let offset = segment.offset + (from - segment.vaddr);
-        let mut writer = frame.writer();
-        writer.skip(from - start);
-        VmReader::from(&file[offset..offset + (end - from)]).read(&mut writer);
+        // As far into its page as in memory.
+        let page = object.page(offset / PAGE_SIZE)?;
+        let (mut reader, mut writer) = (page.reader(), frame.writer());
+        reader.skip(from - start).limit(end - from);
+        writer.skip(from - start).write(&mut reader);
         memory.put_page(start, frame.into())?;
     }
     Ok(())
@@ -125,10 +135,13 @@ impl Segment {
     }
 }
 
-fn check(file: &[u8], pie_base: Vaddr) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
-    let elf = ElfBytes::<LittleEndian>::minimal_parse(file)
-        .map_err(|_| "it is no ELF file of little-endian order")?;
-    let header = elf.ehdr;
+/// Checks a file of so many bytes by its beginning.
+fn check(
+    beginning: &[u8],
+    len: usize,
+    pie_base: Vaddr,
+) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
+    let header = file_header(beginning)?;
     if header.class != Class::ELF64 || header.e_machine != EM_X86_64 {
         return Err("it is not for 64-bit x86");
     }
@@ -137,7 +150,7 @@ fn check(file: &[u8], pie_base: Vaddr) -> Result<(LoadedProgram, Vec<Segment>), 
         ET_DYN => pie_base,
         _ => return Err("it is not executable"),
     };
-    let headers: Vec<ProgramHeader> = elf.segments().into_iter().flatten().collect();
+    let headers = program_headers(beginning, &header)?;
     if headers.iter().any(|header| header.p_type == PT_INTERP) {
         return Err("it is linked dynamically");
     }
@@ -146,7 +159,7 @@ fn check(file: &[u8], pie_base: Vaddr) -> Result<(LoadedProgram, Vec<Segment>), 
         .iter()
         .filter(|header| header.p_type == PT_LOAD && header.p_memsz > 0)
     {
-        segments.push(check_segment(header, base, file.len())?);
+        segments.push(check_segment(header, base, len)?);
     }
     segments.sort_by_key(|segment| segment.pages.start());
     if segments
@@ -169,6 +182,31 @@ fn check(file: &[u8], pie_base: Vaddr) -> Result<(LoadedProgram, Vec<Segment>), 
         header_size: usize::from(header.e_phentsize),
     };
     Ok((program, segments))
+}
+
+/// Returns the header of the whole file.
+fn file_header(beginning: &[u8]) -> Result<FileHeader<LittleEndian>, Refusal> {
+    const REFUSAL: Refusal = "it is no ELF file of little-endian order";
+    let (ident, tail) = beginning.split_at_checked(EI_NIDENT).ok_or(REFUSAL)?;
+    let ident = parse_ident(ident).map_err(|_| REFUSAL)?;
+    FileHeader::parse_tail(ident, tail).map_err(|_| REFUSAL)
+}
+
+/// Returns the headers of the segments, which have to be in the first page.
+fn program_headers(
+    beginning: &[u8],
+    header: &FileHeader<LittleEndian>,
+) -> Result<Vec<ProgramHeader>, Refusal> {
+    if usize::from(header.e_phentsize) != HEADER_SIZE {
+        return Err("its program headers have another size");
+    }
+    let start = usize::try_from(header.e_phoff).unwrap_or(usize::MAX);
+    let end = start.checked_add(usize::from(header.e_phnum) * HEADER_SIZE);
+    let table = end.and_then(|end| beginning.get(start..end));
+    let table = table.ok_or("its program headers are not in its first page")?;
+    Ok(SegmentTable::new(LittleEndian, Class::ELF64, table)
+        .iter()
+        .collect())
 }
 
 fn check_segment(header: &ProgramHeader, base: Vaddr, file_len: usize) -> Result<Segment, Refusal> {

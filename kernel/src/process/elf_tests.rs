@@ -8,7 +8,7 @@ use nucleus::mm::page_table::MappedItem;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, UFrame, UntypedMem, VmReader};
 use nucleus::prelude::*;
 
-use super::{PIE_BASE, check, load};
+use super::{LoadedProgram, PIE_BASE, Refusal, Segment, check, load};
 use crate::errno::Errno;
 use crate::vm::{Access, AddressSpace, MemoryObject};
 
@@ -50,16 +50,19 @@ fn file(kind: u16, entry: u64, headers: &[Header]) -> Vec<u8> {
     file
 }
 
+fn check_all(file: &[u8]) -> Result<(LoadedProgram, Vec<Segment>), Refusal> {
+    check(file, file.len(), PIE_BASE)
+}
+
 #[track_caller]
 fn assert_refused(file: &[u8], reason: &str) {
-    let refusal = check(file, PIE_BASE).expect_err("the file is bad");
+    let refusal = check(file, file.len(), PIE_BASE).expect_err("the file is bad");
     assert!(refusal.contains(reason), "refused because {refusal}");
 }
 
 #[ktest]
 fn static_program_is_accepted() {
-    let (program, segments) =
-        check(&file(2, 0x40_0100, &[DATA, CODE]), PIE_BASE).expect("a good file");
+    let (program, segments) = check_all(&file(2, 0x40_0100, &[DATA, CODE])).expect("a good file");
     assert_eq!((program.entry, program.headers), (0x40_0100, 0x40_0040));
     assert_eq!((program.header_count, program.header_size), (2, 56));
     assert_eq!(segments[0].flags, PageFlags::RX);
@@ -72,7 +75,7 @@ fn static_program_is_accepted() {
 #[ktest]
 fn position_independent_program_is_moved() {
     let code = [1, 5, 0, 0, 0x1000, 0x1000];
-    let (program, _) = check(&file(3, 0x100, &[code]), PIE_BASE).expect("a good file");
+    let (program, _) = check_all(&file(3, 0x100, &[code])).expect("a good file");
     assert_eq!(
         (program.entry, program.headers),
         (PIE_BASE + 0x100, PIE_BASE + 0x40)
@@ -160,7 +163,7 @@ fn entry_outside_of_code_is_refused() {
 fn every_truncation_is_refused_or_accepted_without_harm() {
     let good = file(2, 0x40_0100, &[CODE, DATA]);
     for len in 0..0x200 {
-        assert!(check(&good[..len], PIE_BASE).is_err());
+        assert!(check(&good[..len], len, PIE_BASE).is_err());
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use nucleus::mm::{PAGE_SIZE, Vaddr, VmSpace};
+use nucleus::mm::{PAGE_SIZE, UntypedMem, Vaddr, VmSpace, VmWriter};
 use nucleus::random;
 use nucleus::user::UserContext;
 
@@ -15,17 +15,21 @@ use super::script::{BEGINNING, Script};
 use super::thread::Name;
 use super::{elf, stack};
 use crate::errno::Errno;
+use crate::fs::FsContext;
 use crate::fs::node::{Location, Node};
-use crate::fs::{self, FsContext};
 use crate::vm::{AddressSpace, MemoryObject};
 
 /// How often a script's interpreter may be a script.
 const MAX_SCRIPTS: usize = 5;
 
+/// The bits of a file's mode that let somebody run it.
+const ANY_EXECUTES: u16 = 0o111;
+
 /// A file to run, and the path by which it was asked for.
 #[derive(Debug)]
 pub(crate) struct ProgramFile {
-    contents: &'static [u8],
+    /// A copy of what its first page holds.
+    beginning: Vec<u8>,
     /// Its pages.
     object: Arc<dyn MemoryObject>,
     path: Vec<u8>,
@@ -53,13 +57,32 @@ impl ProgramFile {
         let Node::File(file) = &location.node else {
             return Err(Errno::Access);
         };
+        if file.metadata().permissions & ANY_EXECUTES == 0 {
+            return Err(Errno::Access);
+        }
+        let object = Arc::clone(file).memory_object();
+        let object = object.map_err(|_| Errno::Access)?;
         Ok(Self {
-            contents: fs::program_contents(&location)?,
-            object: Arc::clone(file).memory_object()?,
+            beginning: read_beginning(&*object)?,
+            object,
             path: path.to_vec(),
             location,
         })
     }
+}
+
+/// Reads what the first page of a file holds.
+fn read_beginning(object: &dyn MemoryObject) -> Result<Vec<u8>, Errno> {
+    let len = object.len().min(PAGE_SIZE);
+    let mut beginning = Vec::new();
+    let reserved = beginning.try_reserve_exact(len);
+    reserved.map_err(|_| Errno::NoMemory)?;
+    beginning.resize(len, 0);
+    if len > 0 {
+        let page = object.page(0)?;
+        page.reader().read(&mut VmWriter::from(&mut beginning[..]));
+    }
+    Ok(beginning)
 }
 
 /// What others may know of the program that a process runs.
@@ -98,7 +121,7 @@ pub(super) fn prepare(
     let first_path = file.path.clone();
     let name = name_of(&first_path);
     for _ in 0..=MAX_SCRIPTS {
-        let beginning = &file.contents[..file.contents.len().min(BEGINNING)];
+        let beginning = &file.beginning[..file.beginning.len().min(BEGINNING)];
         let Some(script) = Script::parse(beginning)? else {
             return load(&file, &first_path, &arguments, limits, name);
         };
@@ -117,7 +140,7 @@ fn load(
 ) -> Result<Prepared, Errno> {
     let memory = AddressSpace::new()?;
     memory.set_limits(limits.of_memory());
-    let program = elf::load(file.contents, &file.object, random_base(), &memory)?;
+    let program = elf::load(&file.beginning, &file.object, random_base(), &memory)?;
     memory.activate();
     let stack = stack::build(&memory, &program, path, arguments);
     VmSpace::deactivate_current();

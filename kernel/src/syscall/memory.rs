@@ -6,7 +6,7 @@
 use alloc::sync::Arc;
 
 use bitflags::bitflags;
-use nucleus::mm::{PAGE_SIZE, PageFlags};
+use nucleus::mm::{PAGE_SIZE, PageFlags, USER_END};
 
 use super::{Arguments, SyscallResult};
 use crate::errno::Errno;
@@ -210,15 +210,14 @@ pub(super) fn mremap(current: &mut Current, arguments: [usize; 5]) -> SyscallRes
     {
         return Err(Errno::Invalid);
     }
-    // As in Linux, what wraps has no length.
-    let pages = |len: usize| len.checked_next_multiple_of(PAGE_SIZE).unwrap_or(0);
-    if pages(new_len) == 0 {
+    let (old_len, new_len) = (round_up(old_len), round_up(new_len));
+    if new_len == 0 {
         return Err(Errno::Invalid);
     }
     current.memory.remap(&RemapRequest {
         address,
-        old_len: pages(old_len),
-        new_len: pages(new_len),
+        old_len,
+        new_len,
         may_move: has(MAY_MOVE),
         target: has(FIXED).then_some(target),
         keeps_old: has(DONT_UNMAP),
@@ -232,6 +231,9 @@ pub(super) fn madvise(
     advice: usize,
 ) -> SyscallResult {
     let advice = decode_advice(advice).ok_or(Errno::Invalid)?;
+    if address.is_multiple_of(PAGE_SIZE) && isize::try_from(len).is_err() {
+        return Err(Errno::Invalid);
+    }
     match checked_range(address, len, Errno::Invalid)? {
         Some(range) => current.memory.advise(&range, advice)?,
         None => return Ok(0),
@@ -278,6 +280,14 @@ pub(super) fn mincore(
     if !address.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::Invalid);
     }
+    let is_user =
+        |start: usize, len: usize| start.checked_add(len).is_some_and(|end| end <= USER_END);
+    if !is_user(address, len) {
+        return Err(Errno::NoMemory);
+    }
+    if !is_user(to, len.div_ceil(PAGE_SIZE)) {
+        return Err(Errno::Fault);
+    }
     if len == 0 {
         return Ok(0);
     }
@@ -310,7 +320,7 @@ pub(super) fn msync(
     if flags & !(ASYNC | INVALIDATE | SYNC) != 0 || is_both {
         return Err(Errno::Invalid);
     }
-    if let Some(range) = checked_range(address, len, Errno::NoMemory)? {
+    if let Some(range) = checked_range(address, round_up(len), Errno::NoMemory)? {
         let forbids_locked = flags & INVALIDATE != 0;
         current.memory.check_mapped(&range, forbids_locked)?;
     }
@@ -338,7 +348,7 @@ pub(super) fn munlock(current: &mut Current, address: usize, len: usize) -> Sysc
 /// Locks or unlocks the pages that a range of bytes has a part in.
 fn set_locked(current: &Current, address: usize, len: usize, is_locked: bool) -> SyscallResult {
     let in_page = address % PAGE_SIZE;
-    let len = len.checked_add(in_page).ok_or(Errno::Invalid)?;
+    let len = round_up(len.wrapping_add(in_page));
     if let Some(range) = checked_range(address - in_page, len, Errno::Invalid)? {
         current.memory.set_locked(&range, is_locked)?;
     }
@@ -363,6 +373,11 @@ pub(super) fn munlockall(current: &mut Current) -> SyscallResult {
     current.memory.lock_new_regions(false);
     current.memory.set_all_locked(false)?;
     Ok(0)
+}
+
+/// Rounds a length up to pages; as in Linux, one that wraps is none.
+const fn round_up(len: usize) -> usize {
+    len.wrapping_add(PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE
 }
 
 /// Checks an address and a length; nothing for no length. `wrapped` is the error where

@@ -34,7 +34,8 @@ type Arguments = [usize; 6];
 /// Performs the call that a program's registers ask for.
 pub(crate) fn handle(current: &mut Current) {
     let context = current.user.context();
-    let call = context.rax();
+    // The upper half of the register is nothing to Linux.
+    let call = context.rax() as u32 as usize;
     let arguments = arguments(context);
     let result = match table::find(call) {
         Some(perform) => perform(current, &arguments),

@@ -2,11 +2,28 @@
 
 use nucleus::cpu::disable_preempt;
 use nucleus::mm::tlb::TlbFlushOp;
-use nucleus::mm::{PageFlags, PageProperty};
+use nucleus::mm::{PageFlags, PageProperty, Vaddr};
 
 use super::region::{Region, RegionFlags, WRITE_IN_PLACE, hardware_rights};
-use super::{AddressSpace, UserRange};
+use super::{AddressSpace, Layout, UserRange};
 use crate::errno::Errno;
+
+impl Layout {
+    /// Returns the first part of a range that may not be given a protection, and why.
+    fn refusal(&self, range: &UserRange, protection: PageFlags) -> Option<(Vaddr, Errno)> {
+        let mut data = self.regions.totals().data;
+        self.regions.parts(range).find_map(|(part, region)| {
+            if !region.may_be(protection) {
+                return Some((part.start(), Errno::Access));
+            }
+            if region.is_data_as(protection) && !region.is_data() {
+                data += part.len();
+            }
+            let is_too_much = data > self.limits.data;
+            is_too_much.then_some((part.start(), Errno::NoMemory))
+        })
+    }
+}
 
 impl AddressSpace {
     /// Takes memory away, and the promise of it. What is not there is no error.
@@ -31,13 +48,9 @@ impl AddressSpace {
         let mut layout = self.change();
         layout.check_room(2)?;
         let covered = layout.regions.covered_len(range);
-        let forbids = |region: &Region| !region.may_be(protection);
-        let allowed = layout
-            .regions
-            .parts(range)
-            .find(|(_, region)| forbids(region))
-            .map_or(range.end(), |(part, _)| part.start());
-        let end = allowed.min(range.start() + covered);
+        let refusal = layout.refusal(range, protection);
+        let refused = refusal.map_or(range.end(), |(start, _)| start);
+        let end = refused.min(range.start() + covered);
         if let Some(part) = UserRange::between(range.start(), end) {
             let needs_pages = layout
                 .regions
@@ -51,10 +64,10 @@ impl AddressSpace {
                     .change(&part, |region| region.protect(protection));
             }
         }
-        match end {
-            end if end == range.end() => Ok(()),
-            end if end == allowed => Err(Errno::Access),
-            _ => Err(Errno::NoMemory),
+        match refusal {
+            Some((start, error)) if start == end => Err(error),
+            _ if end < range.end() => Err(Errno::NoMemory),
+            _ => Ok(()),
         }
     }
 

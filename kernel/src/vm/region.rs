@@ -146,8 +146,13 @@ impl Region {
     /// Returns whether its pages are paid for by the program alone: what
     /// `RLIMIT_DATA` is about.
     pub(super) fn is_data(&self) -> bool {
-        let own = RegionFlags::SHARED | RegionFlags::GROWS_DOWN;
-        self.protection.contains(PageFlags::W) && !self.flags.intersects(own)
+        self.is_data_as(self.protection)
+    }
+
+    /// Returns whether they would be, with another protection.
+    pub(super) fn is_data_as(&self, protection: PageFlags) -> bool {
+        let others = RegionFlags::SHARED | RegionFlags::GROWS_DOWN;
+        protection.contains(PageFlags::W) && !self.flags.intersects(others)
     }
 
     /// Returns whether the region may be given a protection.

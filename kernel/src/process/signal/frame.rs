@@ -240,6 +240,7 @@ impl Current {
         self.memory.read_bytes(frame_at, &mut frame)?;
         let (words, _) = frame[at::REGISTERS..at::MASK].as_chunks::<8>();
         let words: Vec<usize> = words.iter().copied().map(usize::from_le_bytes).collect();
+        self.check_selectors(words[word::SELECTORS])?;
         let fpu = self.read_image(words[word::IMAGE])?;
 
         let mut mask = [0; 8];
@@ -260,6 +261,17 @@ impl Current {
             *alternate = stack;
         }
         Ok(())
+    }
+
+    /// Checks that a frame has the code and the stack segment of programs: there are no
+    /// others that ring 3 could use. Their lowest bits are its privilege level always.
+    fn check_selectors(&self, word: usize) -> Result<(), Errno> {
+        const RING_3: u16 = 3;
+        let [code, _, _, stack] = [0, 16, 32, 48].map(|shift| (word >> shift) as u16 | RING_3);
+        match (code, stack) == self.user.context().segments() {
+            true => Ok(()),
+            false => Err(Errno::Fault),
+        }
     }
 
     /// Reads an image of the vector registers, and checks it; without one, they become

@@ -27,7 +27,10 @@ fn find(
     flags: usize,
 ) -> Result<Location, Errno> {
     let path = read_path_or_nothing(current, path)?;
-    if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
+    if path.is_empty() {
+        if flags & AT_EMPTY_PATH == 0 {
+            return Err(Errno::NoEntry);
+        }
         if super::user::is_current_directory(directory) {
             return current.fs.walk(b".").find(true)?.something();
         }

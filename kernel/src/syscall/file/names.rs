@@ -7,6 +7,7 @@ use super::user::{read_path, read_path_or_nothing, walk};
 use super::{AT_EMPTY_PATH, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, CURRENT_DIRECTORY, SyscallResult};
 use crate::errno::Errno;
 use crate::fs::node::{Directory, Link, Listed, New, Node};
+use crate::fs::open::Seek;
 use crate::fs::path::{Found, Last, Parent, path_of_directory};
 use crate::process::Current;
 
@@ -224,6 +225,7 @@ pub(super) fn getdents(current: &mut Current, file: usize, to: usize, len: usize
     let mut listing = vec![0; (len as u32 as usize).min(MAX_LISTING)];
     let mut used = 0;
     let mut is_too_small = false;
+    let before = file.seek(0, Seek::Current);
     file.list(
         &mut |listed| match put_entry(&mut listing[used..], &listed) {
             Some(size) => {
@@ -239,7 +241,11 @@ pub(super) fn getdents(current: &mut Current, file: usize, to: usize, len: usize
     if is_too_small {
         return Err(Errno::Invalid);
     }
-    current.memory.write_bytes(to, &listing[..used])?;
+    if let Err(error) = current.memory.write_bytes(to, &listing[..used]) {
+        // What nobody has got is listed again.
+        file.seek(before? as i64, Seek::Start)?;
+        return Err(error);
+    }
     Ok(used)
 }
 

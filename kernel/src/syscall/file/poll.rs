@@ -193,7 +193,8 @@ fn select_for(
     timeout: Option<Duration>,
 ) -> SyscallResult {
     let count = usize::try_from(count as i32).map_err(|_| Errno::Invalid)?;
-    let count = count.min(current.files.size().min(MAX_SELECT));
+    // Linux's smallest table has 64 slots, and looks at all of them.
+    let count = count.min(current.files.size().clamp(64, MAX_SELECT));
     let nr_bytes = count.div_ceil(64) * 8;
     let mut sets = [[0_u8; MAX_SELECT / 8]; 3];
     for (set, address) in sets.iter_mut().zip(addresses) {

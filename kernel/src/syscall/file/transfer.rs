@@ -70,6 +70,7 @@ pub(super) fn pread(
     file.check_positions()?;
     file.check_readable()?;
     check_range(to, len)?;
+    check_end(offset, len)?;
     read_at(current, &file, &[UserVector { address: to, len }], offset)
 }
 
@@ -85,6 +86,7 @@ pub(super) fn pwrite(
     file.check_positions()?;
     file.check_writable()?;
     check_range(from, len)?;
+    check_end(offset, len)?;
     write_at(current, &file, &[UserVector { address: from, len }], offset)
 }
 
@@ -133,6 +135,14 @@ pub(super) fn pwritev2(current: &mut Current, arguments: [usize; 5]) -> SyscallR
         (0, OWN_POSITION) => writev(current, file, vectors, count),
         (0, _) => pwritev(current, file, vectors, count, offset),
         _ => Err(Errno::NotSupported),
+    }
+}
+
+/// Checks that so many bytes from an offset on end at one.
+fn check_end(offset: u64, len: usize) -> Result<(), Errno> {
+    match offset.checked_add(len as u64).map(i64::try_from) {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(Errno::Invalid),
     }
 }
 
