@@ -82,6 +82,7 @@ impl Report {
                 if !self.others.is_empty() {
                     self.messages.insert(number, self.others());
                 }
+                let output = without_thread_ids(&output);
                 self.cases.insert(number, Observed { output, end });
             }
             _ => return None,
@@ -108,6 +109,20 @@ impl Report {
     pub(super) fn others(&self) -> String {
         self.others.join("\n")
     }
+}
+
+/// Leaves the identifiers out that Rust's messages name threads by.
+pub(super) fn without_thread_ids(output: &str) -> String {
+    let mut lines = Vec::new();
+    for line in output.split('\n') {
+        let thread = line.strip_prefix("thread '").and_then(|rest| {
+            let (name, rest) = rest.split_once("' (")?;
+            let (_, rest) = rest.split_once(") ")?;
+            Some(format!("thread '{name}' {rest}"))
+        });
+        lines.push(thread.unwrap_or_else(|| line.to_owned()));
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]

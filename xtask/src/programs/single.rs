@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::Target;
+use super::frames::without_thread_ids;
 use crate::artifacts::{self, ImageSpec};
 use crate::emulator::{self, Boot};
 use crate::flags::{EmulatorKind, MachineOptions, TestOptions};
@@ -199,20 +200,6 @@ fn program_output(lines: &[String]) -> String {
         output.push('\n');
     }
     output
-}
-
-/// Leaves the identifier out that a panic's message names its thread by.
-fn without_thread_ids(output: &str) -> String {
-    let mut lines = Vec::new();
-    for line in output.split('\n') {
-        let thread = line.strip_prefix("thread '").and_then(|rest| {
-            let (name, rest) = rest.split_once("' (")?;
-            let (_, rest) = rest.split_once(") ")?;
-            Some(format!("thread '{name}' {rest}"))
-        });
-        lines.push(thread.unwrap_or_else(|| line.to_owned()));
-    }
-    lines.join("\n")
 }
 
 fn differences(expected: &Observed, actual: &Observed) -> String {

@@ -58,6 +58,9 @@ mod word {
 
 /// Flags of a `ucontext_t`: there is an image of `xsave`, and SS is in the selectors.
 const CONTEXT_FLAGS: u64 = 0b111;
+/// The selectors of programs, CS and SS, as Linux numbers them. The processor's own are
+/// other ones, which programs cannot change and have no use for.
+const SELECTORS: usize = 0x33 | 0x2b << 48;
 /// The direction and the single-step flag, which a handler starts without.
 const CLEARED_FLAGS: usize = 0x0001_0500;
 
@@ -114,6 +117,18 @@ fn set_general_registers(context: &mut UserContext, words: &[usize]) {
     ];
     for (set, word) in setters.into_iter().zip(words) {
         set(context, *word);
+    }
+}
+
+/// Checks that a frame has the code and the stack segment of programs: there are no
+/// others that ring 3 could use. Their lowest bits are its privilege level always, and
+/// what stands between them does not count.
+fn check_selectors(word: usize) -> Result<(), Errno> {
+    const RING_3: usize = 3 | 3 << 48;
+    const COUNTING: usize = 0xffff | 0xffff << 48;
+    match (word | RING_3) & COUNTING == SELECTORS {
+        true => Ok(()),
+        false => Err(Errno::Fault),
     }
 }
 
@@ -201,8 +216,7 @@ impl Current {
         words[..16].copy_from_slice(&general_registers(context));
         words[word::RIP] = context.rip();
         words[word::FLAGS] = context.rflags();
-        let (code, stack) = context.segments();
-        words[word::SELECTORS] = usize::from(code) | usize::from(stack) << 48;
+        words[word::SELECTORS] = SELECTORS;
         if let Some(exception) = context.last_exception() {
             words[word::ERROR_CODE] = shown_error_code(&exception);
             words[word::VECTOR] = usize::from(exception.vector);
@@ -240,7 +254,7 @@ impl Current {
         self.memory.read_bytes(frame_at, &mut frame)?;
         let (words, _) = frame[at::REGISTERS..at::MASK].as_chunks::<8>();
         let words: Vec<usize> = words.iter().copied().map(usize::from_le_bytes).collect();
-        self.check_selectors(words[word::SELECTORS])?;
+        check_selectors(words[word::SELECTORS])?;
         let fpu = self.read_image(words[word::IMAGE])?;
 
         let mut mask = [0; 8];
@@ -261,17 +275,6 @@ impl Current {
             *alternate = stack;
         }
         Ok(())
-    }
-
-    /// Checks that a frame has the code and the stack segment of programs: there are no
-    /// others that ring 3 could use. Their lowest bits are its privilege level always.
-    fn check_selectors(&self, word: usize) -> Result<(), Errno> {
-        const RING_3: u16 = 3;
-        let [code, _, _, stack] = [0, 16, 32, 48].map(|shift| (word >> shift) as u16 | RING_3);
-        match (code, stack) == self.user.context().segments() {
-            true => Ok(()),
-            false => Err(Errno::Fault),
-        }
     }
 
     /// Reads an image of the vector registers, and checks it; without one, they become
