@@ -187,7 +187,7 @@ mod tests {
     use crate::vm::MapRequest;
 
     /// Returns a file of the initramfs that claims to hold something else.
-    fn file_of(context: &FsContext, contents: &'static [u8]) -> ProgramFile {
+    fn file_of(context: &FsContext, contents: &[u8]) -> ProgramFile {
         let path = b"/boot/cmdline";
         let found = context.walk(path).find(true);
         let location = found.and_then(|found| found.something());
@@ -196,7 +196,7 @@ mod tests {
             panic!("{location:?} is no file");
         };
         ProgramFile {
-            contents,
+            beginning: contents.to_vec(),
             object: Arc::clone(file).memory_object().expect("it has pages"),
             path: path.to_vec(),
             location,

@@ -4,7 +4,7 @@ use nucleus::cpu::disable_preempt;
 use nucleus::mm::tlb::TlbFlushOp;
 use nucleus::mm::{PageFlags, PageProperty, Vaddr};
 
-use super::region::{Region, RegionFlags, WRITE_IN_PLACE, hardware_rights};
+use super::region::{RegionFlags, WRITE_IN_PLACE, hardware_rights};
 use super::{AddressSpace, Layout, UserRange};
 use crate::errno::Errno;
 
