@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
-use crate::flags::{MachineOptions, TestOptions};
+use crate::flags::{EmulatorKind, MachineOptions, TestOptions};
 use crate::guest::{self, Limits};
 use crate::ktap::{Next, Report};
 use crate::machines::{self, Station};
@@ -90,6 +90,10 @@ impl<'a> Selection<'a> {
         words.extend((!station.options.is_empty()).then(|| station.options.to_owned()));
         words.push(format!("ktest.among={}", station.among));
         let mut silence = SILENCE;
+        if station.machine.emulator() == EmulatorKind::Bochs && options.stress.is_none() {
+            // It interprets, and some tests go through a gibibyte.
+            words.push("ktest.timeout=100".to_owned());
+        }
         if let Some(operations) = options.stress {
             // Some thousand operations a second, at the very least.
             let seconds = 60 + operations / 500;
