@@ -27,6 +27,8 @@ pub(super) const TARGET: Target = Target {
     bugs: &[(Bug::UncheckedEntry, "finds: a program that starts anywhere")],
 };
 
+/// Bytes of memory of the machine.
+const RAM: usize = 4 << 20;
 /// The lowest address that a program may have.
 const USER_START: Vaddr = 0x1_0000;
 const HEADER_SIZE: usize = 56;
@@ -37,7 +39,7 @@ thread_local! {
 
 fn run(file: &[u8]) {
     let config = Config {
-        ram: 4 << 20,
+        ram: RAM,
         cpus: 1,
         checked: false,
         identifiers: true,
@@ -52,6 +54,11 @@ fn run(file: &[u8]) {
             match load(file, &object, PIE_BASE, &memory) {
                 Ok(program) => check(file, &program, &memory),
                 Err(Errno::NoExec) => assert_eq!(frame_counts().free, empty, "refused too late"),
+                // More than the machine has is not promised.
+                Err(Errno::NoMemory) => {
+                    let sizes = segments(file, PIE_BASE).into_iter().map(|one| one.size);
+                    assert!(sizes.sum::<usize>() > RAM, "there is memory for so little");
+                }
                 Err(other) => panic!("a file of {} bytes gave {other:?}", file.len()),
             }
             drop(ManuallyDrop::into_inner(memory));
