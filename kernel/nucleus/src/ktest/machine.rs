@@ -71,6 +71,12 @@ impl fmt::Write for Report {
         console::write_str(text);
         Ok(())
     }
+
+    /// As a whole, so that no message of an interrupt gets into a line of the report.
+    fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> fmt::Result {
+        console::write_fmt(arguments);
+        Ok(())
+    }
 }
 
 struct Tasks {
