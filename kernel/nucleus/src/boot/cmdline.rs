@@ -18,6 +18,7 @@
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
 //! | `thp=off\|advised\|on` | huge pages for programs: nowhere, where they ask for them, or wherever they fit; `advised` unless given |
 //! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `pagetable` | print the kernel's page table after start-up |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
 //! Parsing allocates nothing, so that it works before the heap does. What it
@@ -81,6 +82,8 @@ pub struct CommandLine<'a> {
     pub huge_pages: HugePages,
     /// A way to die after start-up.
     pub crash: Option<Crash>,
+    /// The kernel's page table is to be printed after start-up.
+    pub page_table: bool,
 }
 
 impl<'a> CommandLine<'a> {
@@ -101,6 +104,7 @@ impl<'a> CommandLine<'a> {
             bench: None,
             huge_pages: HugePages::Advised,
             crash: None,
+            page_table: false,
         };
         for word in line.options() {
             line.apply(word);
@@ -131,6 +135,7 @@ impl<'a> CommandLine<'a> {
         };
         match (name, value) {
             ("log", Some(value)) => set(&mut self.log, value.parse().ok()),
+            ("pagetable", None) => set(&mut self.page_table, Some(true)),
             ("debug-exit", None) => set(&mut self.debug_exit, Some(true)),
             ("no-acpi", None) => set(&mut self.no_acpi, Some(true)),
             ("no-apic", None) => set(&mut self.no_apic, Some(true)),
@@ -222,9 +227,11 @@ mod tests {
 
     #[ktest]
     fn options_are_understood() {
-        let line =
-            CommandLine::parse("log=debug debug-exit ktest=mm:: ktest.from=7 crash=null thp=on");
+        let line = CommandLine::parse(
+            "log=debug debug-exit ktest=mm:: ktest.from=7 crash=null thp=on pagetable",
+        );
         assert_eq!((line.log, line.debug_exit), (LevelFilter::Debug, true));
+        assert!(line.page_table);
         assert_eq!((line.ktest, line.ktest_from), (Some("mm::"), 7));
         assert_eq!(line.crash, Some(Crash::Null));
         assert_eq!(line.huge_pages, HugePages::Always);

@@ -11,7 +11,7 @@ use super::early_alloc::EarlyAllocator;
 use super::loader_map::LoaderMap;
 use super::memory_map::{MemoryMap, RegionKind};
 use super::platform::{self, Platform};
-use super::{acpi, crash, image, initramfs as archive, loader, metadata};
+use super::{acpi, crash, image, initramfs as archive, loader, metadata, protection};
 use crate::arch::x86_64::{
     apic, cmos, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer,
     trampoline, user_entry,
@@ -158,6 +158,8 @@ extern "C" fn go_on() -> ! {
     irq::enable();
     console::mark(Stage::Interrupts);
     smp::start_others();
+    protection::check_protection();
+    protection::print_page_table_if_asked();
 
     warn_of_unknown_options();
     if let Some(way) = command_line().crash {
@@ -269,7 +271,7 @@ fn say_what_memory_there_is(map: &MemoryMap) {
         "memory: {} KiB usable, {} KiB the loader's, {} KiB image, {} KiB initramfs, {} KiB reserved",
         kib(RegionKind::Usable),
         kib(RegionKind::Reclaimable),
-        kib(RegionKind::Kernel),
+        kib(RegionKind::Kernel) + kib(RegionKind::KernelConstant),
         kib(RegionKind::Initramfs),
         kib(RegionKind::Reserved)
     );
