@@ -74,7 +74,10 @@ fn command_line(options: &RunOptions) -> Result<String> {
         ""
     };
     let machine = emulator::kernel_options(options.machine.emulator());
-    let mut words: Vec<String> = [machine, quiet, &options.append].map(str::to_owned).into();
+    // Figures repeat: addresses are the same each time.
+    let fixed = if options.icount { "nokaslr" } else { "" };
+    let words = [machine, quiet, fixed, &options.append];
+    let mut words: Vec<String> = words.map(str::to_owned).into();
     words.retain(|word| !word.is_empty());
     if has_program {
         words.push("--".to_owned());
