@@ -14,8 +14,9 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::emulator::Emulator;
+use crate::interrupt::{self, RunningGuest};
+use crate::shell;
 use crate::stream::{Event, Facts, Stream};
-use crate::{interrupt, shell};
 
 /// How the emulator ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,18 +43,28 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs an emulator; each event of its output is handed to `handle`.
 pub(crate) fn run(
-    mut emulator: Emulator,
+    emulator: Emulator,
     limits: Limits,
     stream: &mut Stream,
     handle: &mut dyn FnMut(Event),
 ) -> Result<Ending> {
+    run_timed(emulator, limits, stream, handle).map(|(ending, _)| ending)
+}
+
+/// As [`run`]; returns also when the guest came how far.
+pub(crate) fn run_timed(
+    mut emulator: Emulator,
+    limits: Limits,
+    stream: &mut Stream,
+    handle: &mut dyn FnMut(Event),
+) -> Result<(Ending, Milestones)> {
     shell::show(&emulator.command);
     emulator.command.stdout(Stdio::piped());
     if !shell::is_verbose() {
         emulator.command.stderr(Stdio::piped());
     }
     let name = emulator.command.get_program().display().to_string();
-    interrupt::set_guest_runs(true);
+    let running = RunningGuest::new();
     let child = emulator
         .command
         .spawn()
@@ -64,15 +75,15 @@ pub(crate) fn run(
     let (sender, receiver) = mpsc::channel();
     let ended = Arc::new(AtomicBool::new(false));
     guest.start_readers(emulator.serial_file, sender, &ended);
-    let ending = watch(&mut guest, limits, stream, handle, &receiver);
+    let (ending, milestones) = watch(&mut guest, limits, stream, handle, &receiver);
     guest.end();
     // Relaxed: the reader looks again and again.
     ended.store(true, Ordering::Relaxed);
     while let Ok(bytes) = receiver.recv_timeout(Duration::from_millis(300)) {
         stream.feed(&bytes, handle);
     }
-    interrupt::set_guest_runs(false);
-    Ok(ending)
+    drop(running);
+    Ok((ending, milestones))
 }
 
 /// Shows what a guest prints on this process's standard output.
@@ -101,12 +112,11 @@ fn watch(
     stream: &mut Stream,
     handle: &mut dyn FnMut(Event),
     receiver: &Receiver<Vec<u8>>,
-) -> Ending {
+) -> (Ending, Milestones) {
     let start = Instant::now();
     let mut milestones = Milestones::default();
     let mut last_output = start;
-    let mut finished_at = None;
-    loop {
+    let ending = loop {
         match receiver.recv_timeout(Duration::from_millis(50)) {
             Ok(bytes) => {
                 last_output = Instant::now();
@@ -117,38 +127,40 @@ fn watch(
             Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(20)),
         }
         if let Ok(Some(status)) = guest.child.try_wait() {
-            return Ending::Exited(status.code());
+            break Ending::Exited(status.code());
         }
         if interrupt::is_requested() {
-            return Ending::Interrupted;
+            break Ending::Interrupted;
         }
-        if stream.facts.is_finished() {
-            let since = *finished_at.get_or_insert_with(Instant::now);
-            if since.elapsed() > GRACE {
-                return Ending::Exited(None);
-            }
+        let finished = milestones.finished.map(|finished| start + finished);
+        if finished.is_some_and(|finished| finished.elapsed() > GRACE) {
+            break Ending::Exited(None);
         }
         let too_long = limits.total.is_some_and(|limit| start.elapsed() > limit);
         let too_quiet = limits
             .silence
             .is_some_and(|limit| last_output.elapsed() > limit);
         if too_long || too_quiet {
-            return Ending::TimedOut;
+            break Ending::TimedOut;
         }
-    }
+    };
+    (ending, milestones)
 }
 
-/// When a guest came how far; shown with `-v`.
-#[derive(Debug, Default)]
-struct Milestones {
-    started: bool,
-    program_started: bool,
-    finished: bool,
+/// When a guest came how far, from its emulator's start; shown with `-v`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Milestones {
+    /// The kernel's first line.
+    pub(crate) started: Option<Duration>,
+    /// The program in ring 3.
+    pub(crate) program_started: Option<Duration>,
+    /// The kernel's last word.
+    pub(crate) finished: Option<Duration>,
 }
 
 impl Milestones {
     fn note(&mut self, facts: &Facts, start: Instant) {
-        for (seen, now, what) in [
+        for (at, is_there, what) in [
             (&mut self.started, facts.started, "the kernel's first line"),
             (
                 &mut self.program_started,
@@ -161,10 +173,13 @@ impl Milestones {
                 "the kernel's last word",
             ),
         ] {
-            if now && !*seen && shell::is_verbose() {
-                eprintln!("note: {what} after {:.1} s", start.elapsed().as_secs_f32());
+            if is_there && at.is_none() {
+                let since = start.elapsed();
+                *at = Some(since);
+                if shell::is_verbose() {
+                    eprintln!("note: {what} after {:.1} s", since.as_secs_f32());
+                }
             }
-            *seen = now;
         }
     }
 }
