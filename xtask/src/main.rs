@@ -23,6 +23,9 @@ mod machines;
 mod matrix;
 mod programs;
 mod run;
+mod screen;
+mod screen_tests;
+mod screenshot;
 mod shell;
 mod stream;
 mod symbolize;
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let result = match flags.command {
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Screenshot(options) => screenshot::run(&options),
         Command::Image(options) => image::run(&options),
         Command::Matrix(options) => matrix::run(&options),
         Command::Gdb(options) => gdb::run(&options),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -17,10 +17,10 @@ use super::rows;
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
 use crate::flags::EmulatorKind;
-use crate::guest::{self, Ending, Limits, Milestones};
+use crate::guest::{self, Director, Ending, Limits};
 use crate::interrupt;
 use crate::shell::Progress;
-use crate::stream::{Event, Stream};
+use crate::stream::{Event, Facts, Stream};
 use crate::test::Verdict;
 use crate::toolchain::Toolchain;
 
@@ -29,6 +29,9 @@ const PROGRAM: &str = "/bin/machine";
 
 /// A boot that takes longer hangs, however busy the host is.
 const LIMIT: Duration = Duration::from_secs(180);
+
+/// Time for an emulator to end after the kernel's last word.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// The emulator's status when the program ended well: QEMU's debug-exit device makes
 /// it of the kernel's exit code 0x10.
@@ -194,34 +197,70 @@ fn try_row(row: &'static Row, kernel: &Kernel, images: &Images) -> Result<Tried>
         silence: None,
     };
     let mut stream = Stream::new(kernel.symbols.clone(), false);
-    let mut lines = Vec::new();
-    let mut text = String::new();
-    let mut handle = |event: Event| match event {
-        Event::Line(line) => lines.push(line),
-        Event::Bytes(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
-    };
-    let (ending, times) = guest::run_timed(emulator, limits, &mut stream, &mut handle)?;
+    let mut watcher = Watcher::new();
+    let ending = guest::direct(emulator, limits, &mut stream, &mut watcher)?;
     let complaint = if row.has_serial {
         let unfinished = (row.end == End::Works).then(|| guest::complaint(ending, &stream.facts));
         let unfinished = unfinished.flatten().map(|(_, text)| text);
-        unfinished.or_else(|| row.complaint(&lines))
+        unfinished.or_else(|| row.complaint(&watcher.lines))
     } else {
         let is_good = ending == Ending::Exited(Some(STATUS_OF_SUCCESS));
         (!is_good).then(|| format!("the emulator's end is {ending:?}"))
     };
-    let Milestones {
-        started,
-        program_started,
-        ..
-    } = times;
     let verdict = match complaint {
         None => Verdict::Passed,
-        Some(complaint) => Verdict::Failed(format!("{complaint}\n{text}")),
+        Some(complaint) => Verdict::Failed(format!("{complaint}\n{}", watcher.text)),
     };
     Ok(Tried {
         row,
         verdict,
-        started,
-        program_started,
+        started: watcher.started,
+        program_started: watcher.program_started,
     })
+}
+
+/// Notes what the guest says, and when it came how far.
+struct Watcher {
+    start: Instant,
+    lines: Vec<String>,
+    /// With the places that lines of a backtrace stand for.
+    text: String,
+    started: Option<Duration>,
+    program_started: Option<Duration>,
+    finished: Option<Duration>,
+}
+
+impl Watcher {
+    /// Starts with the emulator, but for the moment that starting it takes.
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            lines: Vec::new(),
+            text: String::new(),
+            started: None,
+            program_started: None,
+            finished: None,
+        }
+    }
+}
+
+impl Director for Watcher {
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Line(line) => self.lines.push(line),
+            Event::Bytes(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
+        }
+    }
+
+    fn is_done(&mut self, facts: &Facts) -> Result<bool> {
+        let now = self.start.elapsed();
+        for (is_there, at) in [
+            (facts.started, &mut self.started),
+            (facts.program_started, &mut self.program_started),
+            (facts.is_finished(), &mut self.finished),
+        ] {
+            *at = at.or_else(|| is_there.then_some(now));
+        }
+        Ok(self.finished.is_some_and(|finished| now - finished > GRACE))
+    }
 }
