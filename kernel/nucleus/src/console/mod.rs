@@ -6,17 +6,23 @@
 
 pub mod framebuffer;
 pub(crate) mod input;
+mod keyboard;
 pub mod marks;
+#[cfg(target_os = "none")]
+pub(crate) mod requests;
 pub mod text;
 
 use core::fmt::{self, Write};
 
 use self::framebuffer::Framebuffer;
 pub use self::framebuffer::{Color, FramebufferInfo, PixelFormat};
-pub use self::input::{input_len, input_queue, nr_dropped_input, read_input};
+#[cfg(target_os = "none")]
+pub(crate) use self::input::set_keymap;
+pub use self::input::{input_len, input_queue, nr_dropped_input, read_input, read_key};
+pub use self::keyboard::Keymap;
 use self::text::TextConsole;
 use crate::arch::serial;
-use crate::sync::{Rank, SpinLock};
+use crate::sync::{Rank, SpinLock, SpinLockGuard};
 pub use crate::{print, println};
 
 /// Prints to the console; as `std`'s.
@@ -117,6 +123,24 @@ pub fn is_locked() -> bool {
     CONSOLE.is_locked()
 }
 
+/// The console, held for a report of several lines: see [`try_hold`].
+#[cfg(target_os = "none")]
+pub(crate) struct HeldConsole(SpinLockGuard<'static, Console>);
+
+/// Takes the console if nobody has it, nor the serial port, which it writes to.
+#[cfg(target_os = "none")]
+pub(crate) fn try_hold() -> Option<HeldConsole> {
+    let console = CONSOLE.try_lock()?;
+    (!serial::is_locked()).then_some(HeldConsole(console))
+}
+
+#[cfg(target_os = "none")]
+impl Write for HeldConsole {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(text)
+    }
+}
+
 /// Marks the start of a program's output, for whoever reads the serial line.
 pub fn start_program_output(name: &str) {
     write_fmt(format_args!("vostok: start {name}\n"));
@@ -138,14 +162,6 @@ pub fn finish_program_output(status: u8) {
             "\nvostok: exit status {status} (no newline)\n"
         ))
     };
-}
-
-/// Sleeps until the next interrupt, at most a tick of the timer.
-///
-/// May not be called with a lock held.
-#[cfg(target_os = "none")]
-pub fn wait_for_input() {
-    crate::arch::irq::wait_for_interrupt();
 }
 
 /// Makes the screen show that what follows is a panic.

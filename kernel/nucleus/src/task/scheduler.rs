@@ -44,6 +44,7 @@ pub(crate) fn start(main: fn() -> !) -> ! {
     reaper::start();
     // Where the runner of tests has to be.
     TaskOptions::new(move || main())
+        .name("main")
         .stack_size(MAIN_STACK_SIZE)
         .affinity(CpuId::bsp().into())
         .spawn()
@@ -202,7 +203,7 @@ fn switch(how: Leave) {
     current.usage.add_switch(how == Leave::Parking);
     fpu::save_of(&current);
     let save = current.context.as_ptr();
-    here.nr_switches.set(here.nr_switches.get().wrapping_add(1));
+    here.count_switch();
     here.left.set(Some((current, how)));
     // SAFETY:
     // 1. The task is kept by `left`, and then by a queue or the reaper's list, until
