@@ -33,6 +33,7 @@ mod system;
 mod test;
 mod tidy;
 mod toolchain;
+mod usb;
 mod verify;
 
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Screenshot(options) => screenshot::run(&options),
         Command::Image(options) => image::run(&options),
+        Command::Usb(options) => usb::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::FuzzSyscalls(options) => syscall_fuzz::run(&options),
