@@ -24,7 +24,9 @@ pub(crate) struct Boot {
     pub(crate) interactive: bool,
     /// Time is the count of instructions.
     pub(crate) icount: bool,
-    /// More arguments for QEMU.
+    /// There is a serial port.
+    pub(crate) has_serial: bool,
+    /// More arguments for QEMU, of this boot and not of the machine.
     pub(crate) extra: Vec<String>,
 }
 
@@ -62,6 +64,7 @@ impl Boot {
             window: false,
             interactive: false,
             icount: false,
+            has_serial: true,
             extra: Vec::new(),
         }
     }
@@ -145,7 +148,12 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     }
     // The monitor shares the terminal: Ctrl-A X ends QEMU, Ctrl-A C shows it.
     command.args(["-chardev", "stdio,id=console,mux=on,signal=on"]);
-    command.args(["-serial", "chardev:console", "-mon", "chardev=console"]);
+    let serial = if boot.has_serial {
+        "chardev:console"
+    } else {
+        "none"
+    };
+    command.args(["-serial", serial, "-mon", "chardev=console"]);
     command.args(&boot.extra);
     if !boot.interactive {
         command.stdin(Stdio::null());

@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Run the tests: host, kernel, programs, checkers
     Test(TestOptions),
+    /// Boot Vostok without a window, and make a picture of its screen
+    Screenshot(ScreenshotOptions),
     /// Count the instructions of the memory core's operations
     Bench(BenchOptions),
     /// Make random system calls, and look whether the kernel lives and loses no frame
@@ -120,9 +122,46 @@ pub(crate) struct RunOptions {
     /// Add a directory's tree to the files of the guest
     #[arg(long, value_name = "DIR")]
     pub(crate) rootfs: Option<PathBuf>,
+    /// Record events, and end with a summary: fault,tlb,task or all
+    #[arg(long, value_name = "GROUPS")]
+    pub(crate) trace: Option<String>,
     /// Add options to the kernel's command line
     #[arg(long, value_name = "OPTIONS", default_value = "")]
     pub(crate) append: String,
+    /// The program to run, by its path in the guest, and its arguments
+    #[arg(last = true)]
+    pub(crate) program: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ScreenshotOptions {
+    /// Where to put the picture
+    #[arg(long, value_name = "FILE", default_value = "vostok.png")]
+    pub(crate) out: PathBuf,
+    /// Wait for this text on serial, instead of the program's end or the shell's prompt
+    #[arg(long, value_name = "TEXT", conflicts_with = "at")]
+    pub(crate) after: Option<String>,
+    /// Wait so many seconds from the start of the emulator
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) at: Option<u64>,
+    /// Type this first, once the shell waits: `\n` is Enter, `\<shift-pgup>` keys together
+    #[arg(long = "type", value_name = "KEYS")]
+    pub(crate) keys: Option<String>,
+    /// Run the tests in the kernel that pass this filter, instead of a program
+    #[arg(long, value_name = "FILTER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(conflicts_with = "program")]
+    pub(crate) tests: Option<String>,
+    #[command(flatten)]
+    pub(crate) machine: MachineOptions,
+    /// Add a directory's tree to the files of the guest
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rootfs: Option<PathBuf>,
+    /// Add options to the kernel's command line
+    #[arg(long, value_name = "OPTIONS", default_value = "")]
+    pub(crate) append: String,
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(crate) timeout: u64,
     /// The program to run, by its path in the guest, and its arguments
     #[arg(last = true)]
     pub(crate) program: Vec<String>,

@@ -22,6 +22,9 @@ mod ktap;
 mod machines;
 mod programs;
 mod run;
+mod screen;
+mod screen_tests;
+mod screenshot;
 mod shell;
 mod stream;
 mod symbolize;
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let result = match flags.command {
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Screenshot(options) => screenshot::run(&options),
         Command::Image(options) => image::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Bench(options) => bench::run(&options),
