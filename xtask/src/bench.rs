@@ -235,7 +235,6 @@ fn count_in_kernel(options: &BenchOptions) -> Result<Results> {
             cmdline: format!("{} {bench}", emulator::kernel_options(machine.emulator())),
             files: Vec::new(),
             rootfs: None,
-            uefi: false,
         },
     )?;
     let boot = Boot {

@@ -29,7 +29,6 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
             cmdline: command_line(options)?,
             files: files(program)?,
             rootfs: options.rootfs.clone(),
-            uefi: options.machine.uefi,
         },
     )?;
 

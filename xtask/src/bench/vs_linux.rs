@@ -173,7 +173,6 @@ fn count_on_vostok(toolchain: &Toolchain, system: &System, words: &[&str]) -> Re
             cmdline: format!("{options} log=off -- /bin/{PROGRAM} {words}"),
             files: system.files_for(&format!("/bin/{PROGRAM}")),
             rootfs: None,
-            uefi: false,
         },
     )?;
     let boot = Boot {
