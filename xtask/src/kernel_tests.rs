@@ -14,7 +14,7 @@ use crate::shell::Progress;
 use crate::stream::{Event, Facts, Stream};
 use crate::test::{Outcome, Verdict};
 use crate::toolchain::Toolchain;
-use crate::{interrupt, kernel_deaths, screen_tests};
+use crate::{interrupt, kernel_deaths, odd, screen_tests};
 
 /// A guest that prints nothing for so long hangs.
 pub(crate) const SILENCE: Duration = Duration::from_secs(120);
@@ -71,6 +71,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
             outcomes.push(outcome.on(&label));
         }
         outcomes.extend(kernel_deaths::run(&toolchain, options)?);
+        outcomes.extend(odd::run(&toolchain, options)?);
         outcomes.extend(screen_tests::run(&toolchain, options)?);
     }
     Ok(outcomes)
