@@ -232,7 +232,10 @@ fn count_in_kernel(options: &BenchOptions) -> Result<Results> {
         &toolchain,
         &ImageSpec {
             kernel: &kernel,
-            cmdline: format!("{} {bench}", emulator::kernel_options(machine.emulator())),
+            cmdline: format!(
+                "{} nokaslr {bench}",
+                emulator::kernel_options(machine.emulator())
+            ),
             files: Vec::new(),
             rootfs: None,
         },

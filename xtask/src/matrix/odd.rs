@@ -1,13 +1,13 @@
-//! Boots on odd firmware: a part of the kernel's ring of tests, by the names `odd=…`.
+//! Machines whose success takes more than the kernel's word: firmware that is made odd
+//! (`preloader::oddities`), and a judgement on what came of it.
 //!
-//! OVMF is made odd by an application of ours before the pre-loader runs
-//! (`preloader::oddities`), and `/bin/hello` has to run all the same. One boot goes
-//! without the pre-loader, and must not come to the kernel: the firmware is odd indeed.
-//!
-//! A screen at a high address is the memory of QEMU's `ivshmem-plain`, a PCI device whose
-//! memory is a file of the host. OVMF puts it at the end of what the processor can
-//! address, behind another entry of the root than memory and loader; afterwards the
-//! screen's text is read from that file, by the font.
+//! * Without the pre-loader, 5-level paging must not come to the kernel: the firmware is
+//!   odd indeed, and it is the pre-loader that helps.
+//! * The regions of a memory map with more than 300 entries are counted.
+//! * A screen at a high address is the memory of QEMU's `ivshmem-plain`, a PCI device
+//!   whose memory is a file of the host. OVMF puts it near the end of what the
+//!   processor can address, behind another entry of the root than memory and loader;
+//!   afterwards the screen's text is read from that file, by the font.
 //!
 //! What no emulator here has: firmware that turns 5-level paging on by itself, memory
 //! encryption, and a display whose own memory is at such an address.
@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::PREFIX;
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
 use crate::firmware::Applications;
-use crate::flags::{EmulatorKind, MachineOptions, TestOptions};
+use crate::flags::{EmulatorKind, MachineOptions};
 use crate::guest::{self, Limits};
 use crate::screen::glyphs::ScreenText;
 use crate::screen::picture::Picture;
@@ -48,9 +49,7 @@ const PIXEL: usize = 4;
 struct Case {
     name: &'static str,
     /// What is odd.
-    words: &'static str,
-    smp: u32,
-    memory: &'static str,
+    firmware: &'static str,
     /// The machine has the device whose memory can be a screen.
     has_device: bool,
     /// Options of the kernel's command line.
@@ -68,92 +67,58 @@ struct Seen {
     device: PathBuf,
 }
 
-const USUAL: Case = Case {
-    name: "",
-    words: "",
-    smp: 1,
-    memory: "256M",
-    has_device: false,
-    options: "",
-    judge: works,
-};
-
-const CASES: [Case; 7] = [
+const CASES: [Case; 3] = [
     Case {
-        name: "paging_of_five_levels_is_left",
-        words: "five-levels",
-        smp: 2,
-        ..USUAL
-    },
-    Case {
-        name: "paging_of_five_levels_stops_the_loader_alone",
-        words: "five-levels no-preloader",
+        name: "five-levels-stop-the-loader-alone",
+        firmware: "five-levels no-preloader",
+        has_device: false,
+        options: "",
         judge: does_not_start,
-        ..USUAL
     },
     Case {
-        name: "map_of_three_hundred_entries_loses_nothing",
-        words: "fragments=320",
+        name: "map-of-300-entries",
+        firmware: "fragments=320",
+        has_device: false,
         options: "log=debug",
         judge: knows_many_regions,
-        ..USUAL
     },
     Case {
         name: "peer_104_peer_110_screen_behind_another_entry_of_the_root",
-        words: "screen=device five-levels",
+        firmware: "screen=device five-levels",
         has_device: true,
+        options: "",
         judge: draws_on_the_device,
-        ..USUAL
-    },
-    Case {
-        name: "peer_104_screen_in_ram_above_4_gib",
-        words: "screen=ram",
-        memory: "6G",
-        judge: has_a_screen_above_4_gib,
-        ..USUAL
-    },
-    Case {
-        name: "peer_104_screen_of_a_format_given_by_masks",
-        words: "screen=masks",
-        judge: draws_by_masks,
-        ..USUAL
-    },
-    Case {
-        name: "peer_104_screen_for_the_firmware_alone",
-        words: "screen=blt-only",
-        judge: has_no_screen,
-        ..USUAL
     },
 ];
 
-/// Boots the cases that are asked for; there are none on a machine that the user chooses.
-pub(crate) fn run(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcome>> {
-    let is_wanted = |case: &&Case| options.selects(&format!("odd={}", case.name));
-    let wanted: Vec<_> = CASES.iter().filter(is_wanted).collect();
-    if wanted.is_empty() || options.machine.is_chosen() {
+/// Boots the cases that are wanted, one after the other.
+pub(super) fn outcomes(is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Outcome>> {
+    let wanted: Vec<_> = CASES.iter().filter(|case| is_wanted(case.name)).collect();
+    if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let kernel = artifacts::kernel(toolchain, KernelKind::Release)?;
+    let toolchain = Toolchain::find_or_install()?;
+    let kernel = artifacts::kernel(&toolchain, KernelKind::Release)?;
     let mut outcomes = Vec::new();
     for case in wanted {
         if interrupt::is_requested() {
             break;
         }
         let progress = Progress::start(&format!("booting on odd firmware: {}", case.name));
-        let seen = boot(toolchain, &kernel, case)?;
+        let seen = boot(&toolchain, &kernel, case)?;
         progress.finish();
         let verdict = match (case.judge)(&seen) {
             Ok(()) => Verdict::Passed,
             Err(problem) => Verdict::Failed(format!("{problem}\n{}", seen.lines.join("\n"))),
         };
-        let outcome = Outcome::new("kernel", &format!("odd={}", case.name), verdict);
-        outcomes.push(outcome.on("odd firmware"));
+        let name = format!("{PREFIX}{}", case.name);
+        outcomes.push(Outcome::new("kernel", &name, verdict).on("matrix"));
     }
     Ok(outcomes)
 }
 
 fn boot(toolchain: &Toolchain, kernel: &Kernel, case: &Case) -> Result<Seen> {
-    let mut machine = MachineOptions::new(EmulatorKind::Qemu, case.smp, case.memory);
+    let mut machine = MachineOptions::new(EmulatorKind::Qemu, 1, "256M");
     machine.uefi = true;
     let spec = ImageSpec {
         kernel,
@@ -165,7 +130,7 @@ fn boot(toolchain: &Toolchain, kernel: &Kernel, case: &Case) -> Result<Seen> {
         files: run::files(PROGRAM)?,
         rootfs: None,
     };
-    let applications = Applications::odd(toolchain, case.words)?;
+    let applications = Applications::odd(toolchain, case.firmware)?;
     let image = artifacts::image_with(toolchain, &spec, &applications)?;
     let device = artifacts::target().join("odd-screen");
     let mut boot = Boot::unattended(image);
@@ -268,25 +233,6 @@ fn draws_on_the_device(seen: &Seen) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("the screen shows:\n{}", screen.text())),
     }
-}
-
-fn has_a_screen_above_4_gib(seen: &Seen) -> Result<(), String> {
-    works(seen)?;
-    let address = seen.screen_address()?;
-    if address < 1 << 32 {
-        return Err(format!("the screen is at {address:#x}"));
-    }
-    seen.expect("screen: 1024 x 768, Bgr")
-}
-
-fn draws_by_masks(seen: &Seen) -> Result<(), String> {
-    works(seen)?;
-    seen.expect("screen: 1024 x 768, Rgb")
-}
-
-fn has_no_screen(seen: &Seen) -> Result<(), String> {
-    works(seen)?;
-    seen.expect("screen: none")
 }
 
 /// Reads the text of an odd screen's memory, in which nothing may be drawn behind the
