@@ -1,6 +1,8 @@
 //! Tests of what the screen shows: read off QEMU's picture of it, and compared with what
 //! the serial line says.
 
+mod metal;
+
 use std::time::Duration;
 
 use anyhow::Result;
@@ -26,6 +28,7 @@ const ITS_LINE: &str = "Hello from ring 3!";
 /// A boot whose screen is looked at.
 struct Case {
     name: &'static str,
+    kernel: KernelKind,
     cmdline: &'static str,
     uefi: bool,
     has_serial: bool,
@@ -34,9 +37,10 @@ struct Case {
     judge: fn(&Seen) -> Result<(), String>,
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
     Case {
         name: "screen=log",
+        kernel: KernelKind::Release,
         cmdline: "log=debug -- /bin/hello",
         uefi: false,
         has_serial: true,
@@ -45,6 +49,7 @@ const CASES: [Case; 4] = [
     },
     Case {
         name: "screen=log, uefi",
+        kernel: KernelKind::Release,
         cmdline: "log=debug -- /bin/hello",
         uefi: true,
         has_serial: true,
@@ -53,6 +58,7 @@ const CASES: [Case; 4] = [
     },
     Case {
         name: "screen=panic",
+        kernel: KernelKind::Release,
         cmdline: "crash=null",
         uefi: false,
         has_serial: true,
@@ -61,11 +67,21 @@ const CASES: [Case; 4] = [
     },
     Case {
         name: "screen=no serial port",
+        kernel: KernelKind::Release,
         cmdline: "-- /bin/hello",
         uefi: false,
         has_serial: false,
         steps: until_exit,
         judge: shows_the_whole_run,
+    },
+    Case {
+        name: "screen=tests on the metal",
+        kernel: KernelKind::Tests,
+        cmdline: metal::CMDLINE,
+        uefi: false,
+        has_serial: false,
+        steps: metal::steps,
+        judge: metal::judge,
     },
 ];
 
@@ -76,12 +92,12 @@ pub(crate) fn run(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Ou
     if wanted.is_empty() || machine.emulator() != EmulatorKind::Qemu {
         return Ok(Vec::new());
     }
-    let kernel = artifacts::kernel(toolchain, KernelKind::Release)?;
     let mut outcomes = Vec::new();
     for case in wanted {
         if interrupt::is_requested() {
             break;
         }
+        let kernel = artifacts::kernel(toolchain, case.kernel)?;
         let mut machine = machine.clone();
         machine.uefi = case.uefi;
         let seen = boot(toolchain, &kernel, &machine, case)?;
@@ -105,7 +121,10 @@ fn boot(
         &ImageSpec {
             kernel,
             cmdline: case.cmdline.to_owned(),
-            files: run::files(PROGRAM)?,
+            files: match case.kernel {
+                KernelKind::Release | KernelKind::Bench => run::files(PROGRAM)?,
+                KernelKind::Tests => Vec::new(),
+            },
             rootfs: None,
             uefi: machine.uefi,
         },

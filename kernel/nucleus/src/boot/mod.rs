@@ -25,7 +25,7 @@ pub(crate) mod metadata;
 #[cfg(target_os = "none")]
 mod start;
 
-#[cfg(ktest)]
-pub(crate) use self::start::reclaimed_bytes;
 #[cfg(target_os = "none")]
 pub use self::start::{command_line, initramfs};
+#[cfg(ktest)]
+pub(crate) use self::start::{firmware, reclaimed_bytes};

@@ -10,7 +10,7 @@ use super::cmdline::CommandLine;
 use super::early_alloc::EarlyAllocator;
 use super::loader_map::LoaderMap;
 use super::memory_map::{MemoryMap, RegionKind};
-use super::platform::{self, Platform};
+use super::platform::{self, Firmware, Platform};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata};
 use crate::arch::x86_64::{
     apic, cmos, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer,
@@ -34,6 +34,8 @@ static INITRAMFS: Once<&'static [u8]> = Once::new();
 /// Bytes of memory that the loader used and gave back.
 static RECLAIMED: Once<usize> = Once::new();
 static COMMAND_LINE: Once<CommandLine<'static>> = Once::new();
+
+static FIRMWARE: Once<Firmware> = Once::new();
 
 /// The command line wants ACPI's tables left alone.
 static NO_ACPI: Once<bool> = Once::new();
@@ -66,6 +68,16 @@ pub fn command_line() -> &'static CommandLine<'static> {
     COMMAND_LINE.get().expect("start-up reads the command line")
 }
 
+/// Returns what started the loader.
+///
+/// # Panics
+///
+/// Panics during start-up.
+#[cfg(ktest)]
+pub(crate) fn firmware() -> Firmware {
+    *FIRMWARE.get().expect("start-up asks the loader")
+}
+
 /// Returns how many bytes of memory the loader used and gave back.
 #[cfg(ktest)]
 pub(crate) fn reclaimed_bytes() -> usize {
@@ -93,6 +105,8 @@ fn start(info: &'static mut BootInfo) -> ! {
         unsafe { show_screen(framebuffer.vaddr, framebuffer.info) };
     }
     features::init();
+    let firmware = *FIRMWARE.call_once(|| loader::firmware(info));
+    log::info!("firmware: {firmware}");
     read_platform(loader::rsdp(info));
     say_what_the_machine_is(has_serial, framebuffer.as_ref().map(|f| f.info));
     console::mark(Stage::Traps);

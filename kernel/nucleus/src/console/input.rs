@@ -41,6 +41,17 @@ pub fn read_input(buffer: &mut [u8]) -> usize {
     INPUT.lock().take(buffer)
 }
 
+/// Waits until somebody has typed a byte, and returns it. A key may be several.
+///
+/// # Panics
+///
+/// As [`WaitQueue::wait_until`]: for tasks, in no atomic mode.
+pub fn read_key() -> u8 {
+    let mut key = [0];
+    READERS.wait_until(|| (read_input(&mut key) > 0).then_some(()));
+    key[0]
+}
+
 /// Returns how many bytes wait to be read.
 pub fn input_len() -> usize {
     collect(false);

@@ -13,7 +13,7 @@ use core::fmt::{self, Write};
 
 use self::framebuffer::Framebuffer;
 pub use self::framebuffer::{Color, FramebufferInfo, PixelFormat};
-pub use self::input::{input_len, input_queue, nr_dropped_input, read_input};
+pub use self::input::{input_len, input_queue, nr_dropped_input, read_input, read_key};
 use self::text::TextConsole;
 use crate::arch::serial;
 use crate::sync::{Rank, SpinLock};
@@ -72,6 +72,21 @@ impl Console {
     }
 }
 
+/// The screen without the serial port.
+#[cfg(ktest)]
+struct OnScreen<'a> {
+    screen: &'a mut Framebuffer,
+    text: &'a mut TextConsole,
+}
+
+#[cfg(ktest)]
+impl Write for OnScreen<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text.write(self.screen, text.as_bytes());
+        Ok(())
+    }
+}
+
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.write(text.as_bytes());
@@ -110,6 +125,33 @@ pub(crate) fn write_colored(color: Color, arguments: fmt::Arguments<'_>) {
     // As in `write_fmt`.
     let _ = console.write_fmt(arguments);
     console.text.set_color(previous);
+}
+
+/// Prints formatted text on serial alone, as a whole.
+#[cfg(ktest)]
+pub(crate) fn write_to_serial(arguments: fmt::Arguments<'_>) {
+    let mut console = CONSOLE.lock();
+    let screen = console.screen.take();
+    // As in `write_fmt`.
+    let _ = console.write_fmt(arguments);
+    console.screen = screen;
+}
+
+/// Prints formatted text on the screen alone, as a whole.
+#[cfg(ktest)]
+pub(crate) fn write_to_screen(arguments: fmt::Arguments<'_>) {
+    let mut console = CONSOLE.lock();
+    let Console { screen, text, .. } = &mut *console;
+    if let Some(screen) = screen {
+        // As in `write_fmt`.
+        let _ = OnScreen { screen, text }.write_fmt(arguments);
+    }
+}
+
+/// Returns the columns and rows of the screen, if there is one.
+pub fn screen_size() -> Option<(usize, usize)> {
+    let console = CONSOLE.lock();
+    console.screen.as_ref().map(|_| console.text.size())
 }
 
 /// Returns whether the console's lock is held, by whomever.

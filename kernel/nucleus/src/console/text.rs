@@ -81,6 +81,11 @@ impl TextConsole {
         self.draw_all(screen);
     }
 
+    /// Returns columns and rows.
+    pub fn size(&self) -> (usize, usize) {
+        (self.columns, self.rows)
+    }
+
     /// Sets the colour of what follows; returns what it was.
     pub fn set_color(&mut self, color: Color) -> Color {
         core::mem::replace(&mut self.color, color)
