@@ -122,6 +122,9 @@ pub(crate) struct RunOptions {
     /// Add a directory's tree to the files of the guest
     #[arg(long, value_name = "DIR")]
     pub(crate) rootfs: Option<PathBuf>,
+    /// Record events, and end with a summary: fault,tlb,task or all
+    #[arg(long, value_name = "GROUPS")]
+    pub(crate) trace: Option<String>,
     /// Add options to the kernel's command line
     #[arg(long, value_name = "OPTIONS", default_value = "")]
     pub(crate) append: String,

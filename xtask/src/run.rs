@@ -75,6 +75,7 @@ fn command_line(options: &RunOptions) -> Result<String> {
     };
     let machine = emulator::kernel_options(options.machine.emulator());
     let mut words: Vec<String> = [machine, quiet, &options.append].map(str::to_owned).into();
+    words.extend(options.trace.iter().map(|groups| format!("trace={groups}")));
     words.retain(|word| !word.is_empty());
     words.extend(program_words(&options.program)?);
     Ok(words.join(" "))

@@ -17,7 +17,7 @@ use crate::console::{self, println};
 use crate::cpu::CpuSet;
 use crate::mm::Vaddr;
 use crate::power::{self, ExitCode};
-use crate::task;
+use crate::{task, trace};
 
 /// Longest backtrace; recursion deeper than that tells nothing new.
 const MAX_FRAMES: usize = 32;
@@ -94,6 +94,7 @@ fn stop() -> ! {
 
 /// Ends the machine after a report.
 pub(crate) fn finish_report(code: ExitCode) -> ! {
+    trace::print_latest();
     println!("vostok: panic");
     power::exit(code)
 }

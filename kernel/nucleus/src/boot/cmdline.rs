@@ -18,13 +18,17 @@
 //! | `ktest.wait` | after the tests show a summary and the failures, and wait for a key |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
 //! | `thp=off\|advised\|on` | huge pages for programs: nowhere, where they ask for them, or wherever they fit; `advised` unless given |
+//! | `trace=fault,tlb,task\|all\|off` | the events that are recorded; none unless given, all in a kernel with its tests |
 //! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `pagetable` | print the kernel's page table after start-up |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
 //! Parsing allocates nothing, so that it works before the heap does. What it
 //! does not understand is kept, to be warned of, and changes nothing.
 
 use ::log::LevelFilter;
+
+use crate::trace::Group;
 
 /// A way to die on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +86,12 @@ pub struct CommandLine<'a> {
     pub bench: Option<&'a str>,
     /// Where programs get huge pages.
     pub huge_pages: HugePages,
+    /// The events that are recorded, if it says so.
+    pub trace: Option<Group>,
     /// A way to die after start-up.
     pub crash: Option<Crash>,
+    /// The kernel's page table is to be printed after start-up.
+    pub page_table: bool,
 }
 
 impl<'a> CommandLine<'a> {
@@ -104,7 +112,9 @@ impl<'a> CommandLine<'a> {
             ktest_wait: false,
             bench: None,
             huge_pages: HugePages::Advised,
+            trace: None,
             crash: None,
+            page_table: false,
         };
         for word in line.options() {
             line.apply(word);
@@ -135,6 +145,7 @@ impl<'a> CommandLine<'a> {
         };
         match (name, value) {
             ("log", Some(value)) => set(&mut self.log, value.parse().ok()),
+            ("pagetable", None) => set(&mut self.page_table, Some(true)),
             ("debug-exit", None) => set(&mut self.debug_exit, Some(true)),
             ("no-acpi", None) => set(&mut self.no_acpi, Some(true)),
             ("no-apic", None) => set(&mut self.no_apic, Some(true)),
@@ -164,6 +175,7 @@ impl<'a> CommandLine<'a> {
                 };
                 set(&mut self.huge_pages, Some(wanted))
             }
+            ("trace", Some(names)) => set(&mut self.trace, Group::parse(names).map(Some)),
             ("crash", Some(value)) => {
                 let crash = match value {
                     "null" => Crash::Null,
@@ -214,6 +226,7 @@ mod tests {
 
     use super::{CommandLine, Crash, HugePages};
     use crate::prelude::*;
+    use crate::trace::Group;
 
     #[ktest]
     fn empty_line_means_the_defaults() {
@@ -227,12 +240,16 @@ mod tests {
 
     #[ktest]
     fn options_are_understood() {
-        let line =
-            CommandLine::parse("log=debug debug-exit ktest=mm:: ktest.from=7 crash=null thp=on");
+        let line = CommandLine::parse(
+            "log=debug debug-exit ktest=mm:: ktest.from=7 crash=null thp=on trace=fault,tlb \
+             pagetable",
+        );
         assert_eq!((line.log, line.debug_exit), (LevelFilter::Debug, true));
+        assert!(line.page_table);
         assert_eq!((line.ktest, line.ktest_from), (Some("mm::"), 7));
         assert_eq!(line.crash, Some(Crash::Null));
         assert_eq!(line.huge_pages, HugePages::Always);
+        assert_eq!(line.trace, Some(Group::FAULT | Group::TLB));
         assert_eq!(line.unknown().count(), 0);
     }
 
@@ -249,7 +266,7 @@ mod tests {
 
     #[ktest]
     fn bad_values_are_named_and_change_nothing() {
-        let text = "log=loud ktest.from=0 ktest.timeout=soon ktest.stress=0 crash=gently thp=maybe colour debug-exit=1";
+        let text = "log=loud ktest.from=0 ktest.timeout=soon ktest.stress=0 crash=gently thp=maybe trace=faults colour debug-exit=1";
         let line = CommandLine::parse(text);
         assert!(line.unknown().eq(text.split(' ')));
         assert_eq!(

@@ -17,7 +17,7 @@ use crate::arch::x86_64::mmu;
 use crate::console::{FramebufferInfo, PixelFormat};
 use crate::mm::kspace::layout::{IMAGE_BASE, LINEAR_MAP_BASE};
 use crate::mm::page_table::boot::Tree;
-use crate::mm::{PAGE_SIZE, Paddr, Vaddr};
+use crate::mm::{PAGE_SIZE, Paddr, PageFlags, Vaddr};
 
 /// What the kernel asks of the loader.
 pub(super) static CONFIG: BootloaderConfig = {
@@ -121,7 +121,12 @@ pub(super) fn memory_map(info: &BootInfo, framebuffer: Option<&Range<Paddr>>) ->
     });
     let mut map = MemoryMap::from_regions(raw);
     for segment in image::segments() {
-        carve_mapped(&mut map, segment.pages, RegionKind::Kernel);
+        let kind = if segment.flags.contains(PageFlags::W) {
+            RegionKind::Kernel
+        } else {
+            RegionKind::KernelConstant
+        };
+        carve_mapped(&mut map, segment.pages, kind);
     }
     carve_mapped(&mut map, initramfs(info), RegionKind::Initramfs);
     if let Some(frames) = framebuffer {

@@ -23,9 +23,14 @@ mod loader_map;
 #[cfg(target_os = "none")]
 pub(crate) mod metadata;
 #[cfg(target_os = "none")]
+pub(crate) mod protection;
+#[cfg(target_os = "none")]
 mod start;
 
-#[cfg(target_os = "none")]
-pub use self::start::{command_line, initramfs};
 #[cfg(ktest)]
 pub(crate) use self::start::{firmware, reclaimed_bytes};
+#[cfg(target_os = "none")]
+pub use self::{
+    protection::check_protection,
+    start::{command_line, initramfs},
+};

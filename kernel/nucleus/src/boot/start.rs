@@ -11,7 +11,7 @@ use super::early_alloc::EarlyAllocator;
 use super::loader_map::LoaderMap;
 use super::memory_map::{MemoryMap, RegionKind};
 use super::platform::{self, Firmware, Platform};
-use super::{acpi, crash, image, initramfs as archive, loader, metadata};
+use super::{acpi, crash, image, initramfs as archive, loader, metadata, protection};
 use crate::arch::x86_64::{
     apic, cmos, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer,
     trampoline, user_entry,
@@ -24,6 +24,7 @@ use crate::mm::frame::{allocator, memory_counts, reserve};
 use crate::mm::kspace::{self, BootSpace, Extras};
 use crate::mm::{PAGE_SIZE, Paddr, Vaddr, heap};
 use crate::sync::SpinLock;
+use crate::trace::{self, Group};
 use crate::{log as kernel_log, power, task, time};
 
 bootloader_api::entry_point!(start, config = &loader::CONFIG);
@@ -172,6 +173,9 @@ extern "C" fn go_on() -> ! {
     irq::enable();
     console::mark(Stage::Interrupts);
     smp::start_others();
+    protection::check_protection();
+    protection::print_page_table_if_asked();
+    start_tracing();
 
     warn_of_unknown_options();
     if let Some(way) = command_line().crash {
@@ -283,7 +287,7 @@ fn say_what_memory_there_is(map: &MemoryMap) {
         "memory: {} KiB usable, {} KiB the loader's, {} KiB image, {} KiB initramfs, {} KiB reserved",
         kib(RegionKind::Usable),
         kib(RegionKind::Reclaimable),
-        kib(RegionKind::Kernel),
+        kib(RegionKind::Kernel) + kib(RegionKind::KernelConstant),
         kib(RegionKind::Initramfs),
         kib(RegionKind::Reserved)
     );
@@ -357,6 +361,19 @@ fn open_initramfs(range: Range<Vaddr>) {
     let bytes = unsafe { bytes_at(range) };
     INITRAMFS.call_once(|| bytes);
     COMMAND_LINE.call_once(|| CommandLine::parse(archive::command_line(bytes)));
+}
+
+/// Starts to record events, those that the command line wants; in a kernel with its
+/// assertions, all of them.
+fn start_tracing() {
+    let usual = if cfg!(debug_assertions) {
+        Group::all()
+    } else {
+        Group::empty()
+    };
+    if let Err(error) = trace::start(command_line().trace.unwrap_or(usual)) {
+        log::warn!("trace: {error:?}");
+    }
 }
 
 fn warn_of_unknown_options() {

@@ -252,6 +252,17 @@ fn extended_edx() -> u32 {
     }
 }
 
+/// Asks how many bits a physical address has: 36 on a processor that does not say
+/// (SDM vol. 3A, 4.1.4).
+pub(super) fn physical_bits() -> u32 {
+    use core::arch::x86_64::__cpuid;
+    const LEAF: u32 = 0x8000_0008;
+    if __cpuid(0x8000_0000).eax < LEAF {
+        return 36;
+    }
+    (__cpuid(LEAF).eax & 0xff).min(52)
+}
+
 const fn bit(word: u32, index: u32) -> bool {
     word >> index & 1 == 1
 }

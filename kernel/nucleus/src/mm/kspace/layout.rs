@@ -45,6 +45,23 @@ const _: () = {
     assert!(LINEAR_MAP_BASE >> 39 & 511 == KERNEL_ROOT_INDEX);
 };
 
+/// Returns what the range is for that an address is in; nothing in the half of users.
+pub const fn name_of(vaddr: Vaddr) -> &'static str {
+    if vaddr < LINEAR_MAP_BASE {
+        ""
+    } else if vaddr - LINEAR_MAP_BASE < LINEAR_MAP_SIZE {
+        "linear map"
+    } else if KVIRT_RANGE.start <= vaddr && vaddr < KVIRT_RANGE.end {
+        "areas"
+    } else if META_BASE <= vaddr && vaddr - META_BASE < META_SIZE {
+        "frame metadata"
+    } else if vaddr >= IMAGE_BASE {
+        "kernel image"
+    } else {
+        "unused"
+    }
+}
+
 /// Returns whether an address belongs to the kernel's half.
 pub const fn is_kernel_address(vaddr: Vaddr) -> bool {
     vaddr >= LINEAR_MAP_BASE
