@@ -8,7 +8,7 @@ use crate::mm::kspace::kernel_page_table;
 use crate::mm::kspace::layout::LINEAR_MAP_BASE;
 use crate::mm::{CachePolicy, PAGE_SIZE, PageFlags};
 use crate::prelude::*;
-use crate::task;
+use crate::task::Task;
 
 /// Returns what a function says of the screen; ends the test if there is none.
 fn ask_screen<R>(ask: impl FnOnce(&Framebuffer<'static>) -> R) -> R {
@@ -53,7 +53,7 @@ fn what_programs_write_is_seen_without_another_call() {
     // Nothing is written, but that might change any cell.
     write_program_output(b"");
     while ask_text(TextConsole::is_stale) {
-        task::yield_now();
+        Task::yield_now();
     }
 }
 
