@@ -110,7 +110,8 @@ pub(crate) fn prepare(machine: &MachineOptions, boot: &Boot) -> Result<Emulator>
 
 fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     let mut command = dying_with_us("qemu-system-x86_64");
-    command.args(["-cpu", "max", "-no-reboot", "-net", "none"]);
+    let cpu = machine.cpu.as_deref().unwrap_or("max");
+    command.args(["-cpu", cpu, "-no-reboot", "-net", "none"]);
     command.args(["-m", &machine.memory, "-smp", &machine.smp().to_string()]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     command.args(if boot.icount {
@@ -154,7 +155,7 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
         "none"
     };
     command.args(["-serial", serial, "-mon", "chardev=console"]);
-    command.args(&boot.extra);
+    command.args(&boot.extra).args(&machine.extra);
     if !boot.interactive {
         command.stdin(Stdio::null());
     }
@@ -209,13 +210,15 @@ fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
 
 fn bochs_config(machine: &MachineOptions, disk: &Path, serial: &Path, cylinders: u64) -> String {
     let memory = machine.memory.trim_end_matches('M');
+    let model = machine.cpu.as_deref().unwrap_or("corei7_skylake_x");
+    let more = machine.extra.join("\n");
     let log = serial.with_file_name("bochs.log");
     let log = log.display();
     let (disk, serial, smp) = (disk.display(), serial.display(), machine.smp());
     // A triple fault stops the machine, as it does in QEMU by `-no-reboot`.
     // The guest's time passes about as fast as ours.
     format!(
-        "cpu: model=corei7_skylake_x, count={smp}, ips=40000000, reset_on_triple_fault=0\n\
+        "cpu: model={model}, count={smp}, ips=40000000, reset_on_triple_fault=0\n\
          memory: guest={memory}, host={memory}\n\
          romimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
          vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest\n\
@@ -223,7 +226,8 @@ fn bochs_config(machine: &MachineOptions, disk: &Path, serial: &Path, cylinders:
          boot: disk\n\
          display_library: x\n\
          com1: enabled=1, mode=file, dev={serial}\n\
-         log: {log}\n"
+         log: {log}\n\
+         {more}\n"
     )
 }
 

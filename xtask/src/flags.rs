@@ -29,6 +29,8 @@ pub(crate) enum Command {
     FuzzSyscalls(FuzzOptions),
     /// Make the disk images
     Image(ImageOptions),
+    /// Boot each machine of the matrix, and print a table of what came of it
+    Matrix(MatrixOptions),
     /// Boot stopped, with gdb attached and symbols loaded
     Gdb(GdbOptions),
     /// Format, lints, house rules, documentation
@@ -62,6 +64,12 @@ pub(crate) struct MachineOptions {
     /// Which emulator, qemu unless given
     #[arg(long, value_enum)]
     emulator: Option<EmulatorKind>,
+    /// Model of the processor, as the emulator calls it
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) cpu: Option<String>,
+    /// Add an argument for QEMU, or a line to Bochs' configuration
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub(crate) extra: Vec<String>,
 }
 
 impl MachineOptions {
@@ -72,6 +80,8 @@ impl MachineOptions {
             smp: Some(smp),
             memory: memory.to_owned(),
             emulator: Some(emulator),
+            cpu: None,
+            extra: Vec::new(),
         }
     }
 
@@ -87,7 +97,8 @@ impl MachineOptions {
 
     /// Returns whether the user wants this machine and no other.
     pub(crate) fn is_chosen(&self) -> bool {
-        self.uefi || self.smp.is_some() || self.emulator.is_some()
+        let is_special = self.cpu.is_some() || !self.extra.is_empty();
+        self.uefi || self.smp.is_some() || self.emulator.is_some() || is_special
     }
 
     /// Returns what the machine is called in reports, such as `bochs, 2 cpus`.
@@ -267,6 +278,15 @@ pub(crate) struct FuzzOptions {
     /// Show each call before it is made
     #[arg(long)]
     pub(crate) trace: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MatrixOptions {
+    /// Boot only machines whose names contain this, or one of several: A|B
+    pub(crate) filter: Option<String>,
+    /// Boot so many at a time, which makes times longer
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) jobs: usize,
 }
 
 #[derive(Args, Debug)]

@@ -20,6 +20,7 @@ mod kernel_deaths;
 mod kernel_tests;
 mod ktap;
 mod machines;
+mod matrix;
 mod programs;
 mod run;
 mod screen;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Screenshot(options) => screenshot::run(&options),
         Command::Image(options) => image::run(&options),
+        Command::Matrix(options) => matrix::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::FuzzSyscalls(options) => syscall_fuzz::run(&options),
