@@ -130,7 +130,6 @@ fn boot(
                 KernelKind::Tests => Vec::new(),
             },
             rootfs: None,
-            uefi: machine.uefi,
         },
     )?;
     let progress = Progress::start(&format!("looking at the screen: {}", case.name));

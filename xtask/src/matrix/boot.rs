@@ -141,7 +141,6 @@ impl Images {
                 cmdline: command_line(row),
                 files: files.clone(),
                 rootfs: None,
-                uefi: row.uefi,
             };
             let made = artifacts::image(toolchain, &spec)?;
             let image = directory.join(format!("{}.img", images.len()));

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `log=off\|error\|warn\|info\|debug\|trace` | how much is logged; `info` unless given |
 //! | `debug-exit` | end QEMU through its debug-exit device at port 0xf4 |
+//! | `nokaslr` | leave the kernel's image at the base that the loader put it at |
 //! | `no-acpi` | do not read ACPI's tables |
 //! | `no-apic` | leave the local APICs alone: interrupts by the 8259 pair, and one processor |
 //! | `no-x2apic` | use the local APICs in their older mode, unless firmware left them in the newer one |
@@ -64,6 +65,8 @@ pub struct CommandLine<'a> {
     pub log: LevelFilter,
     /// QEMU's debug-exit device is there.
     pub debug_exit: bool,
+    /// The image is to stay at the loader's base.
+    pub no_kaslr: bool,
     /// ACPI's tables are not to be read.
     pub no_acpi: bool,
     /// The local APICs are to be left alone.
@@ -101,6 +104,7 @@ impl<'a> CommandLine<'a> {
             text,
             log: LevelFilter::Info,
             debug_exit: false,
+            no_kaslr: false,
             no_acpi: false,
             no_apic: false,
             no_x2apic: false,
@@ -147,6 +151,7 @@ impl<'a> CommandLine<'a> {
             ("log", Some(value)) => set(&mut self.log, value.parse().ok()),
             ("pagetable", None) => set(&mut self.page_table, Some(true)),
             ("debug-exit", None) => set(&mut self.debug_exit, Some(true)),
+            ("nokaslr", None) => set(&mut self.no_kaslr, Some(true)),
             ("no-acpi", None) => set(&mut self.no_acpi, Some(true)),
             ("no-apic", None) => set(&mut self.no_apic, Some(true)),
             ("no-x2apic", None) => set(&mut self.no_x2apic, Some(true)),

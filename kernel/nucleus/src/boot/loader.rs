@@ -5,6 +5,7 @@
 //! copied and checked here; nothing of it is used after start-up.
 
 use core::ops::Range;
+use core::slice;
 
 use bootloader_api::config::Mapping;
 use bootloader_api::info::{MemoryRegionKind, Optional, PixelFormat as LoaderFormat};
@@ -22,7 +23,8 @@ use crate::mm::{PAGE_SIZE, Paddr, PageFlags, Vaddr};
 /// What the kernel asks of the loader.
 pub(super) static CONFIG: BootloaderConfig = {
     let mut config = BootloaderConfig::new_default();
-    config.kernel_stack_size = 128 * 1024;
+    // A third of it is for `kaslr::SpareNodes`.
+    config.kernel_stack_size = 192 * 1024;
     config.mappings.kernel_base = Mapping::FixedAddress(IMAGE_BASE as u64);
     config.mappings.physical_memory = Some(Mapping::FixedAddress(LINEAR_MAP_BASE as u64));
     // The loader's own things stay out of the ranges that the kernel uses.
@@ -147,4 +149,17 @@ fn carve_mapped(map: &mut MemoryMap, range: Range<Vaddr>, kind: RegionKind) {
             map.carve(paddr as u64..(paddr + PAGE_SIZE) as u64, kind);
         }
     }
+}
+
+/// Returns memory as bytes.
+///
+/// # Safety
+///
+/// The range is mapped, and not written, for as long as the bytes are used.
+pub(super) unsafe fn bytes_at(range: Range<Vaddr>) -> &'static [u8] {
+    if range.is_empty() {
+        return &[];
+    }
+    // SAFETY: As the caller promises.
+    unsafe { slice::from_raw_parts(range.start as *const u8, range.len()) }
 }

@@ -8,6 +8,8 @@ use spin::Once;
 
 use super::cmdline::CommandLine;
 use super::early_alloc::EarlyAllocator;
+use super::kaslr::{self, Placement};
+use super::loader::bytes_at;
 use super::loader_map::LoaderMap;
 use super::memory_map::{MemoryMap, RegionKind};
 use super::platform::{self, Firmware, Platform};
@@ -85,8 +87,20 @@ pub(crate) fn reclaimed_bytes() -> usize {
     RECLAIMED.get().copied().unwrap_or_default()
 }
 
-/// The first half: on the loader's stack, in the loader's address space.
+/// Moves the image, while no static holds an address, and goes on in it.
 fn start(info: &'static mut BootInfo) -> ! {
+    let mut nodes = kaslr::SpareNodes::new();
+    // SAFETY:
+    // 1. The nodes are on the loader's stack, and stay there as nobody returns.
+    // 2. Nothing has run before this.
+    let placement = unsafe { kaslr::place(info, &mut nodes) };
+    // SAFETY: 1. it was just made; 2. the loader called this.
+    unsafe { kaslr::leap(info, &placement) }
+}
+
+/// The first half, which the move goes on with: on the loader's stack, in the loader's
+/// address space.
+pub(super) extern "C" fn first_half(info: &'static mut BootInfo, placement: &Placement) -> ! {
     local::init_boot_cpu();
     gdt::init();
     idt::init();
@@ -99,6 +113,7 @@ fn start(info: &'static mut BootInfo) -> ! {
         env!("CARGO_PKG_VERSION"),
         image::base()
     );
+    placement.log();
     let framebuffer = loader::framebuffer(info);
     if let Some(framebuffer) = &framebuffer {
         // SAFETY: The loader mapped the framebuffer, for as long as its tables
@@ -138,8 +153,8 @@ fn start(info: &'static mut BootInfo) -> ! {
         framebuffer: framebuffer.map(|f| f.info),
     });
     // SAFETY:
-    // 1. The tree maps the image page by page where the loader put it, and is
-    //    never taken down.
+    // 1. The tree maps the image page by page where it is, and is never taken
+    //    down.
     // 2. It maps the stack, which was made for this, up to a page's border.
     unsafe { context::enter_space(tree.root_paddr(), stack_top, go_on) }
 }
@@ -381,17 +396,4 @@ fn warn_of_unknown_options() {
     for option in command_line().unknown() {
         log::warn!("command line: `{option}` is not understood");
     }
-}
-
-/// Returns memory as bytes.
-///
-/// # Safety
-///
-/// The range is mapped, and not written, for as long as the bytes are used.
-unsafe fn bytes_at(range: Range<Vaddr>) -> &'static [u8] {
-    if range.is_empty() {
-        return &[];
-    }
-    // SAFETY: As the caller promises.
-    unsafe { slice::from_raw_parts(range.start as *const u8, range.len()) }
 }

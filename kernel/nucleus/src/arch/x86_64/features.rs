@@ -168,7 +168,7 @@ fn cr4(features: Features) -> Cr4Flags {
 }
 
 /// Asks `cpuid` (SDM vol. 2A).
-fn detect() -> Features {
+pub(super) fn detect() -> Features {
     use core::arch::x86_64::{__cpuid, __cpuid_count};
     let max_basic = __cpuid(0).eax;
     let basic = __cpuid(1);
