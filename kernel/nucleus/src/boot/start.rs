@@ -108,18 +108,19 @@ pub(super) extern "C" fn first_half(info: &'static mut BootInfo, placement: &Pla
 
     let archive_range = loader::initramfs(info);
     apply_early_options(archive_range.clone());
+    // Before anything is said, so that the screen has it, too.
+    let framebuffer = loader::framebuffer(info);
+    if let Some(framebuffer) = &framebuffer {
+        // SAFETY: The loader mapped the framebuffer, for as long as its tables
+        // are active; the screen is removed before they are not.
+        let _ = unsafe { show_screen(framebuffer.vaddr, framebuffer.info) };
+    }
     log::info!(
         "Vostok {} (image base {:#x})",
         env!("CARGO_PKG_VERSION"),
         image::base()
     );
     placement.log();
-    let framebuffer = loader::framebuffer(info);
-    if let Some(framebuffer) = &framebuffer {
-        // SAFETY: The loader mapped the framebuffer, for as long as its tables
-        // are active; the screen is removed before they are not.
-        unsafe { show_screen(framebuffer.vaddr, framebuffer.info) };
-    }
     features::init();
     let firmware = *FIRMWARE.call_once(|| loader::firmware(info));
     log::info!("firmware: {firmware}");
@@ -165,7 +166,10 @@ extern "C" fn go_on() -> ! {
     features::protect();
     if let (Some(vaddr), Some(info)) = (handover.space.framebuffer, handover.framebuffer) {
         // SAFETY: The kernel's tree maps the framebuffer there for ever.
-        unsafe { show_screen(vaddr, info) };
+        let is_shown = unsafe { show_screen(vaddr, info) };
+        if !is_shown {
+            log::warn!("the framebuffer's shape makes no sense: {info:?}");
+        }
     }
     console::mark(Stage::OwnSpace);
 
@@ -266,19 +270,19 @@ fn init_input() {
     }
 }
 
-/// Shows the console on a framebuffer.
+/// Shows the console on a framebuffer; returns whether its shape makes sense.
 ///
 /// # Safety
 ///
 /// The framebuffer is mapped there until the screen is removed, and belongs to
 /// the console.
-unsafe fn show_screen(vaddr: Vaddr, info: FramebufferInfo) {
+unsafe fn show_screen(vaddr: Vaddr, info: FramebufferInfo) -> bool {
     // SAFETY: As the caller promises.
     let bytes = unsafe { slice::from_raw_parts_mut(vaddr as *mut u8, info.byte_len) };
-    match Framebuffer::new(bytes, info) {
-        Some(screen) => console::set_screen(screen),
-        None => log::warn!("the framebuffer's shape makes no sense: {info:?}"),
-    }
+    let screen = Framebuffer::new(bytes, info);
+    let is_shown = screen.is_some();
+    screen.into_iter().for_each(console::set_screen);
+    is_shown
 }
 
 fn say_what_the_machine_is(serial: bool, screen: Option<FramebufferInfo>) {
