@@ -13,8 +13,8 @@ use super::memory_map::{MemoryMap, RegionKind};
 use super::platform::{self, Platform};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata, protection};
 use crate::arch::x86_64::{
-    apic, cmos, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer,
-    trampoline, user_entry,
+    apic, cmos, context, exception_stacks, features, gdt, idt, irq, lines, local, mmu, serial, smp,
+    timer, trampoline, user_entry,
 };
 use crate::arch::{cpu, memory};
 use crate::console::framebuffer::Framebuffer;
@@ -117,7 +117,7 @@ fn start(info: &'static mut BootInfo) -> ! {
     // The allocator's rest is carved from the map by taking what it used.
     let map = early.into_map();
     console::remove_screen();
-    let (tree, stack_top) = (space.tree, space.stack_top);
+    let (tree, stack_top) = (space.tree, space.stack.end);
     *HANDOVER.lock() = Some(Handover {
         map,
         space,
@@ -134,6 +134,7 @@ fn start(info: &'static mut BootInfo) -> ! {
 extern "C" fn go_on() -> ! {
     let handover = HANDOVER.lock().take().expect("the first half left it");
     features::protect();
+    local::current().note_idle_stack(handover.space.stack.clone());
     if let (Some(vaddr), Some(info)) = (handover.space.framebuffer, handover.framebuffer) {
         // SAFETY: The kernel's tree maps the framebuffer there for ever.
         unsafe { show_screen(vaddr, info) };
@@ -148,7 +149,7 @@ extern "C" fn go_on() -> ! {
     give_memory_to_the_allocator(&handover.map);
     heap::init().expect("the machine has too little memory for the heap");
     cpu::local().init();
-    gdt::install_guarded_stacks().expect("the machine has too little memory for its stacks");
+    exception_stacks::install_guarded().expect("the machine has too little memory for its stacks");
     open_initramfs(handover.space.initramfs);
     console::mark(Stage::Memory);
 
