@@ -69,7 +69,7 @@ const DEATHS: [(&str, &[&str]); 10] = [
         "canary",
         &[
             "the stack of its own for NonMaskable has overflowed",
-            "boot::crash::die",
+            "trap::handle_trap_on_own_stack",
         ],
     ),
     (
