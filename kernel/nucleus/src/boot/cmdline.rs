@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `log=off\|error\|warn\|info\|debug\|trace` | how much is logged; `info` unless given |
 //! | `debug-exit` | end QEMU through its debug-exit device at port 0xf4 |
+//! | `nokaslr` | leave the kernel's image at the base that the loader put it at |
 //! | `no-acpi` | do not read ACPI's tables |
 //! | `no-apic` | leave the local APICs alone: interrupts by the 8259 pair, and one processor |
 //! | `no-x2apic` | use the local APICs in their older mode, unless firmware left them in the newer one |
@@ -17,13 +18,17 @@
 //! | `ktest.stress=OPERATIONS` | length of each stress test; each has its own unless given |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
 //! | `thp=off\|advised\|on` | huge pages for programs: nowhere, where they ask for them, or wherever they fit; `advised` unless given |
-//! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `trace=fault,tlb,task\|all\|off` | the events that are recorded; none unless given, all in a kernel with its tests |
+//! | `crash=null\|panic\|other-panic\|message\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `pagetable` | print the kernel's page table after start-up |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
 //! Parsing allocates nothing, so that it works before the heap does. What it
 //! does not understand is kept, to be warned of, and changes nothing.
 
 use ::log::LevelFilter;
+
+use crate::trace::Group;
 
 /// A way to die on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub enum Crash {
     Panic,
     /// Panic on the last processor.
     OtherPanic,
+    /// A panic in the middle of a message, which holds the console.
+    Message,
     /// Recurse without end.
     StackOverflow,
     /// Fault without a usable stack.
@@ -59,6 +66,8 @@ pub struct CommandLine<'a> {
     pub log: LevelFilter,
     /// QEMU's debug-exit device is there.
     pub debug_exit: bool,
+    /// The image is to stay at the loader's base.
+    pub no_kaslr: bool,
     /// ACPI's tables are not to be read.
     pub no_acpi: bool,
     /// The local APICs are to be left alone.
@@ -79,8 +88,12 @@ pub struct CommandLine<'a> {
     pub bench: Option<&'a str>,
     /// Where programs get huge pages.
     pub huge_pages: HugePages,
+    /// The events that are recorded, if it says so.
+    pub trace: Option<Group>,
     /// A way to die after start-up.
     pub crash: Option<Crash>,
+    /// The kernel's page table is to be printed after start-up.
+    pub page_table: bool,
 }
 
 impl<'a> CommandLine<'a> {
@@ -90,6 +103,7 @@ impl<'a> CommandLine<'a> {
             text,
             log: LevelFilter::Info,
             debug_exit: false,
+            no_kaslr: false,
             no_acpi: false,
             no_apic: false,
             no_x2apic: false,
@@ -100,7 +114,9 @@ impl<'a> CommandLine<'a> {
             ktest_stress: None,
             bench: None,
             huge_pages: HugePages::Advised,
+            trace: None,
             crash: None,
+            page_table: false,
         };
         for word in line.options() {
             line.apply(word);
@@ -131,7 +147,9 @@ impl<'a> CommandLine<'a> {
         };
         match (name, value) {
             ("log", Some(value)) => set(&mut self.log, value.parse().ok()),
+            ("pagetable", None) => set(&mut self.page_table, Some(true)),
             ("debug-exit", None) => set(&mut self.debug_exit, Some(true)),
+            ("nokaslr", None) => set(&mut self.no_kaslr, Some(true)),
             ("no-acpi", None) => set(&mut self.no_acpi, Some(true)),
             ("no-apic", None) => set(&mut self.no_apic, Some(true)),
             ("no-x2apic", None) => set(&mut self.no_x2apic, Some(true)),
@@ -159,11 +177,13 @@ impl<'a> CommandLine<'a> {
                 };
                 set(&mut self.huge_pages, Some(wanted))
             }
+            ("trace", Some(names)) => set(&mut self.trace, Group::parse(names).map(Some)),
             ("crash", Some(value)) => {
                 let crash = match value {
                     "null" => Crash::Null,
                     "panic" => Crash::Panic,
                     "other-panic" => Crash::OtherPanic,
+                    "message" => Crash::Message,
                     "stack-overflow" => Crash::StackOverflow,
                     "double-fault" => Crash::DoubleFault,
                     _ => return false,
@@ -209,6 +229,7 @@ mod tests {
 
     use super::{CommandLine, Crash, HugePages};
     use crate::prelude::*;
+    use crate::trace::Group;
 
     #[ktest]
     fn empty_line_means_the_defaults() {
@@ -222,12 +243,16 @@ mod tests {
 
     #[ktest]
     fn options_are_understood() {
-        let line =
-            CommandLine::parse("log=debug debug-exit ktest=mm:: ktest.from=7 crash=null thp=on");
+        let line = CommandLine::parse(
+            "log=debug debug-exit ktest=mm:: ktest.from=7 crash=null thp=on trace=fault,tlb \
+             pagetable",
+        );
         assert_eq!((line.log, line.debug_exit), (LevelFilter::Debug, true));
+        assert!(line.page_table);
         assert_eq!((line.ktest, line.ktest_from), (Some("mm::"), 7));
         assert_eq!(line.crash, Some(Crash::Null));
         assert_eq!(line.huge_pages, HugePages::Always);
+        assert_eq!(line.trace, Some(Group::FAULT | Group::TLB));
         assert_eq!(line.unknown().count(), 0);
     }
 
@@ -241,7 +266,7 @@ mod tests {
 
     #[ktest]
     fn bad_values_are_named_and_change_nothing() {
-        let text = "log=loud ktest.from=0 ktest.timeout=soon ktest.stress=0 crash=gently thp=maybe colour debug-exit=1";
+        let text = "log=loud ktest.from=0 ktest.timeout=soon ktest.stress=0 crash=gently thp=maybe trace=faults colour debug-exit=1";
         let line = CommandLine::parse(text);
         assert!(line.unknown().eq(text.split(' ')));
         assert_eq!(
