@@ -15,8 +15,8 @@ use super::memory_map::{MemoryMap, RegionKind};
 use super::platform::{self, Platform};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata, protection};
 use crate::arch::x86_64::{
-    apic, cmos, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer,
-    trampoline, user_entry,
+    apic, cmos, context, features, gdt, idt, irq, keyboard, lines, local, mmu,
+    power as machine_power, serial, smp, timer, trampoline, user_entry,
 };
 use crate::arch::{cpu, memory};
 use crate::console::framebuffer::Framebuffer;
@@ -171,6 +171,7 @@ extern "C" fn go_on() -> ! {
     init_interrupts();
     timer::init_tick();
     init_input();
+    machine_power::init();
     user_entry::init();
     irq::enable();
     console::mark(Stage::Interrupts);
@@ -194,9 +195,7 @@ fn apply_early_options(archive_range: Range<Vaddr>) {
     let bytes = unsafe { bytes_at(archive_range) };
     let line = CommandLine::parse(archive::command_line(bytes));
     kernel_log::init(line.log);
-    if line.debug_exit {
-        power::use_debug_exit();
-    }
+    power::configure(line.debug_exit, line.reset);
     NO_ACPI.call_once(|| line.no_acpi);
 }
 
@@ -243,9 +242,14 @@ fn init_interrupts() {
     lines::init();
 }
 
-/// Has the serial port interrupt when somebody types: its line first, since a request
-/// that is there already would not be seen.
+/// Has serial port and keyboard interrupt when somebody types: their lines first, since a
+/// request that is there already would not be seen.
 fn init_input() {
+    if keyboard::init(platform::get().keyboard_controller) {
+        lines::unmask(lines::KEYBOARD);
+        keyboard::enable_interrupts();
+        console::set_keymap(command_line().keymap);
+    }
     lines::unmask(lines::SERIAL);
     if !serial::enable_interrupts() {
         lines::mask(lines::SERIAL);

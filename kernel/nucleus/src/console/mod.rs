@@ -27,10 +27,13 @@ pub mod framebuffer;
 mod glyph;
 mod grid;
 pub(crate) mod input;
+mod keyboard;
 #[cfg(ktest)]
 mod machine_tests;
 pub mod marks;
 mod paint;
+#[cfg(target_os = "none")]
+pub(crate) mod requests;
 mod shapes;
 mod terminal;
 #[cfg(test)]
@@ -41,7 +44,10 @@ use core::fmt::{self, Write};
 
 use self::framebuffer::Framebuffer;
 pub use self::framebuffer::{Color, FramebufferInfo, PixelFormat};
-pub use self::input::{input_len, input_queue, nr_dropped_input, read_input};
+#[cfg(target_os = "none")]
+pub(crate) use self::input::set_keymap;
+pub use self::input::{input_len, input_queue, nr_dropped_input, read_input, read_key};
+pub use self::keyboard::Keymap;
 use self::text::{FixedMemory, Speaker, TextConsole, TextMemory};
 use crate::arch::serial;
 use crate::mm::frame::memory_counts;
@@ -249,6 +255,24 @@ pub fn is_locked() -> bool {
     CONSOLE.is_locked()
 }
 
+/// The console, held for a report of several lines: see [`try_hold`].
+#[cfg(target_os = "none")]
+pub(crate) struct HeldConsole(crate::sync::SpinLockGuard<'static, Console>);
+
+/// Takes the console if nobody has it, nor the serial port, which it writes to.
+#[cfg(target_os = "none")]
+pub(crate) fn try_hold() -> Option<HeldConsole> {
+    let console = CONSOLE.try_lock()?;
+    (!serial::is_locked()).then_some(HeldConsole(console))
+}
+
+#[cfg(target_os = "none")]
+impl Write for HeldConsole {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(text)
+    }
+}
+
 /// Marks the start of a program's output, for whoever reads the serial line.
 pub fn start_program_output(name: &str) {
     write_fmt(format_args!("vostok: start {name}\n"));
@@ -273,14 +297,6 @@ pub fn finish_program_output(status: u8) {
             "\nvostok: exit status {status} (no newline)\n"
         ));
     }
-}
-
-/// Sleeps until the next interrupt, at most a tick of the timer.
-///
-/// May not be called with a lock held.
-#[cfg(target_os = "none")]
-pub fn wait_for_input() {
-    crate::arch::irq::wait_for_interrupt();
 }
 
 /// Makes the screen show that what follows is a panic, after the console was taken from
