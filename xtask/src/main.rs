@@ -10,6 +10,7 @@ mod check;
 mod claims;
 mod debian;
 mod emulator;
+mod firmware;
 mod flags;
 mod gdb;
 mod guest;

@@ -5,7 +5,7 @@ use crate::flags::Medium;
 
 /// Returns all of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
-    [PROCESSORS, MEDIA, DEVICES].into_iter().flatten()
+    [PROCESSORS, MEDIA, DEVICES, FIRMWARE].into_iter().flatten()
 }
 
 /// Models of processors, old and new.
@@ -87,6 +87,34 @@ const DEVICES: &[Row] = &[Row {
     has_serial: false,
     ..QEMU
 }];
+/// Firmware that is odd; `odd.rs` has what takes more than the kernel's word.
+const FIRMWARE: &[Row] = &[
+    Row {
+        name: "five-levels",
+        firmware: "five-levels",
+        smp: 2,
+        ..UEFI
+    },
+    Row {
+        name: "peer_104_screen_in_ram_above_4_gib",
+        firmware: "screen=ram",
+        memory: "6G",
+        says: &["a screen at 0x1", "screen: 1024 x 768, Bgr"],
+        ..UEFI
+    },
+    Row {
+        name: "peer_104_screen_of_a_format_given_by_masks",
+        firmware: "screen=masks",
+        says: &["screen: 1024 x 768, Rgb"],
+        ..UEFI
+    },
+    Row {
+        name: "peer_104_screen_for_the_firmware_alone",
+        firmware: "screen=blt-only",
+        says: &["screen: none"],
+        ..UEFI
+    },
+];
 
 #[cfg(test)]
 mod tests {
