@@ -19,7 +19,7 @@ mod vm;
 use alloc::vec::Vec;
 
 use nucleus::power::{self, ExitCode};
-use nucleus::{boot, console, ktest};
+use nucleus::{boot, console, ktest, trace};
 
 /// What runs when the command line names no program.
 const DEFAULT_PROGRAM: &str = "/bin/init";
@@ -41,9 +41,11 @@ fn main() -> ! {
     if let Err(error) = fs::terminal::Terminal::start() {
         log::error!("nothing can be typed: {error:?}");
     }
+    boot::check_protection();
     console::start_program_output(arguments[0]);
     let status = process::run(&arguments);
     console::finish_program_output(status);
+    trace::print_summary();
     power::exit(if status == 0 {
         ExitCode::Success
     } else {

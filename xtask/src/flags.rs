@@ -21,12 +21,16 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Run the tests: host, kernel, programs, checkers
     Test(TestOptions),
+    /// Boot Vostok without a window, and make a picture of its screen
+    Screenshot(ScreenshotOptions),
     /// Count the instructions of the memory core's operations
     Bench(BenchOptions),
     /// Make random system calls, and look whether the kernel lives and loses no frame
     FuzzSyscalls(FuzzOptions),
-    /// Make the disk images
+    /// Make the disk image for real machines
     Image(ImageOptions),
+    /// Boot each machine of the matrix, and print a table of what came of it
+    Matrix(MatrixOptions),
     /// Boot stopped, with gdb attached and symbols loaded
     Gdb(GdbOptions),
     /// Format, lints, house rules, documentation
@@ -45,12 +49,24 @@ pub(crate) enum EmulatorKind {
     Bochs,
 }
 
+/// What the image is on, for the machine that boots from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Medium {
+    /// A disk, behind AHCI in QEMU and ATA in Bochs
+    Disk,
+    /// A USB stick, behind xHCI
+    Usb,
+}
+
 /// The machine to boot.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MachineOptions {
     /// Boot by UEFI instead of BIOS
     #[arg(long)]
     pub(crate) uefi: bool,
+    /// What the image is on
+    #[arg(long, value_enum, default_value_t = Medium::Disk)]
+    pub(crate) medium: Medium,
     /// Number of processors, 1 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     smp: Option<u32>,
@@ -60,6 +76,12 @@ pub(crate) struct MachineOptions {
     /// Which emulator, qemu unless given
     #[arg(long, value_enum)]
     emulator: Option<EmulatorKind>,
+    /// Model of the processor, as the emulator calls it
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) cpu: Option<String>,
+    /// Add an argument for QEMU, or a line to Bochs' configuration
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub(crate) extra: Vec<String>,
 }
 
 impl MachineOptions {
@@ -67,9 +89,12 @@ impl MachineOptions {
     pub(crate) fn new(emulator: EmulatorKind, smp: u32, memory: &str) -> Self {
         Self {
             uefi: false,
+            medium: Medium::Disk,
             smp: Some(smp),
             memory: memory.to_owned(),
             emulator: Some(emulator),
+            cpu: None,
+            extra: Vec::new(),
         }
     }
 
@@ -85,7 +110,9 @@ impl MachineOptions {
 
     /// Returns whether the user wants this machine and no other.
     pub(crate) fn is_chosen(&self) -> bool {
-        self.uefi || self.smp.is_some() || self.emulator.is_some()
+        let is_special = self.cpu.is_some() || !self.extra.is_empty();
+        let has_firmware = self.uefi || self.medium == Medium::Usb;
+        has_firmware || self.smp.is_some() || self.emulator.is_some() || is_special
     }
 
     /// Returns what the machine is called in reports, such as `bochs, 2 cpus`.
@@ -96,6 +123,9 @@ impl MachineOptions {
         };
         if self.uefi {
             label.push_str(", uefi");
+        }
+        if self.medium == Medium::Usb {
+            label.push_str(", usb");
         }
         if self.smp() > 1 {
             label.push_str(&format!(", {} cpus", self.smp()));
@@ -120,9 +150,46 @@ pub(crate) struct RunOptions {
     /// Add a directory's tree to the files of the guest
     #[arg(long, value_name = "DIR")]
     pub(crate) rootfs: Option<PathBuf>,
+    /// Record events, and end with a summary: fault,tlb,task or all
+    #[arg(long, value_name = "GROUPS")]
+    pub(crate) trace: Option<String>,
     /// Add options to the kernel's command line
     #[arg(long, value_name = "OPTIONS", default_value = "")]
     pub(crate) append: String,
+    /// The program to run, by its path in the guest, and its arguments
+    #[arg(last = true)]
+    pub(crate) program: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ScreenshotOptions {
+    /// Where to put the picture
+    #[arg(long, value_name = "FILE", default_value = "vostok.png")]
+    pub(crate) out: PathBuf,
+    /// Wait for this text on serial, instead of the program's end or the shell's prompt
+    #[arg(long, value_name = "TEXT", conflicts_with = "at")]
+    pub(crate) after: Option<String>,
+    /// Wait so many seconds from the start of the emulator
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) at: Option<u64>,
+    /// Type this first, once the shell waits: `\n` is Enter, `\<shift-pgup>` keys together
+    #[arg(long = "type", value_name = "KEYS")]
+    pub(crate) keys: Option<String>,
+    /// Run the tests in the kernel that pass this filter, instead of a program
+    #[arg(long, value_name = "FILTER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(conflicts_with = "program")]
+    pub(crate) tests: Option<String>,
+    #[command(flatten)]
+    pub(crate) machine: MachineOptions,
+    /// Add a directory's tree to the files of the guest
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rootfs: Option<PathBuf>,
+    /// Add options to the kernel's command line
+    #[arg(long, value_name = "OPTIONS", default_value = "")]
+    pub(crate) append: String,
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(crate) timeout: u64,
     /// The program to run, by its path in the guest, and its arguments
     #[arg(last = true)]
     pub(crate) program: Vec<String>,
@@ -231,10 +298,22 @@ pub(crate) struct FuzzOptions {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct MatrixOptions {
+    /// Boot only machines whose names contain this, or one of several: A|B
+    pub(crate) filter: Option<String>,
+    /// Boot so many at a time, which makes times longer
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) jobs: usize,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct ImageOptions {
-    /// Where to put them
+    /// Where to put it
     #[arg(long, value_name = "DIR", default_value = "target/vostok/images")]
     pub(crate) out: PathBuf,
+    /// Also make one that runs the tests in the kernel
+    #[arg(long)]
+    pub(crate) tests: bool,
 }
 
 #[derive(Args, Debug)]

@@ -14,14 +14,17 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::emulator::Emulator;
+use crate::interrupt::{self, RunningGuest};
+use crate::shell;
 use crate::stream::{Event, Facts, Stream};
-use crate::{interrupt, shell};
 
 /// How the emulator ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// By itself, with this status.
     Exited(Option<i32>),
+    /// Whoever looked on had seen enough.
+    Dismissed,
     /// It took longer than it may, in all or without a word.
     TimedOut,
     /// The user wanted it to end.
@@ -40,12 +43,59 @@ pub(crate) struct Limits {
 /// Time for an emulator to end after the kernel's last word.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Who looks on while a guest runs, and says when that is enough.
+pub(crate) trait Director {
+    /// Takes an event of the guest's output.
+    fn handle(&mut self, event: Event);
+
+    /// Returns whether the guest may be ended; asked about twenty times a second.
+    ///
+    /// # Errors
+    ///
+    /// Ends the guest as well.
+    fn is_done(&mut self, facts: &Facts) -> Result<bool>;
+}
+
+/// Who only listens: the guest ends by itself, soon after its last word.
+struct Listener<'a> {
+    handle: &'a mut dyn FnMut(Event),
+    finished_at: Option<Instant>,
+}
+
+impl Director for Listener<'_> {
+    fn handle(&mut self, event: Event) {
+        (self.handle)(event);
+    }
+
+    fn is_done(&mut self, facts: &Facts) -> Result<bool> {
+        if !facts.is_finished() {
+            return Ok(false);
+        }
+        let since = self.finished_at.get_or_insert_with(Instant::now);
+        Ok(since.elapsed() > GRACE)
+    }
+}
+
 /// Runs an emulator; each event of its output is handed to `handle`.
 pub(crate) fn run(
-    mut emulator: Emulator,
+    emulator: Emulator,
     limits: Limits,
     stream: &mut Stream,
     handle: &mut dyn FnMut(Event),
+) -> Result<Ending> {
+    let mut listener = Listener {
+        handle,
+        finished_at: None,
+    };
+    direct(emulator, limits, stream, &mut listener)
+}
+
+/// Runs an emulator for as long as a director wants.
+pub(crate) fn direct(
+    mut emulator: Emulator,
+    limits: Limits,
+    stream: &mut Stream,
+    director: &mut dyn Director,
 ) -> Result<Ending> {
     shell::show(&emulator.command);
     emulator.command.stdout(Stdio::piped());
@@ -53,7 +103,7 @@ pub(crate) fn run(
         emulator.command.stderr(Stdio::piped());
     }
     let name = emulator.command.get_program().display().to_string();
-    interrupt::set_guest_runs(true);
+    let running = RunningGuest::new();
     let child = emulator
         .command
         .spawn()
@@ -64,15 +114,15 @@ pub(crate) fn run(
     let (sender, receiver) = mpsc::channel();
     let ended = Arc::new(AtomicBool::new(false));
     guest.start_readers(emulator.serial_file, sender, &ended);
-    let ending = watch(&mut guest, limits, stream, handle, &receiver);
+    let ending = watch(&mut guest, limits, stream, director, &receiver);
     guest.end();
     // Relaxed: the reader looks again and again.
     ended.store(true, Ordering::Relaxed);
     while let Ok(bytes) = receiver.recv_timeout(Duration::from_millis(300)) {
-        stream.feed(&bytes, handle);
+        stream.feed(&bytes, &mut |event| director.handle(event));
     }
-    interrupt::set_guest_runs(false);
-    Ok(ending)
+    drop(running);
+    ending
 }
 
 /// Shows what a guest prints on this process's standard output.
@@ -99,41 +149,37 @@ fn watch(
     guest: &mut Guest,
     limits: Limits,
     stream: &mut Stream,
-    handle: &mut dyn FnMut(Event),
+    director: &mut dyn Director,
     receiver: &Receiver<Vec<u8>>,
-) -> Ending {
+) -> Result<Ending> {
     let start = Instant::now();
     let mut milestones = Milestones::default();
     let mut last_output = start;
-    let mut finished_at = None;
     loop {
         match receiver.recv_timeout(Duration::from_millis(50)) {
             Ok(bytes) => {
                 last_output = Instant::now();
-                stream.feed(&bytes, handle);
+                stream.feed(&bytes, &mut |event| director.handle(event));
                 milestones.note(&stream.facts, start);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(20)),
         }
         if let Ok(Some(status)) = guest.child.try_wait() {
-            return Ending::Exited(status.code());
+            return Ok(Ending::Exited(status.code()));
         }
         if interrupt::is_requested() {
-            return Ending::Interrupted;
+            return Ok(Ending::Interrupted);
         }
-        if stream.facts.is_finished() {
-            let since = *finished_at.get_or_insert_with(Instant::now);
-            if since.elapsed() > GRACE {
-                return Ending::Exited(None);
-            }
+        if director.is_done(&stream.facts)? {
+            return Ok(Ending::Dismissed);
         }
         let too_long = limits.total.is_some_and(|limit| start.elapsed() > limit);
         let too_quiet = limits
             .silence
             .is_some_and(|limit| last_output.elapsed() > limit);
         if too_long || too_quiet {
-            return Ending::TimedOut;
+            return Ok(Ending::TimedOut);
         }
     }
 }
@@ -203,7 +249,11 @@ impl Guest {
                 let mut text = String::new();
                 // Bochs complains of a missing sound card, each time.
                 if errors.read_to_string(&mut text).is_ok() && !is_bochs {
-                    eprint!("{text}");
+                    // That QEMU was ended is no news to who ended it.
+                    let news = text
+                        .lines()
+                        .filter(|line| !line.contains("terminating on signal"));
+                    news.for_each(|line| eprintln!("{line}"));
                 }
             });
         }
@@ -276,8 +326,11 @@ pub(crate) fn complaint(ending: Ending, facts: &Facts) -> Option<(u8, String)> {
             124,
             format!("the guest took too long and was ended; its last line was: {last}"),
         )),
-        Ending::Exited(_) if facts.panicked => Some((101, "the kernel panicked".to_owned())),
+        Ending::Exited(_) | Ending::Dismissed if facts.panicked => {
+            Some((101, "the kernel panicked".to_owned()))
+        }
         Ending::Exited(_) if facts.is_finished() => None,
+        Ending::Dismissed => None,
         Ending::Exited(_) if !facts.started => Some((
             125,
             "the emulator ended before the kernel's first line (-v shows all of it)".to_owned(),

@@ -20,8 +20,12 @@ mod kernel_deaths;
 mod kernel_tests;
 mod ktap;
 mod machines;
+mod matrix;
 mod programs;
 mod run;
+mod screen;
+mod screen_tests;
+mod screenshot;
 mod shell;
 mod stream;
 mod symbolize;
@@ -45,7 +49,9 @@ fn main() -> ExitCode {
     let result = match flags.command {
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Screenshot(options) => screenshot::run(&options),
         Command::Image(options) => image::run(&options),
+        Command::Matrix(options) => matrix::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::FuzzSyscalls(options) => syscall_fuzz::run(&options),

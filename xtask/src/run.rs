@@ -29,7 +29,6 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
             cmdline: command_line(options)?,
             files: files(program)?,
             rootfs: options.rootfs.clone(),
-            uefi: options.machine.uefi,
         },
     )?;
 
@@ -57,7 +56,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
 }
 
 /// Returns what is in the initramfs besides what the user adds.
-fn files(program: &str) -> Result<Vec<(String, PathBuf)>> {
+pub(crate) fn files(program: &str) -> Result<Vec<(String, PathBuf)>> {
     let files = System::build()?.files_for(program);
     if files.is_empty() {
         return Ok(artifacts::files_for(&artifacts::programs()?, program));
@@ -74,15 +73,27 @@ fn command_line(options: &RunOptions) -> Result<String> {
         ""
     };
     let machine = emulator::kernel_options(options.machine.emulator());
-    let mut words: Vec<String> = [machine, quiet, &options.append].map(str::to_owned).into();
+    // Figures repeat: addresses are the same each time.
+    let fixed = if options.icount { "nokaslr" } else { "" };
+    let words = [machine, quiet, fixed, &options.append];
+    let mut words: Vec<String> = words.map(str::to_owned).into();
+    words.extend(options.trace.iter().map(|groups| format!("trace={groups}")));
     words.retain(|word| !word.is_empty());
-    if has_program {
-        words.push("--".to_owned());
-        for word in &options.program {
-            words.push(artifacts::quote(word)?);
-        }
-    }
+    words.extend(program_words(&options.program)?);
     Ok(words.join(" "))
+}
+
+/// Returns the words of the kernel's command line that name a program and its arguments;
+/// none if there is no program.
+pub(crate) fn program_words(program: &[String]) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    if !program.is_empty() {
+        words.push("--".to_owned());
+    }
+    for word in program {
+        words.push(artifacts::quote(word)?);
+    }
+    Ok(words)
 }
 
 fn wants_window(options: &RunOptions) -> bool {

@@ -43,6 +43,7 @@ mod stress;
 pub mod sync;
 pub mod task;
 pub mod time;
+pub mod trace;
 pub mod trap_decode;
 
 pub use self::error::{Error, Result};

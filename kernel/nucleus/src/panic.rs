@@ -14,11 +14,12 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::x86_64::{cpu, irq, uaccess};
+use crate::boot::image;
 use crate::console::{self, println};
 use crate::cpu::CpuId;
 use crate::mm::Vaddr;
 use crate::power::{self, ExitCode};
-use crate::{stop, task};
+use crate::{stop, task, trace};
 
 /// Longest backtrace; recursion deeper than that tells nothing new.
 const MAX_FRAMES: usize = 32;
@@ -56,6 +57,7 @@ pub(crate) fn start_report() {
 
 /// Ends the machine after a report.
 pub(crate) fn finish_report(code: ExitCode) -> ! {
+    trace::print_latest();
     println!("vostok: panic");
     power::exit(code)
 }
@@ -87,14 +89,19 @@ impl Write for Console {
 ///
 /// `first` is the address of the innermost code itself, if it is known. Of a
 /// caller the address before the return address is printed, which belongs to
-/// the call.
+/// the call. The image's base is said again, for those who see no other line of the log.
 pub(crate) fn write_backtrace(
     out: &mut impl Write,
     cpu: CpuId,
     first: Option<Vaddr>,
     frame_pointer: Vaddr,
 ) -> fmt::Result {
-    writeln!(out, "backtrace of processor {}:", cpu.as_usize())?;
+    writeln!(
+        out,
+        "backtrace of processor {} (image base {:#x}):",
+        cpu.as_usize(),
+        image::base()
+    )?;
     write_calls(out, first, frame_pointer)
 }
 

@@ -15,7 +15,7 @@ use nucleus::sync::{Once, SpinLock, WaitQueue};
 
 use super::limits::Limits;
 use super::program::Running;
-use super::signal::{Actions, ProcessSignals, Signal};
+use super::signal::{Actions, ProcessSignals, SignalSet};
 use super::thread::Resources;
 use super::usage::Usage;
 use super::{Current, End, Pid, Thread, table};
@@ -184,11 +184,11 @@ impl Process {
         self.end.call_once(|| end);
     }
 
-    /// Forgets a signal that waits for the process or its threads.
-    pub(crate) fn forget_signal(&self, signal: Signal) {
-        self.signals.forget(signal.into());
+    /// Forgets signals that wait for the process or its threads.
+    pub(crate) fn forget_signals(&self, signals: SignalSet) {
+        self.signals.pending.forget(signals);
         for thread in self.threads() {
-            thread.signals.forget(signal.into());
+            thread.signals.pending.forget(signals);
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) fn sigaction(current: &mut Current, arguments: [usize; 4]) -> Syscall
         let action = Action::from_bytes(&bytes);
         let before = actions.set(signal, action);
         if action.ignores(signal) {
-            current.process.forget_signal(signal);
+            current.process.forget_signals(signal.into());
         }
         before
     };
@@ -91,8 +91,8 @@ pub(super) fn sigpending(current: &mut Current, to: usize, size: usize) -> Sysca
     if size > SET_SIZE {
         return Err(Errno::Invalid);
     }
-    let pending = current.thread.signals.pending();
-    let pending = pending.with(current.process.signals.pending());
+    let pending = current.thread.signals.pending.set();
+    let pending = pending.with(current.process.signals.pending.set());
     let waiting = pending.and(current.blocked());
     let bytes = waiting.bits().to_le_bytes();
     current.memory.write_bytes(to, &bytes[..size])?;

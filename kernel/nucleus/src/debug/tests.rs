@@ -4,7 +4,7 @@ use crate::prelude::*;
 
 #[ktest]
 fn menu_prints_everything() {
-    for letter in *b"htsmibc" {
+    for letter in *b"htsmipebc" {
         super::command(letter);
     }
 }

@@ -50,6 +50,7 @@ use crate::irq;
 use crate::planted::{Bug, is_planted};
 use crate::sync::atomic::Ordering;
 use crate::sync::rcu;
+use crate::trace::{self, Event, Group};
 
 mod buffer;
 pub(crate) mod held;
@@ -353,6 +354,12 @@ impl<'a> TlbFlusher<'a> {
         if set.contains(here) && !is_planted(Bug::SkippedFlush) {
             cpu::local().tlb.flush_page(va, generation);
         }
+        trace::record(Group::TLB, || Event::Flush {
+            table: users.id(),
+            first: va,
+            pages: 1,
+            nr_asked: 0,
+        });
         true
     }
 
@@ -397,6 +404,12 @@ impl<'a> TlbFlusher<'a> {
         let here = cpu::current_id();
         let is_local = targets.contains(here);
         targets.remove(here);
+        trace::record(Group::TLB, || Event::Flush {
+            table: self.table_id(),
+            first: buffer.ops.first(),
+            pages: buffer.ops.nr_pages(),
+            nr_asked: targets.count() as u8,
+        });
         if !targets.is_empty() && !self.leaves_out(Bug::SkippedRequest) {
             ask(targets, change, &buffer.ops);
         }

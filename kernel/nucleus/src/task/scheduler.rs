@@ -9,8 +9,9 @@ use super::{Origin, Task, TaskOptions, idle, reaper, test_task, times};
 use crate::arch::cpu;
 use crate::arch::x86_64::{context, fpu, irq};
 use crate::cpu::{CpuId, CpuSet, may_switch};
-use crate::mm::vm_space;
+use crate::mm::{Vaddr, vm_space};
 use crate::time;
+use crate::trace::{self, Event, Group};
 
 /// Ticks that a task may run on while others are ready.
 const SLICE: u32 = 2;
@@ -203,6 +204,10 @@ fn switch(how: Leave) {
     current.usage.add_switch(how == Leave::Parking);
     fpu::save_of(&current);
     let save = current.context.as_ptr();
+    trace::record(Group::TASK, || Event::Switch {
+        from: Arc::as_ptr(&current) as Vaddr,
+        to: here.current().map_or(0, |next| Arc::as_ptr(next) as Vaddr),
+    });
     here.count_switch();
     here.left.set(Some((current, how)));
     // SAFETY:

@@ -81,11 +81,6 @@ impl UserContext {
         self.frame.rflags = flags as u64 & USER_FLAGS | FIXED_FLAGS;
     }
 
-    /// Returns the selectors of the code and the stack segment, which all programs share.
-    pub fn segments(&self) -> (u16, u16) {
-        (USER_CODE, USER_DATA)
-    }
-
     /// Returns the base of FS: of the program's thread-local storage.
     ///
     /// It is what the program has left there, which may be any canonical address.
@@ -197,7 +192,6 @@ mod tests {
         assert_ne!(context.rflags() & 0x200, 0, "interrupts must be on");
         context.set_rflags(0);
         assert_eq!(context.rflags(), 0x202);
-        assert_eq!(context.segments(), (0x23, 0x1b));
         let frame = &context.frame;
         assert_eq!((frame.cs, frame.ss), (0x23, 0x1b));
         assert!(context.is_fit());

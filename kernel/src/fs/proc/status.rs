@@ -106,7 +106,7 @@ pub(super) fn status(process: &Process, text: &mut Text) -> fmt::Result {
 fn signals(process: &Process, text: &mut Text) -> fmt::Result {
     let threads = process.threads();
     let first = threads.first();
-    let pending = first.map_or(0, |thread| thread.signals.pending().bits());
+    let pending = first.map_or(0, |thread| thread.signals.pending.set().bits());
     let blocked = first.map_or(0, |thread| thread.signals.blocked().bits());
     let actions = process.signals.actions();
     let mut ignored = 0;
@@ -122,7 +122,7 @@ fn signals(process: &Process, text: &mut Text) -> fmt::Result {
     }
     for (name, set) in [
         ("SigPnd:", pending),
-        ("ShdPnd:", process.signals.pending().bits()),
+        ("ShdPnd:", process.signals.pending.set().bits()),
         ("SigBlk:", blocked),
         ("SigIgn:", ignored),
         ("SigCgt:", handled),

@@ -39,14 +39,14 @@ impl Current {
 
     /// Takes a signal that waits for the thread or its process.
     pub(crate) fn take_signal(&self, allowed: SignalSet) -> Option<SigInfo> {
-        let own = self.thread.signals.take(allowed);
-        own.or_else(|| self.process.signals.take(allowed))
+        let own = self.thread.signals.pending.take(allowed);
+        own.or_else(|| self.process.signals.pending.take(allowed))
     }
 
     /// Returns whether a signal waits that the thread does not block.
     pub(crate) fn has_signal(&self) -> bool {
-        let pending = self.thread.signals.pending();
-        let pending = pending.with(self.process.signals.pending());
+        let pending = self.thread.signals.pending.set();
+        let pending = pending.with(self.process.signals.pending.set());
         !pending.without(self.blocked()).is_empty()
     }
 
@@ -91,7 +91,7 @@ impl Current {
             log::error!("{program} ({id}): {:?}: {reason}", info.signal);
         }
         // A standard signal finds room always.
-        let _ = self.thread.signals.add(info);
+        let _ = self.thread.signals.pending.add(info);
         self.thread.call_attention();
     }
 

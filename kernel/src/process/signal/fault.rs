@@ -1,5 +1,6 @@
 //! What becomes of an exception that a program raises: a page, or a signal.
 
+use nucleus::trace;
 use nucleus::user::CpuException;
 
 use super::{SigInfo, Signal, code};
@@ -34,7 +35,11 @@ impl Current {
         } else {
             Access::Read
         };
-        if let Err(error) = self.memory.handle_fault(address, access) {
+        let rip = self.user.context().rip();
+        let fault = trace::fault(address, rip, exception.page_fault_code());
+        let result = self.memory.handle_fault(address, access);
+        fault.end(result.is_ok());
+        if let Err(error) = result {
             self.signal_page_fault(exception, address, error);
         }
     }

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use nucleus::sync::SpinLock;
+
 use super::{SigInfo, SignalSet};
 use crate::errno::Errno;
 
@@ -13,20 +15,20 @@ const MAX_QUEUED: usize = 512;
 /// A signal for whose information there is no memory still arrives, like one of the
 /// kernel's own.
 #[derive(Debug)]
-pub(crate) struct Pending {
+struct Pending {
     set: SignalSet,
     infos: Vec<SigInfo>,
 }
 
 impl Pending {
-    pub(super) const fn new() -> Self {
+    const fn new() -> Self {
         Self {
             set: SignalSet::EMPTY,
             infos: Vec::new(),
         }
     }
 
-    pub(super) const fn set(&self) -> SignalSet {
+    const fn set(&self) -> SignalSet {
         self.set
     }
 
@@ -35,7 +37,7 @@ impl Pending {
     /// # Errors
     ///
     /// [`Errno::Again`] when too many wait; a standard signal arrives nevertheless.
-    pub(super) fn add(&mut self, info: SigInfo) -> Result<(), Errno> {
+    fn add(&mut self, info: SigInfo) -> Result<(), Errno> {
         let signal = info.signal;
         if self.set.contains(signal) && !signal.is_real_time() {
             return Ok(());
@@ -52,7 +54,7 @@ impl Pending {
 
     /// Takes a signal out of those that are allowed: those first that a thread's own
     /// instructions raise, then by number, equal ones in the order of their coming.
-    pub(super) fn take(&mut self, allowed: SignalSet) -> Option<SigInfo> {
+    fn take(&mut self, allowed: SignalSet) -> Option<SigInfo> {
         let candidates = self.set.and(allowed);
         let urgent = candidates.and(SignalSet::SYNCHRONOUS).first();
         let signal = urgent.or_else(|| candidates.first())?;
@@ -68,9 +70,39 @@ impl Pending {
     }
 
     /// Forgets some signals.
-    pub(super) fn forget(&mut self, signals: SignalSet) {
+    fn forget(&mut self, signals: SignalSet) {
         self.set = self.set.without(signals);
         self.infos.retain(|info| !signals.contains(info.signal));
+    }
+}
+
+/// Signals that anybody may add to; each operation takes the lock by itself.
+#[derive(Debug)]
+pub(crate) struct SharedPending(SpinLock<Pending>);
+
+impl SharedPending {
+    pub(super) const fn new() -> Self {
+        Self(SpinLock::new(Pending::new()))
+    }
+
+    /// Returns which signals wait.
+    pub(crate) fn set(&self) -> SignalSet {
+        self.0.lock().set()
+    }
+
+    /// As [`Pending::add`].
+    pub(super) fn add(&self, info: SigInfo) -> Result<(), Errno> {
+        self.0.lock().add(info)
+    }
+
+    /// As [`Pending::take`].
+    pub(super) fn take(&self, allowed: SignalSet) -> Option<SigInfo> {
+        self.0.lock().take(allowed)
+    }
+
+    /// Forgets some signals.
+    pub(in crate::process) fn forget(&self, signals: SignalSet) {
+        self.0.lock().forget(signals);
     }
 }
 

@@ -23,12 +23,7 @@ use crate::process::{End, Pid, Process, Thread, table};
 /// [`Errno::Again`] when too many real-time signals wait.
 pub(crate) fn send_to_process(process: &Process, info: SigInfo) -> Result<(), Errno> {
     let signal = info.signal;
-    if is_shielded(process, &info) {
-        return Ok(());
-    }
-    prepare(process, signal);
-    if signal == Signal::KILL {
-        process.end_all(End::Killed(signal.as_u8()));
+    if !arrives(process, &info) {
         return Ok(());
     }
     let ignored = process.signals.actions().get(signal).ignores(signal);
@@ -37,7 +32,7 @@ pub(crate) fn send_to_process(process: &Process, info: SigInfo) -> Result<(), Er
     if ignored && !threads.iter().any(keeps) {
         return Ok(());
     }
-    process.signals.add(info)?;
+    process.signals.pending.add(info)?;
     if let Some(thread) = threads.iter().find(|thread| thread.signals.wants(signal)) {
         thread.call_attention();
     }
@@ -51,23 +46,31 @@ pub(crate) fn send_to_process(process: &Process, info: SigInfo) -> Result<(), Er
 /// As [`send_to_process`].
 pub(crate) fn send_to_thread(thread: &Thread, info: SigInfo) -> Result<(), Errno> {
     let (process, signal) = (thread.process(), info.signal);
-    if is_shielded(process, &info) {
-        return Ok(());
-    }
-    prepare(process, signal);
-    if signal == Signal::KILL {
-        process.end_all(End::Killed(signal.as_u8()));
+    if !arrives(process, &info) {
         return Ok(());
     }
     let is_kept = thread.signals.blocked().contains(signal);
     if !is_kept && process.signals.actions().get(signal).ignores(signal) {
         return Ok(());
     }
-    thread.signals.add(info)?;
+    thread.signals.pending.add(info)?;
     if thread.signals.wants(signal) {
         thread.call_attention();
     }
     Ok(())
+}
+
+/// Does what a signal does at once; returns whether there is more of it for a thread.
+fn arrives(process: &Process, info: &SigInfo) -> bool {
+    if is_shielded(process, info) {
+        return false;
+    }
+    prepare(process, info.signal);
+    let ends = info.signal == Signal::KILL;
+    if ends {
+        process.end_all(End::Killed(Signal::KILL.as_u8()));
+    }
+    !ends
 }
 
 /// Returns whether a process does not notice a signal: the first one handles what others
@@ -125,21 +128,14 @@ pub(super) fn tell_parent(process: &Process, stopped_by: Option<Signal>) {
 /// one that lets go on cancel each other.
 fn prepare(process: &Process, signal: Signal) {
     match signal.default_action() {
-        DefaultAction::Stop => forget(process, Signal::CONT.into()),
+        DefaultAction::Stop => process.forget_signals(Signal::CONT.into()),
         DefaultAction::Continue => {
-            forget(process, SignalSet::STOPS);
+            process.forget_signals(SignalSet::STOPS);
             if process.signals.set_stopped(None) {
                 process.signals.resumed.wake_all();
                 tell_parent(process, None);
             }
         }
         _ => {}
-    }
-}
-
-fn forget(process: &Process, signals: SignalSet) {
-    process.signals.forget(signals);
-    for thread in process.threads() {
-        thread.signals.forget(signals);
     }
 }

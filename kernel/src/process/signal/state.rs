@@ -15,16 +15,16 @@ use core::time::Duration;
 
 use nucleus::sync::{SpinLock, WaitQueue};
 
-use super::pending::Pending;
+use super::pending::SharedPending;
 use super::stack::AlternateStack;
-use super::{Actions, SigInfo, Signal, SignalSet};
-use crate::errno::Errno;
+use super::{Actions, Signal, SignalSet};
 
 /// What a process knows of signals.
 #[derive(Debug)]
 pub(crate) struct ProcessSignals {
     actions: SpinLock<Arc<Actions>>,
-    pending: SpinLock<Pending>,
+    /// Signals that wait for any of its threads.
+    pub(crate) pending: SharedPending,
     /// Whether its threads wait before they enter ring 3 again.
     is_stopped: AtomicBool,
     /// Stopped or gone on since the parent has last asked.
@@ -46,7 +46,7 @@ impl ProcessSignals {
     pub(crate) fn new(actions: Arc<Actions>) -> Self {
         Self {
             actions: SpinLock::new(actions),
-            pending: SpinLock::new(Pending::new()),
+            pending: SharedPending::new(),
             is_stopped: AtomicBool::new(false),
             change: SpinLock::new(None),
             resumed: WaitQueue::new(),
@@ -64,23 +64,6 @@ impl ProcessSignals {
         actions.forget_handlers();
         let shared = core::mem::replace(&mut *self.actions.lock(), actions);
         drop(shared);
-    }
-
-    pub(super) fn add(&self, info: SigInfo) -> Result<(), Errno> {
-        self.pending.lock().add(info)
-    }
-
-    pub(super) fn take(&self, allowed: SignalSet) -> Option<SigInfo> {
-        self.pending.lock().take(allowed)
-    }
-
-    pub(in crate::process) fn forget(&self, signals: SignalSet) {
-        self.pending.lock().forget(signals);
-    }
-
-    /// Returns the signals that wait for any thread.
-    pub(crate) fn pending(&self) -> SignalSet {
-        self.pending.lock().set()
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -111,7 +94,8 @@ impl ProcessSignals {
 /// What others know of a thread's signals.
 #[derive(Debug)]
 pub(crate) struct ThreadSignals {
-    pending: SpinLock<Pending>,
+    /// Signals that wait for this thread alone.
+    pub(crate) pending: SharedPending,
     /// Changed by the thread alone; read by senders, who choose a thread by it.
     blocked: AtomicU64,
     /// Blocked, and waited for.
@@ -121,7 +105,7 @@ pub(crate) struct ThreadSignals {
 impl ThreadSignals {
     pub(crate) const fn new(blocked: SignalSet) -> Self {
         Self {
-            pending: SpinLock::new(Pending::new()),
+            pending: SharedPending::new(),
             blocked: AtomicU64::new(blocked.bits()),
             awaited: AtomicU64::new(0),
         }
@@ -151,23 +135,6 @@ impl ThreadSignals {
         let blocked = SignalSet::from_bits(self.blocked.load(Ordering::SeqCst));
         let awaited = SignalSet::from_bits(self.awaited.load(Ordering::SeqCst));
         !blocked.contains(signal) || awaited.contains(signal)
-    }
-
-    pub(super) fn add(&self, info: SigInfo) -> Result<(), Errno> {
-        self.pending.lock().add(info)
-    }
-
-    pub(super) fn take(&self, allowed: SignalSet) -> Option<SigInfo> {
-        self.pending.lock().take(allowed)
-    }
-
-    pub(in crate::process) fn forget(&self, signals: SignalSet) {
-        self.pending.lock().forget(signals);
-    }
-
-    /// Returns the signals that wait for this thread alone.
-    pub(crate) fn pending(&self) -> SignalSet {
-        self.pending.lock().set()
     }
 }
 

@@ -65,9 +65,7 @@ pub(super) fn pread(
     len: usize,
     offset: usize,
 ) -> SyscallResult {
-    let offset = check_offset(offset)?;
-    let file = current.files.get(file)?;
-    file.check_positions()?;
+    let (file, offset) = file_and_offset(current, file, offset)?;
     file.check_readable()?;
     check_range(to, len)?;
     check_end(offset, len)?;
@@ -81,9 +79,7 @@ pub(super) fn pwrite(
     len: usize,
     offset: usize,
 ) -> SyscallResult {
-    let offset = check_offset(offset)?;
-    let file = current.files.get(file)?;
-    file.check_positions()?;
+    let (file, offset) = file_and_offset(current, file, offset)?;
     file.check_writable()?;
     check_range(from, len)?;
     check_end(offset, len)?;
@@ -97,9 +93,7 @@ pub(super) fn preadv(
     count: usize,
     offset: usize,
 ) -> SyscallResult {
-    let offset = check_offset(offset)?;
-    let file = current.files.get(file)?;
-    file.check_positions()?;
+    let (file, offset) = file_and_offset(current, file, offset)?;
     let vectors = read_vectors(current, vectors, count)?;
     read_at(current, &file, &vectors, offset)
 }
@@ -111,9 +105,7 @@ pub(super) fn pwritev(
     count: usize,
     offset: usize,
 ) -> SyscallResult {
-    let offset = check_offset(offset)?;
-    let file = current.files.get(file)?;
-    file.check_positions()?;
+    let (file, offset) = file_and_offset(current, file, offset)?;
     let vectors = read_vectors(current, vectors, count)?;
     write_at(current, &file, &vectors, offset)
 }
@@ -144,6 +136,18 @@ fn check_end(offset: u64, len: usize) -> Result<(), Errno> {
         Some(Ok(_)) => Ok(()),
         _ => Err(Errno::Invalid),
     }
+}
+
+/// Returns a file that has positions, and one of them.
+fn file_and_offset(
+    current: &Current,
+    file: usize,
+    offset: usize,
+) -> Result<(Arc<OpenFile>, u64), Errno> {
+    let offset = check_offset(offset)?;
+    let file = current.files.get(file)?;
+    file.check_positions()?;
+    Ok((file, offset))
 }
 
 fn check_offset(offset: usize) -> Result<u64, Errno> {

@@ -14,7 +14,7 @@ use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
 use crate::task::{Origin, scheduler};
 use crate::trap_decode::PageFaultCode;
-use crate::{smp, stop};
+use crate::{smp, stop, trace};
 
 /// The registers of interrupted code, as the entry code and the hardware leave
 /// them on the stack, lowest address first.
@@ -124,7 +124,9 @@ fn is_handled_user_fault(frame: &TrapFrame, address: Option<Vaddr>) -> bool {
         address,
         code: PageFaultCode::from_bits_retain(frame.error_code),
     };
+    let fault = trace::fault(address, frame.rip as Vaddr, info.code);
     let is_handled = handle_user_fault(&info);
+    fault.end(is_handled);
     irq::disable();
     is_handled
 }

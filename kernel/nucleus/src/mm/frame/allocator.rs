@@ -468,5 +468,7 @@ pub(crate) unsafe fn add_memory(range: Range<Paddr>) -> usize {
     nr_frames
 }
 
+#[cfg(test)]
+pub(in crate::mm::frame) mod deputy;
 #[cfg(any(test, ktest))]
 mod tests;

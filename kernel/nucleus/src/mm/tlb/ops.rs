@@ -72,6 +72,22 @@ impl Ops {
         (self.total_pages == 1).then(|| self.pages[0].0)
     }
 
+    /// Returns the first page that was collected; zero if everything is to be flushed.
+    pub(super) fn first(&self) -> Vaddr {
+        match self.is_all() {
+            true => 0,
+            false => self.pages[0].0,
+        }
+    }
+
+    /// Returns the number of pages; zero if everything is to be flushed.
+    pub(super) fn nr_pages(&self) -> u16 {
+        match self.is_all() {
+            true => 0,
+            false => self.total_pages as u16,
+        }
+    }
+
     /// Returns whether everything is to be flushed.
     pub(super) fn is_all(&self) -> bool {
         self.total_pages >= FLUSH_ALL_THRESHOLD

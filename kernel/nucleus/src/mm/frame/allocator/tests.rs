@@ -197,6 +197,7 @@ mod host {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::super::FrameAllocator;
+    use super::super::deputy::Deputy;
     use crate::arch::memory;
     use crate::arch::sim::{Config, Machine};
     use crate::mm::frame::{Frame, FrameAllocOptions, GetFrameError, frame_counts};
@@ -230,23 +231,6 @@ mod host {
             super::drain_local_cache();
             drop(FrameAllocOptions::new().alloc_frame());
         });
-    }
-
-    /// The buddy system by another name.
-    struct Deputy;
-
-    impl FrameAllocator for Deputy {
-        fn alloc(&self, size: usize, align: usize) -> Option<Paddr> {
-            memory::memory().buddy.alloc(size, align)
-        }
-
-        fn dealloc(&self, start: Paddr, size: usize) {
-            memory::memory().buddy.dealloc(start, size);
-        }
-
-        fn nr_free(&self) -> usize {
-            memory::memory().buddy.nr_free()
-        }
     }
 
     #[test]

@@ -170,8 +170,9 @@ mod host {
     use crate::arch::memory;
     use crate::arch::sim::{Config, Machine};
     use crate::irq;
-    use crate::mm::frame::{FrameAllocator, set_reserve};
-    use crate::mm::{PAGE_SIZE, Paddr};
+    use crate::mm::PAGE_SIZE;
+    use crate::mm::frame::allocator::deputy::Deputy;
+    use crate::mm::frame::set_reserve;
 
     fn machine() -> Machine {
         Machine::new(Config {
@@ -224,23 +225,6 @@ mod host {
             drop(hog);
         });
         machine.on(1, || drop(irq_off));
-    }
-
-    /// The buddy system by another name.
-    struct Deputy;
-
-    impl FrameAllocator for Deputy {
-        fn alloc(&self, size: usize, align: usize) -> Option<Paddr> {
-            memory::memory().buddy.alloc(size, align)
-        }
-
-        fn dealloc(&self, start: Paddr, size: usize) {
-            memory::memory().buddy.dealloc(start, size);
-        }
-
-        fn nr_free(&self) -> usize {
-            memory::memory().buddy.nr_free()
-        }
     }
 
     #[test]

@@ -1,0 +1,91 @@
+//! The machines of the matrix.
+
+use super::row::{BOCHS, End, QEMU, Row, UEFI};
+
+/// Returns all of them.
+pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
+    [PROCESSORS, DEVICES].into_iter().flatten()
+}
+
+/// Models of processors, old and new.
+const PROCESSORS: &[Row] = &[
+    Row {
+        name: "qemu64",
+        cpu: "qemu64",
+        ..QEMU
+    },
+    Row {
+        name: "core2duo",
+        cpu: "core2duo",
+        ..QEMU
+    },
+    Row {
+        name: "Nehalem",
+        cpu: "Nehalem",
+        ..QEMU
+    },
+    Row {
+        name: "Westmere",
+        cpu: "Westmere",
+        ..QEMU
+    },
+    Row {
+        name: "Haswell",
+        cpu: "Haswell",
+        ..QEMU
+    },
+    Row {
+        name: "Skylake-Server",
+        cpu: "Skylake-Server",
+        ..QEMU
+    },
+    Row {
+        name: "Opteron_G1",
+        cpu: "Opteron_G1",
+        ..QEMU
+    },
+    Row {
+        name: "EPYC",
+        cpu: "EPYC",
+        ..QEMU
+    },
+    Row {
+        name: "no-nx",
+        cpu: "max,-nx",
+        end: End::OutOfReach("the loader itself needs no-execute pages"),
+        ..QEMU
+    },
+    Row {
+        name: "skylake-x",
+        says: &["pcid invpcid"],
+        ..BOCHS
+    },
+];
+
+/// Devices that are missing.
+const DEVICES: &[Row] = &[
+    Row {
+        name: "uefi",
+        ..UEFI
+    },
+    Row {
+        name: "peer_103_no_serial_port",
+        has_serial: false,
+        ..QEMU
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::all;
+
+    #[test]
+    fn rows_have_names_of_their_own() {
+        let names: BTreeSet<_> = all().map(|row| row.name).collect();
+        assert_eq!(names.len(), all().count());
+        let is_word = |name: &&str| !name.is_empty() && !name.contains(char::is_whitespace);
+        assert!(names.iter().all(is_word));
+    }
+}

@@ -1,0 +1,135 @@
+//! QEMU's machine protocol (QMP), as far as it is needed to look at a guest and to type.
+//!
+//! Both sides send lines of JSON. QEMU greets, and answers each command once, by a line
+//! with `return` or `error`; lines with `event` come in between and are passed over.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::keys::Chord;
+use super::picture::Picture;
+
+/// Time for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a key is held; QEMU's own default is three times that.
+const HOLD_MS: u64 = 30;
+/// From one key to the next: the guest's controller holds few keys that nobody fetches.
+const BETWEEN_KEYS: Duration = Duration::from_millis(80);
+
+/// A way to a running QEMU.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    /// Of its own, in the short path that a socket needs.
+    directory: TempDir,
+    connection: Option<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    answers: BufReader<UnixStream>,
+    commands: UnixStream,
+}
+
+impl Monitor {
+    /// Prepares a way to a QEMU that is to be started with [`Self::arguments`].
+    pub(crate) fn new() -> Result<Self> {
+        let directory = tempfile::tempdir().context("cannot make a directory for a socket")?;
+        Ok(Self {
+            directory,
+            connection: None,
+        })
+    }
+
+    /// Returns the arguments that make QEMU listen.
+    pub(crate) fn arguments(&self) -> [String; 2] {
+        let socket = self.socket();
+        let listen = format!("unix:{},server=on,wait=off", socket.display());
+        ["-qmp".to_owned(), listen]
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("qmp")
+    }
+
+    /// Returns what the display shows; nothing while QEMU does not listen yet.
+    pub(crate) fn picture(&mut self) -> Result<Option<Picture>> {
+        if !self.is_connected()? {
+            return Ok(None);
+        }
+        let path = self.directory.path().join("screen.ppm");
+        let arguments = json!({ "filename": path });
+        self.execute("screendump", &arguments)?;
+        let bytes = fs::read(&path).context("QEMU wrote no picture")?;
+        Picture::from_ppm(&bytes).map(Some)
+    }
+
+    /// Presses keys, one chord after the other.
+    pub(crate) fn press(&mut self, chords: &[Chord]) -> Result<()> {
+        for chord in chords {
+            let keys = chord.0.iter();
+            let keys: Vec<Value> = keys
+                .map(|key| json!({ "type": "qcode", "data": key }))
+                .collect();
+            let arguments = json!({ "keys": keys, "hold-time": HOLD_MS });
+            self.execute("send-key", &arguments)?;
+            thread::sleep(BETWEEN_KEYS);
+        }
+        Ok(())
+    }
+
+    /// Connects unless that is done; returns whether it is.
+    fn is_connected(&mut self) -> Result<bool> {
+        if self.connection.is_some() {
+            return Ok(true);
+        }
+        // QEMU makes the socket when it has started.
+        let Ok(commands) = UnixStream::connect(self.socket()) else {
+            return Ok(false);
+        };
+        commands.set_read_timeout(Some(PATIENCE))?;
+        let answers = BufReader::new(commands.try_clone()?);
+        let connection = self.connection.insert(Connection { answers, commands });
+        connection.read_line().context("QEMU does not greet")?;
+        self.execute("qmp_capabilities", &json!({}))?;
+        Ok(true)
+    }
+
+    fn execute(&mut self, command: &str, arguments: &Value) -> Result<()> {
+        let connection = self.connection.as_mut();
+        let connection = connection.context("QEMU does not listen")?;
+        connection
+            .execute(command, arguments)
+            .with_context(|| format!("QEMU's monitor: {command}"))
+    }
+}
+
+impl Connection {
+    fn execute(&mut self, command: &str, arguments: &Value) -> Result<()> {
+        let line = json!({ "execute": command, "arguments": arguments });
+        writeln!(self.commands, "{line}")?;
+        loop {
+            let answer = self.read_line()?;
+            if answer.get("return").is_some() {
+                return Ok(());
+            }
+            if let Some(error) = answer.get("error") {
+                bail!("{}", error["desc"]);
+            }
+        }
+    }
+
+    fn read_line(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        let len = self.answers.read_line(&mut line)?;
+        anyhow::ensure!(len > 0, "the connection was closed");
+        serde_json::from_str(&line).context("an answer is no JSON")
+    }
+}
