@@ -73,6 +73,7 @@ impl Monitor {
 
     /// Presses keys, one chord after the other.
     pub(crate) fn press(&mut self, chords: &[Chord]) -> Result<()> {
+        self.is_connected()?;
         for chord in chords {
             let keys = chord.0.iter();
             let keys: Vec<Value> = keys
@@ -83,6 +84,12 @@ impl Monitor {
             thread::sleep(BETWEEN_KEYS);
         }
         Ok(())
+    }
+
+    /// Breaks the serial line, as somebody at a terminal would.
+    pub(crate) fn break_line(&mut self) -> Result<()> {
+        self.is_connected()?;
+        self.execute("chardev-send-break", &json!({ "id": "console" }))
     }
 
     /// Connects unless that is done; returns whether it is.

@@ -40,6 +40,8 @@ pub(crate) enum Step {
     UntilRest,
     /// Presses keys.
     Press(Vec<Chord>),
+    /// Breaks the serial line.
+    Break,
     /// Keeps a picture.
     Keep,
 }
@@ -183,6 +185,11 @@ impl Session {
             Step::Press(chords) => {
                 self.unread.clear();
                 self.monitor.press(chords)?;
+                Ok(true)
+            }
+            Step::Break => {
+                self.unread.clear();
+                self.monitor.break_line()?;
                 Ok(true)
             }
             Step::Keep => {
