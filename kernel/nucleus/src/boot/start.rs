@@ -162,6 +162,7 @@ extern "C" fn go_on() -> ! {
     memory::memory().kernel_page_table.call_once(|| table);
     give_memory_to_the_allocator(&handover.map);
     heap::init().expect("the machine has too little memory for the heap");
+    console::grow();
     cpu::local().init();
     gdt::install_guarded_stacks().expect("the machine has too little memory for its stacks");
     open_initramfs(handover.space.initramfs);
