@@ -121,7 +121,8 @@ impl Queue {
     }
 }
 
-/// The images that the rows boot; they differ in the kernel's command line.
+/// The images that the rows boot, by the kernel's command line, in which alone they
+/// differ: the same file starts by BIOS and by UEFI, from a disk and from a stick.
 struct Images(Vec<(String, PathBuf)>);
 
 impl Images {
@@ -132,32 +133,27 @@ impl Images {
         let files = artifacts::files_for(&artifacts::programs()?, PROGRAM);
         let mut images = Vec::new();
         for row in rows {
-            let name = Self::name(row);
-            if images.iter().any(|(made, _)| *made == name) {
+            let cmdline = command_line(row);
+            if images.iter().any(|(made, _)| *made == cmdline) {
                 continue;
             }
             let spec = ImageSpec {
                 kernel,
-                cmdline: command_line(row),
+                cmdline: cmdline.clone(),
                 files: files.clone(),
                 rootfs: None,
             };
             let made = artifacts::image(toolchain, &spec)?;
             let image = directory.join(format!("{}.img", images.len()));
             fs::copy(&made, &image).context("cannot copy an image for the matrix")?;
-            images.push((name, image));
+            images.push((cmdline, image));
         }
         Ok(Self(images))
     }
 
-    /// Returns what tells an image from the others.
-    fn name(row: &Row) -> String {
-        format!("{} {}", row.uefi, command_line(row))
-    }
-
     fn of(&self, row: &Row) -> Result<PathBuf> {
-        let name = Self::name(row);
-        let image = self.0.iter().find(|(made, _)| *made == name);
+        let cmdline = command_line(row);
+        let image = self.0.iter().find(|(made, _)| *made == cmdline);
         let image = image.with_context(|| format!("{} has no image", row.name))?;
         Ok(image.1.clone())
     }

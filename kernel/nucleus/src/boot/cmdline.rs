@@ -18,9 +18,9 @@
 //! | `ktest.stress=OPERATIONS` | length of each stress test; each has its own unless given |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
 //! | `thp=off\|advised\|on` | huge pages for programs: nowhere, where they ask for them, or wherever they fit; `advised` unless given |
+//! | `trace=fault,tlb,task\|all\|off` | the events that are recorded; none unless given, all in a kernel with its tests |
 //! | `keymap=us\|uk\|de\|fr\|no\|se\|fi\|jp\|colemak\|dvorak\|dvp` | what is printed on the keyboard's keys; `us` unless given |
 //! | `reset=acpi\|keyboard\|cf9\|triple-fault` | the way to restart that is tried first; in this order unless given |
-//! | `trace=fault,tlb,task\|all\|off` | the events that are recorded; none unless given, all in a kernel with its tests |
 //! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
 //! | `pagetable` | print the kernel's page table after start-up |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
@@ -127,12 +127,12 @@ pub struct CommandLine<'a> {
     pub bench: Option<&'a str>,
     /// Where programs get huge pages.
     pub huge_pages: HugePages,
+    /// The events that are recorded, if it says so.
+    pub trace: Option<Group>,
     /// What is printed on the keyboard's keys.
     pub keymap: Keymap,
     /// The way to restart that is tried first.
     pub reset: ResetWay,
-    /// The events that are recorded, if it says so.
-    pub trace: Option<Group>,
     /// A way to die after start-up.
     pub crash: Option<Crash>,
     /// The kernel's page table is to be printed after start-up.
@@ -157,9 +157,9 @@ impl<'a> CommandLine<'a> {
             ktest_stress: None,
             bench: None,
             huge_pages: HugePages::Advised,
+            trace: None,
             keymap: Keymap::default(),
             reset: ResetWay::default(),
-            trace: None,
             crash: None,
             page_table: false,
         };
@@ -222,12 +222,12 @@ impl<'a> CommandLine<'a> {
                 };
                 set(&mut self.huge_pages, Some(wanted))
             }
+            ("trace", Some(names)) => set(&mut self.trace, Group::parse(names).map(Some)),
             ("keymap", Some(name)) => set(&mut self.keymap, Keymap::by_name(name)),
             ("reset", Some(name)) => {
                 let mut ways = ResetWay::ALL.into_iter();
                 set(&mut self.reset, ways.find(|way| way.name() == name))
             }
-            ("trace", Some(names)) => set(&mut self.trace, Group::parse(names).map(Some)),
             ("crash", Some(value)) => {
                 let crash = match value {
                     "null" => Crash::Null,

@@ -51,7 +51,7 @@ pub use self::keyboard::Keymap;
 use self::text::{FixedMemory, Speaker, TextConsole, TextMemory};
 use crate::arch::serial;
 use crate::mm::frame::memory_counts;
-use crate::sync::{Rank, SpinLock, SpinLockGuard};
+use crate::sync::{Rank, SpinLock};
 pub use crate::{print, println};
 
 /// Prints to the console; as `std`'s.
@@ -267,7 +267,7 @@ pub fn is_locked() -> bool {
 
 /// The console, held for a report of several lines: see [`try_hold`].
 #[cfg(target_os = "none")]
-pub(crate) struct HeldConsole(SpinLockGuard<'static, Console>);
+pub(crate) struct HeldConsole(crate::sync::SpinLockGuard<'static, Console>);
 
 /// Takes the console if nobody has it, nor the serial port, which it writes to.
 #[cfg(target_os = "none")]
