@@ -11,6 +11,7 @@ mod claims;
 mod console_tests;
 mod debian;
 mod emulator;
+mod firmware;
 mod flags;
 mod gdb;
 mod guest;

@@ -16,6 +16,7 @@ use super::row::{End, Row};
 use super::rows;
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
+use crate::firmware::Applications;
 use crate::flags::EmulatorKind;
 use crate::guest::{self, Director, Ending, Limits};
 use crate::interrupt;
@@ -121,8 +122,9 @@ impl Queue {
     }
 }
 
-/// The images that the rows boot, by the kernel's command line, in which alone they
-/// differ: the same file starts by BIOS and by UEFI, from a disk and from a stick.
+/// The images that the rows boot. They differ in the kernel's command line, and in what
+/// makes the firmware odd; the same file starts by BIOS and by UEFI, from a disk and from a
+/// stick.
 struct Images(Vec<(String, PathBuf)>);
 
 impl Images {
@@ -133,27 +135,36 @@ impl Images {
         let files = artifacts::files_for(&artifacts::programs()?, PROGRAM);
         let mut images = Vec::new();
         for row in rows {
-            let cmdline = command_line(row);
-            if images.iter().any(|(made, _)| *made == cmdline) {
+            let name = Self::name(row);
+            if images.iter().any(|(made, _)| *made == name) {
                 continue;
             }
             let spec = ImageSpec {
                 kernel,
-                cmdline: cmdline.clone(),
+                cmdline: command_line(row),
                 files: files.clone(),
                 rootfs: None,
             };
-            let made = artifacts::image(toolchain, &spec)?;
+            let applications = match row.firmware {
+                "" => Applications::usual(toolchain)?,
+                words => Applications::odd(toolchain, words)?,
+            };
+            let made = artifacts::image_with(toolchain, &spec, &applications)?;
             let image = directory.join(format!("{}.img", images.len()));
             fs::copy(&made, &image).context("cannot copy an image for the matrix")?;
-            images.push((cmdline, image));
+            images.push((name, image));
         }
         Ok(Self(images))
     }
 
+    /// Returns what tells an image from the others.
+    fn name(row: &Row) -> String {
+        format!("{} {}", row.firmware, command_line(row))
+    }
+
     fn of(&self, row: &Row) -> Result<PathBuf> {
-        let cmdline = command_line(row);
-        let image = self.0.iter().find(|(made, _)| *made == cmdline);
+        let name = Self::name(row);
+        let image = self.0.iter().find(|(made, _)| *made == name);
         let image = image.with_context(|| format!("{} has no image", row.name))?;
         Ok(image.1.clone())
     }

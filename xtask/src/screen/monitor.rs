@@ -89,7 +89,14 @@ impl Monitor {
     /// Breaks the serial line, as somebody at a terminal would.
     pub(crate) fn break_line(&mut self) -> Result<()> {
         self.is_connected()?;
-        self.execute("chardev-send-break", &json!({ "id": "console" }))
+        self.execute("chardev-send-break", &json!({ "id": "console" }))?;
+        Ok(())
+    }
+
+    /// Returns whether the guest has powered off, or was stopped when it reset.
+    pub(crate) fn is_off(&mut self) -> Result<bool> {
+        let answer = self.execute("query-status", &json!({}))?;
+        Ok(answer["status"] == "shutdown")
     }
 
     /// Connects unless that is done; returns whether it is.
@@ -109,7 +116,7 @@ impl Monitor {
         Ok(true)
     }
 
-    fn execute(&mut self, command: &str, arguments: &Value) -> Result<()> {
+    fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let connection = self.connection.as_mut();
         let connection = connection.context("QEMU does not listen")?;
         connection
@@ -119,13 +126,13 @@ impl Monitor {
 }
 
 impl Connection {
-    fn execute(&mut self, command: &str, arguments: &Value) -> Result<()> {
+    fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let line = json!({ "execute": command, "arguments": arguments });
         writeln!(self.commands, "{line}")?;
         loop {
-            let answer = self.read_line()?;
-            if answer.get("return").is_some() {
-                return Ok(());
+            let mut answer = self.read_line()?;
+            if let Some(value) = answer.get_mut("return") {
+                return Ok(value.take());
             }
             if let Some(error) = answer.get("error") {
                 bail!("{}", error["desc"]);

@@ -16,12 +16,13 @@
 //! | `ktest.from=N` | start with the N-th of them, counted from 1 |
 //! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
 //! | `ktest.stress=OPERATIONS` | length of each stress test; each has its own unless given |
+//! | `ktest.wait` | after the tests show a summary and the failures, and wait for a key |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
 //! | `thp=off\|advised\|on` | huge pages for programs: nowhere, where they ask for them, or wherever they fit; `advised` unless given |
 //! | `trace=fault,tlb,task\|all\|off` | the events that are recorded; none unless given, all in a kernel with its tests |
 //! | `keymap=us\|uk\|de\|fr\|no\|se\|fi\|jp\|colemak\|dvorak\|dvp` | what is printed on the keyboard's keys; `us` unless given |
 //! | `reset=acpi\|keyboard\|cf9\|triple-fault` | the way to restart that is tried first; in this order unless given |
-//! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault\|write-text\|run-data\|guard-page\|canary\|nested-trap` | die on purpose after start-up, to show the report |
 //! | `pagetable` | print the kernel's page table after start-up |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
@@ -48,6 +49,16 @@ pub enum Crash {
     StackOverflow,
     /// Fault without a usable stack.
     DoubleFault,
+    /// Write to the kernel's text.
+    WriteText,
+    /// Execute what is in its data.
+    RunData,
+    /// Read below a stack.
+    GuardPage,
+    /// Overwrite the canary of an exception's stack.
+    Canary,
+    /// Have an exception strike in its own handler.
+    NestedTrap,
 }
 
 /// Where programs get huge pages.
@@ -123,6 +134,8 @@ pub struct CommandLine<'a> {
     pub ktest_timeout_s: u32,
     /// Operations of a stress test, if not as many as it has by itself.
     pub ktest_stress: Option<u32>,
+    /// After the tests, somebody is there to look at them.
+    pub ktest_wait: bool,
     /// The filter of the benchmarks to run, if any are to run.
     pub bench: Option<&'a str>,
     /// Where programs get huge pages.
@@ -155,6 +168,7 @@ impl<'a> CommandLine<'a> {
             ktest_from: 1,
             ktest_timeout_s: 20,
             ktest_stress: None,
+            ktest_wait: false,
             bench: None,
             huge_pages: HugePages::Advised,
             trace: None,
@@ -212,6 +226,7 @@ impl<'a> CommandLine<'a> {
                 let operations = value.parse().ok().filter(|number| *number > 0);
                 set(&mut self.ktest_stress, operations.map(Some))
             }
+            ("ktest.wait", None) => set(&mut self.ktest_wait, Some(true)),
             ("bench", filter) => set(&mut self.bench, Some(Some(filter.unwrap_or("")))),
             ("thp", Some(value)) => {
                 let wanted = match value {
@@ -235,6 +250,11 @@ impl<'a> CommandLine<'a> {
                     "other-panic" => Crash::OtherPanic,
                     "stack-overflow" => Crash::StackOverflow,
                     "double-fault" => Crash::DoubleFault,
+                    "write-text" => Crash::WriteText,
+                    "run-data" => Crash::RunData,
+                    "guard-page" => Crash::GuardPage,
+                    "canary" => Crash::Canary,
+                    "nested-trap" => Crash::NestedTrap,
                     _ => return false,
                 };
                 set(&mut self.crash, Some(Some(crash)))
@@ -317,9 +337,12 @@ mod tests {
 
     #[ktest]
     fn tests_have_filters_and_a_length() {
-        let line = CommandLine::parse("ktest=a|b ktest.among=c|d ktest.stress=1000000");
+        let line = CommandLine::parse("ktest=a|b ktest.among=c|d ktest.stress=1000000 ktest.wait");
         assert_eq!((line.ktest, line.ktest_among), (Some("a|b"), "c|d"));
-        assert_eq!(line.ktest_stress, Some(1_000_000));
+        assert_eq!(
+            (line.ktest_stress, line.ktest_wait),
+            (Some(1_000_000), true)
+        );
         assert_eq!(line.unknown().count(), 0);
     }
 

@@ -11,6 +11,24 @@ use spin::Once;
 
 use crate::cpu::MAX_CPUS;
 
+/// What started the loader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// A BIOS, or what a UEFI firmware has in place of one.
+    Bios,
+    /// UEFI.
+    Uefi,
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bios => "BIOS",
+            Self::Uefi => "UEFI",
+        })
+    }
+}
+
 /// The name of a processor in the interrupt hardware: 8 bits in xAPIC mode, 32 in
 /// x2APIC mode. Names may have gaps, which a `CpuId` has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -107,15 +107,7 @@ struct Console {
 impl Console {
     /// Writes bytes to serial, with carriage returns, and to the screen's text.
     fn write(&mut self, speaker: Speaker, bytes: &[u8]) {
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match line.split_last() {
-                Some((b'\n', text)) => {
-                    serial::write(text);
-                    serial::write(b"\r\n");
-                }
-                _ => serial::write(line),
-            }
-        }
+        write_lines_to_serial(bytes);
         if let Some(text) = &mut self.text {
             text.write(speaker, bytes);
         }
@@ -136,6 +128,43 @@ impl Console {
         if let (Some(screen), Some(text)) = (&mut self.screen, &mut self.text) {
             text.show(screen);
         }
+    }
+}
+
+/// Writes bytes to serial, with carriage returns.
+fn write_lines_to_serial(bytes: &[u8]) {
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        match line.split_last() {
+            Some((b'\n', text)) => {
+                serial::write(text);
+                serial::write(b"\r\n");
+            }
+            _ => serial::write(line),
+        }
+    }
+}
+
+/// The serial line without the screen.
+#[cfg(ktest)]
+struct OnSerial;
+
+#[cfg(ktest)]
+impl Write for OnSerial {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_lines_to_serial(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The screen without the serial line.
+#[cfg(ktest)]
+struct OnScreen<'a>(&'a mut TextConsole<'static>);
+
+#[cfg(ktest)]
+impl Write for OnScreen<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(Speaker::Kernel, text.as_bytes());
+        Ok(())
     }
 }
 
@@ -258,6 +287,25 @@ pub(crate) fn write_colored(color: Color, arguments: fmt::Arguments<'_>) {
     if let Some(text) = &mut console.text {
         text.set_color(None);
     }
+}
+
+/// Prints formatted text on serial alone, as a whole.
+#[cfg(ktest)]
+pub(crate) fn write_to_serial(arguments: fmt::Arguments<'_>) {
+    let _others_wait = CONSOLE.lock();
+    // As in `Console::say`.
+    let _ = OnSerial.write_fmt(arguments);
+}
+
+/// Prints formatted text on the screen alone, as a whole.
+#[cfg(ktest)]
+pub(crate) fn write_to_screen(arguments: fmt::Arguments<'_>) {
+    let mut console = CONSOLE.lock();
+    if let Some(text) = &mut console.text {
+        // As in `Console::say`.
+        let _ = OnScreen(text).write_fmt(arguments);
+    }
+    console.show();
 }
 
 /// Returns whether the console's lock is held, by whomever.
