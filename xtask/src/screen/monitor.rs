@@ -73,6 +73,7 @@ impl Monitor {
 
     /// Presses keys, one chord after the other.
     pub(crate) fn press(&mut self, chords: &[Chord]) -> Result<()> {
+        self.is_connected()?;
         for chord in chords {
             let keys = chord.0.iter();
             let keys: Vec<Value> = keys
@@ -82,6 +83,13 @@ impl Monitor {
             self.execute("send-key", &arguments)?;
             thread::sleep(BETWEEN_KEYS);
         }
+        Ok(())
+    }
+
+    /// Breaks the serial line, as somebody at a terminal would.
+    pub(crate) fn break_line(&mut self) -> Result<()> {
+        self.is_connected()?;
+        self.execute("chardev-send-break", &json!({ "id": "console" }))?;
         Ok(())
     }
 

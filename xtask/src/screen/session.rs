@@ -42,6 +42,8 @@ pub(crate) enum Step {
     UntilOff,
     /// Presses keys.
     Press(Vec<Chord>),
+    /// Breaks the serial line.
+    Break,
     /// Keeps a picture.
     Keep,
 }
@@ -186,6 +188,11 @@ impl Session {
             Step::Press(chords) => {
                 self.unread.clear();
                 self.monitor.press(chords)?;
+                Ok(true)
+            }
+            Step::Break => {
+                self.unread.clear();
+                self.monitor.break_line()?;
                 Ok(true)
             }
             Step::Keep => {

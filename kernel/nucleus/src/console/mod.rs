@@ -238,6 +238,16 @@ pub fn scroll(nr_lines: isize) {
     console.show();
 }
 
+/// Shows half a screen further back, or forth, as [`scroll`].
+#[cfg(target_os = "none")]
+pub(crate) fn scroll_half(is_back: bool) {
+    let rows = CONSOLE
+        .try_lock()
+        .and_then(|console| console.text.as_ref().map(|text| text.size().1));
+    let half = rows.map_or(0, |rows| (rows / 2).cast_signed());
+    scroll(if is_back { half } else { -half });
+}
+
 /// Draws some of what programs have written; at each tick of the boot processor.
 pub(crate) fn on_tick() {
     input::on_tick();
@@ -324,6 +334,13 @@ impl Write for HeldConsole {
     }
 }
 
+#[cfg(target_os = "none")]
+impl Drop for HeldConsole {
+    fn drop(&mut self) {
+        self.0.show();
+    }
+}
+
 /// Marks the start of a program's output, for whoever reads the serial line.
 pub fn start_program_output(name: &str) {
     write_fmt(format_args!("vostok: start {name}\n"));
@@ -347,6 +364,14 @@ pub fn finish_program_output(status: u8) {
         console.say(format_args!(
             "\nvostok: exit status {status} (no newline)\n"
         ));
+    }
+}
+
+/// Makes sense of the screen's text, after the console was taken from whoever held it.
+#[cfg(target_os = "none")]
+pub(crate) fn recover_screen() {
+    if let Some(text) = &mut CONSOLE.lock().text {
+        text.recover(Color::WARNING);
     }
 }
 
