@@ -185,8 +185,7 @@ impl Session {
             Step::UntilOff => self.monitor.is_off(),
             Step::Press(chords) => {
                 self.unread.clear();
-                self.monitor.press(chords)?;
-                Ok(true)
+                self.monitor.press(chords)
             }
             Step::Keep => {
                 let picture = self.monitor.picture()?;
