@@ -185,6 +185,8 @@ impl Session {
             Step::UntilOff => self.monitor.is_off(),
             Step::Press(chords) => {
                 self.unread.clear();
+                // What it showed before does not count as rest.
+                self.last = None;
                 self.monitor.press(chords)
             }
             Step::Keep => {
