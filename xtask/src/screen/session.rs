@@ -187,8 +187,9 @@ impl Session {
             Step::UntilOff => self.monitor.is_off(),
             Step::Press(chords) => {
                 self.unread.clear();
-                self.monitor.press(chords)?;
-                Ok(true)
+                // What it showed before does not count as rest.
+                self.last = None;
+                self.monitor.press(chords)
             }
             Step::Break => {
                 self.unread.clear();
