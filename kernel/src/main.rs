@@ -41,6 +41,7 @@ fn main() -> ! {
     if let Err(error) = fs::terminal::Terminal::start() {
         log::error!("nothing can be typed: {error:?}");
     }
+    boot::check_protection();
     console::start_program_output(arguments[0]);
     let status = process::run(&arguments);
     console::finish_program_output(status);

@@ -48,7 +48,6 @@ pub(crate) struct ImageSpec<'a> {
     /// Names in the initramfs, and where their contents are.
     pub(crate) files: Vec<(String, PathBuf)>,
     pub(crate) rootfs: Option<PathBuf>,
-    pub(crate) uefi: bool,
 }
 
 /// Returns the directory that everything is built in.
@@ -159,7 +158,8 @@ pub(crate) fn host_cargo() -> std::process::Command {
     cargo
 }
 
-/// Makes a disk image, unless one of the same inputs is there; returns where.
+/// Makes the disk image, which starts by BIOS and by UEFI, unless one of the same
+/// inputs is there; returns where.
 pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathBuf> {
     if let Some(rootfs) = &spec.rootfs
         && !rootfs.is_dir()
@@ -168,9 +168,8 @@ pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathB
     }
     let boot = boot_program(toolchain)?;
     let fingerprint = format!("{:016x}", fingerprint(spec, &boot)?);
-    let name = if spec.uefi { "uefi" } else { "bios" };
-    let image = target().join(format!("{name}.img"));
-    let stamp = target().join(format!("{name}.stamp"));
+    let image = target().join("vostok.img");
+    let stamp = target().join("vostok.stamp");
     let is_current = fs::read_to_string(&stamp).is_ok_and(|old| old == fingerprint);
     if is_current && image.exists() {
         return Ok(image);
@@ -180,7 +179,7 @@ pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathB
     let mut command = std::process::Command::new(boot);
     command.arg("--kernel").arg(&spec.kernel.stripped);
     command.arg("--cmdline").arg(&spec.cmdline);
-    command.arg(format!("--{name}")).arg(&image);
+    command.arg("--image").arg(&image);
     command
         .arg("--initramfs")
         .arg(target().join("initramfs.cpio"));

@@ -11,13 +11,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::artifacts;
-use crate::flags::{EmulatorKind, MachineOptions};
+use crate::flags::{EmulatorKind, MachineOptions, Medium};
 use crate::{shell, toolchain};
 
 /// What a boot needs besides the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Boot {
-    pub(crate) medium: Medium,
+    pub(crate) payload: Payload,
     /// A window, if there is a display.
     pub(crate) window: bool,
     /// The guest's serial input is this process's standard input.
@@ -32,9 +32,9 @@ pub(crate) struct Boot {
 
 /// What is booted.
 #[derive(Clone, Debug)]
-pub(crate) enum Medium {
-    /// A disk with a loader.
-    Disk(PathBuf),
+pub(crate) enum Payload {
+    /// An image with a loader.
+    Image(PathBuf),
     /// A kernel of Linux, which QEMU loads itself.
     Linux {
         kernel: PathBuf,
@@ -46,21 +46,21 @@ pub(crate) enum Medium {
 impl Boot {
     /// Boots an image with nobody at the console, in real time.
     pub(crate) fn unattended(image: PathBuf) -> Self {
-        Self::of(Medium::Disk(image))
+        Self::of(Payload::Image(image))
     }
 
     /// Boots a kernel of Linux with nobody at the console, in real time.
     pub(crate) fn linux(kernel: PathBuf, initramfs: PathBuf, cmdline: String) -> Self {
-        Self::of(Medium::Linux {
+        Self::of(Payload::Linux {
             kernel,
             initramfs,
             cmdline,
         })
     }
 
-    fn of(medium: Medium) -> Self {
+    fn of(payload: Payload) -> Self {
         Self {
-            medium,
+            payload,
             window: false,
             interactive: false,
             icount: false,
@@ -122,18 +122,9 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     } else {
         ["-accel", "tcg,thread=multi", "-boot", "order=c"]
     });
-    match &boot.medium {
-        Medium::Disk(image) => {
-            // Behind AHCI, as the firmware reads an IDE disk word by word, which takes
-            // almost a minute for an initramfs of 20 MiB.
-            let drive = format!(
-                "if=none,id=disk,format=raw,snapshot=on,file={}",
-                image.display()
-            );
-            command.args(["-drive", &drive, "-device", "ahci,id=ahci"]);
-            command.args(["-device", "ide-hd,drive=disk,bus=ahci.0"]);
-        }
-        Medium::Linux {
+    match &boot.payload {
+        Payload::Image(image) => attach(&mut command, machine.medium, image),
+        Payload::Linux {
             kernel,
             initramfs,
             cmdline,
@@ -176,6 +167,25 @@ fn lazy_memory(size: &str) -> Option<String> {
     (mebibytes > LARGE_MIB).then(|| format!("memory-backend-ram,id=ram,size={size},reserve=off"))
 }
 
+/// Attaches an image to QEMU's machine, which may write to it: nothing stays.
+fn attach(command: &mut Command, medium: Medium, image: &Path) {
+    let image = image.display();
+    let drive = format!("if=none,id=image,format=raw,snapshot=on,file={image}");
+    command.args(["-drive", &drive]);
+    match medium {
+        // Behind AHCI, as the firmware reads an IDE disk word by word, which takes
+        // almost a minute for an initramfs of 20 MiB.
+        Medium::Disk => {
+            command.args(["-device", "ahci,id=ahci"]);
+            command.args(["-device", "ide-hd,drive=image,bus=ahci.0"]);
+        }
+        Medium::Usb => {
+            command.args(["-device", "qemu-xhci,id=xhci"]);
+            command.args(["-device", "usb-storage,drive=image,bus=xhci.0,removable=on"]);
+        }
+    }
+}
+
 /// Bochs wants whole cylinders, a configuration file, and a display even if
 /// nobody looks at it; and Debian's build starts in its debugger.
 fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
@@ -185,7 +195,11 @@ fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
         !machine.uefi,
         "Bochs has no UEFI firmware: leave --uefi out"
     );
-    let Medium::Disk(image) = &boot.medium else {
+    anyhow::ensure!(
+        machine.medium == Medium::Disk,
+        "Bochs boots from disks alone: leave --medium out"
+    );
+    let Payload::Image(image) = &boot.payload else {
         anyhow::bail!("Bochs boots disks alone");
     };
 

@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Bench(BenchOptions),
     /// Make random system calls, and look whether the kernel lives and loses no frame
     FuzzSyscalls(FuzzOptions),
-    /// Make the disk images
+    /// Make the disk image for real machines
     Image(ImageOptions),
     /// Boot each machine of the matrix, and print a table of what came of it
     Matrix(MatrixOptions),
@@ -49,12 +49,24 @@ pub(crate) enum EmulatorKind {
     Bochs,
 }
 
+/// What the image is on, for the machine that boots from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Medium {
+    /// A disk, behind AHCI in QEMU and ATA in Bochs
+    Disk,
+    /// A USB stick, behind xHCI
+    Usb,
+}
+
 /// The machine to boot.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MachineOptions {
     /// Boot by UEFI instead of BIOS
     #[arg(long)]
     pub(crate) uefi: bool,
+    /// What the image is on
+    #[arg(long, value_enum, default_value_t = Medium::Disk)]
+    pub(crate) medium: Medium,
     /// Number of processors, 1 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     smp: Option<u32>,
@@ -77,6 +89,7 @@ impl MachineOptions {
     pub(crate) fn new(emulator: EmulatorKind, smp: u32, memory: &str) -> Self {
         Self {
             uefi: false,
+            medium: Medium::Disk,
             smp: Some(smp),
             memory: memory.to_owned(),
             emulator: Some(emulator),
@@ -98,7 +111,8 @@ impl MachineOptions {
     /// Returns whether the user wants this machine and no other.
     pub(crate) fn is_chosen(&self) -> bool {
         let is_special = self.cpu.is_some() || !self.extra.is_empty();
-        self.uefi || self.smp.is_some() || self.emulator.is_some() || is_special
+        let has_firmware = self.uefi || self.medium == Medium::Usb;
+        has_firmware || self.smp.is_some() || self.emulator.is_some() || is_special
     }
 
     /// Returns what the machine is called in reports, such as `bochs, 2 cpus`.
@@ -109,6 +123,9 @@ impl MachineOptions {
         };
         if self.uefi {
             label.push_str(", uefi");
+        }
+        if self.medium == Medium::Usb {
+            label.push_str(", usb");
         }
         if self.smp() > 1 {
             label.push_str(&format!(", {} cpus", self.smp()));
@@ -291,9 +308,12 @@ pub(crate) struct MatrixOptions {
 
 #[derive(Args, Debug)]
 pub(crate) struct ImageOptions {
-    /// Where to put them
+    /// Where to put it
     #[arg(long, value_name = "DIR", default_value = "target/vostok/images")]
     pub(crate) out: PathBuf,
+    /// Also make one that runs the tests in the kernel
+    #[arg(long)]
+    pub(crate) tests: bool,
 }
 
 #[derive(Args, Debug)]

@@ -33,7 +33,6 @@ pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
             cmdline: "debug-exit".to_owned(),
             files: System::build()?.files_for(system::DEFAULT_PROGRAM),
             rootfs: None,
-            uefi: options.machine.uefi,
         },
     )?;
 

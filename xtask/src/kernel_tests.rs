@@ -235,7 +235,6 @@ pub(crate) fn boot(
             cmdline: format!("{options} {}", spec.cmdline),
             files: Vec::new(),
             rootfs: None,
-            uefi: machine.uefi,
         },
     )?;
     let emulator = emulator::prepare(machine, &Boot::unattended(image))?;

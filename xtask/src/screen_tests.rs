@@ -107,7 +107,6 @@ fn boot(
             cmdline: case.cmdline.to_owned(),
             files: run::files(PROGRAM)?,
             rootfs: None,
-            uefi: machine.uefi,
         },
     )?;
     let progress = Progress::start(&format!("looking at the screen: {}", case.name));

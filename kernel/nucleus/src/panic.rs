@@ -13,6 +13,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::arch::x86_64::{cpu, irq, power as machine, uaccess};
+use crate::boot::image;
 use crate::console::{self, println};
 use crate::cpu::CpuSet;
 use crate::mm::Vaddr;
@@ -103,9 +104,13 @@ pub(crate) fn finish_report(code: ExitCode) -> ! {
 ///
 /// `first` is the address of the innermost code itself, if it is known. Of a
 /// caller the address before the return address is printed, which belongs to
-/// the call.
+/// the call. The image's base is said again, for those who see no other line of the log.
 pub(crate) fn print_backtrace(first: Option<Vaddr>, frame_pointer: Vaddr) {
-    println!("backtrace of processor {}:", cpu::current_id().as_usize());
+    println!(
+        "backtrace of processor {} (image base {:#x}):",
+        cpu::current_id().as_usize(),
+        image::base()
+    );
     let callers = Frames { frame_pointer };
     for (number, address) in first
         .into_iter()

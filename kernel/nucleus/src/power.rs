@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::x86_64::{irq, power, serial};
+use crate::console;
 
 /// How a run of the kernel ended, as `xtask` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub(crate) fn use_debug_exit() {
 /// Ends the machine with a code. Callable in any context.
 pub fn exit(code: ExitCode) -> ! {
     irq::disable();
+    console::show_rest();
     serial::drain();
     // Relaxed: as it is written.
     if DEBUG_EXIT.load(Ordering::Relaxed) {
@@ -45,6 +47,7 @@ pub fn exit(code: ExitCode) -> ! {
 /// Resets the machine, or halts it if there is no way. Callable in any context.
 pub fn restart() -> ! {
     irq::disable();
+    console::show_rest();
     serial::drain();
     power::reset();
     power::halt()

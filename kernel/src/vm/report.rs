@@ -1,6 +1,7 @@
 //! What `/proc` tells of an address space, counted in the page table itself.
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
@@ -95,6 +96,11 @@ impl AddressSpace {
             self.add_usage(&mut usage, start, region, &part);
         }
         usage
+    }
+
+    /// Writes what the page table has, as the hardware finds it.
+    pub(crate) fn write_page_table(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.space.write_page_table(out)
     }
 
     /// Returns the sizes.

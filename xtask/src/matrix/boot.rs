@@ -18,14 +18,11 @@ use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
 use crate::flags::EmulatorKind;
 use crate::guest::{self, Director, Ending, Limits};
-use crate::interrupt;
 use crate::shell::Progress;
 use crate::stream::{Event, Facts, Stream};
 use crate::test::Verdict;
 use crate::toolchain::Toolchain;
-
-/// The program that tries the machine.
-const PROGRAM: &str = "/bin/machine";
+use crate::{interrupt, run};
 
 /// A boot that takes longer hangs, however busy the host is.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -121,7 +118,7 @@ impl Queue {
     }
 }
 
-/// The images that the rows boot; they differ in the kernel's command line.
+/// The images that the rows boot, by the kernel's command line.
 struct Images(Vec<(String, PathBuf)>);
 
 impl Images {
@@ -129,19 +126,17 @@ impl Images {
     fn make(toolchain: &Toolchain, kernel: &Kernel, rows: &[&Row]) -> Result<Self> {
         let directory = artifacts::target().join("matrix");
         fs::create_dir_all(&directory)?;
-        let files = artifacts::files_for(&artifacts::programs()?, PROGRAM);
         let mut images = Vec::new();
         for row in rows {
-            let name = Self::name(row);
+            let name = command_line(row);
             if images.iter().any(|(made, _)| *made == name) {
                 continue;
             }
             let spec = ImageSpec {
                 kernel,
                 cmdline: command_line(row),
-                files: files.clone(),
+                files: run::files(program_of(row))?,
                 rootfs: None,
-                uefi: row.uefi,
             };
             let made = artifacts::image(toolchain, &spec)?;
             let image = directory.join(format!("{}.img", images.len()));
@@ -151,13 +146,8 @@ impl Images {
         Ok(Self(images))
     }
 
-    /// Returns what tells an image from the others.
-    fn name(row: &Row) -> String {
-        format!("{} {}", row.uefi, command_line(row))
-    }
-
     fn of(&self, row: &Row) -> Result<PathBuf> {
-        let name = Self::name(row);
+        let name = command_line(row);
         let image = self.0.iter().find(|(made, _)| *made == name);
         let image = image.with_context(|| format!("{} has no image", row.name))?;
         Ok(image.1.clone())
@@ -166,7 +156,13 @@ impl Images {
 
 fn command_line(row: &Row) -> String {
     let machine = emulator::kernel_options(row.emulator);
-    format!("{machine} {} -- {PROGRAM}", row.options)
+    format!("{machine} -- {}", row.program)
+}
+
+/// Returns a row's program without its arguments.
+fn program_of(row: &Row) -> &'static str {
+    let end = row.program.find(' ');
+    end.map_or(row.program, |end| &row.program[..end])
 }
 
 /// Boots a row, where its emulator is there or can be installed.

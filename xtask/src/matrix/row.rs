@@ -1,6 +1,6 @@
 //! A row of the matrix: a machine as data, and what the kernel has to make of it.
 
-use crate::flags::{EmulatorKind, MachineOptions};
+use crate::flags::{EmulatorKind, MachineOptions, Medium};
 
 /// A machine, and what has to come of booting it.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +11,7 @@ pub(crate) struct Row {
     /// The model of the processor, as the emulator calls it; empty for the usual one.
     pub(crate) cpu: &'static str,
     pub(crate) uefi: bool,
+    pub(crate) medium: Medium,
     pub(crate) smp: u32,
     /// In mebibytes, as in `512M`.
     pub(crate) memory: &'static str,
@@ -18,8 +19,8 @@ pub(crate) struct Row {
     pub(crate) arguments: &'static [&'static str],
     /// Without one the emulator's status is all that is heard of the kernel.
     pub(crate) has_serial: bool,
-    /// Options of the kernel's command line.
-    pub(crate) options: &'static str,
+    /// The program, and its arguments.
+    pub(crate) program: &'static str,
     /// What lines of the log have to contain.
     pub(crate) says: &'static [&'static str],
     /// What warnings and errors have to be there; any other one is a failure.
@@ -30,7 +31,7 @@ pub(crate) struct Row {
 /// How a boot has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The program finds that the machine works.
+    /// The program ends well; the usual one has found then that the machine works.
     Works,
     /// The kernel stops, and one of its lines contains this.
     Refused(&'static str),
@@ -44,11 +45,12 @@ pub(crate) const QEMU: Row = Row {
     emulator: EmulatorKind::Qemu,
     cpu: "",
     uefi: false,
+    medium: Medium::Disk,
     smp: 1,
     memory: "512M",
     arguments: &[],
     has_serial: true,
-    options: "",
+    program: "/bin/machine",
     says: &[],
     warns: &[],
     end: End::Works,
@@ -64,6 +66,9 @@ pub(crate) const BOCHS: Row = Row {
     ..QEMU
 };
 
+/// What the kernel says in the end when its program ended well.
+const ENDED_WELL: &str = "vostok: exit status 0";
+
 /// Warnings that come of an emulator that had to wait for its host, in any row.
 const OF_THE_HOST: [&str; 1] = ["clock: the interval timer says nothing sane"];
 
@@ -72,6 +77,7 @@ impl Row {
     pub(crate) fn machine(&self) -> MachineOptions {
         let mut machine = MachineOptions::new(self.emulator, self.smp, self.memory);
         machine.uefi = self.uefi;
+        machine.medium = self.medium;
         machine.cpu = (!self.cpu.is_empty()).then(|| match self.emulator {
             // What it does not simulate of a model is no news.
             EmulatorKind::Qemu => format!("{},check=off", self.cpu),
@@ -95,7 +101,7 @@ impl Row {
     pub(crate) fn complaint(&self, lines: &[String]) -> Option<String> {
         let is_there = |part: &str| lines.iter().any(|line| line.contains(part));
         let last_word = match self.end {
-            End::Works => "the machine works",
+            End::Works => ENDED_WELL,
             End::Refused(reason) => reason,
             End::OutOfReach(_) => return None,
         };
@@ -122,7 +128,7 @@ fn is_warning(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{End, QEMU, Row};
+    use super::{ENDED_WELL, End, QEMU, Row};
 
     const ROW: Row = Row {
         says: &["16 GiB"],
@@ -139,9 +145,13 @@ mod tests {
     #[test]
     fn row_fails_that_lacks_a_line_or_has_a_warning_too_many() {
         let clock = "[    0.1] WARN  time: no clock";
-        let good = ["[    0.0] INFO  mm: 16 GiB", clock, "the machine works"];
+        let good = ["[    0.0] INFO  mm: 16 GiB", clock, ENDED_WELL];
         assert_complaint(ROW, &good, None);
-        assert_complaint(ROW, &good[..2], Some("no line says `the machine works`"));
+        assert_complaint(
+            ROW,
+            &good[..2],
+            Some("no line says `vostok: exit status 0`"),
+        );
         assert_complaint(ROW, &[good[0], good[2]], Some("no line says `no clock`"));
         assert_complaint(ROW, &good[1..], Some("no line says `16 GiB`"));
         let more = [&good[..], &["[    0.2] ERROR mm: lost"]].concat();
@@ -159,7 +169,7 @@ mod tests {
         };
         assert_complaint(refused, &["panic: too little memory"], None);
         let works = Some("no line says `too little memory`");
-        assert_complaint(refused, &["the machine works"], works);
+        assert_complaint(refused, &[ENDED_WELL], works);
     }
 
     #[test]

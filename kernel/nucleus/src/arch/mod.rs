@@ -18,6 +18,7 @@
 //! | `watch` | what the memory core tells a checker of its doings |
 
 pub mod paging;
+pub(crate) mod raw_entry;
 
 #[cfg(not(target_os = "none"))]
 pub mod sim;

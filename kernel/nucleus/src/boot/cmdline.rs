@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `log=off\|error\|warn\|info\|debug\|trace` | how much is logged; `info` unless given |
 //! | `debug-exit` | end QEMU through its debug-exit device at port 0xf4 |
+//! | `nokaslr` | leave the kernel's image at the base that the loader put it at |
 //! | `no-acpi` | do not read ACPI's tables |
 //! | `no-apic` | leave the local APICs alone: interrupts by the 8259 pair, and one processor |
 //! | `no-x2apic` | use the local APICs in their older mode, unless firmware left them in the newer one |
@@ -19,6 +20,7 @@
 //! | `thp=off\|advised\|on` | huge pages for programs: nowhere, where they ask for them, or wherever they fit; `advised` unless given |
 //! | `trace=fault,tlb,task\|all\|off` | the events that are recorded; none unless given, all in a kernel with its tests |
 //! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `pagetable` | print the kernel's page table after start-up |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
 //! Parsing allocates nothing, so that it works before the heap does. What it
@@ -62,6 +64,8 @@ pub struct CommandLine<'a> {
     pub log: LevelFilter,
     /// QEMU's debug-exit device is there.
     pub debug_exit: bool,
+    /// The image is to stay at the loader's base.
+    pub no_kaslr: bool,
     /// ACPI's tables are not to be read.
     pub no_acpi: bool,
     /// The local APICs are to be left alone.
@@ -86,6 +90,8 @@ pub struct CommandLine<'a> {
     pub trace: Option<Group>,
     /// A way to die after start-up.
     pub crash: Option<Crash>,
+    /// The kernel's page table is to be printed after start-up.
+    pub page_table: bool,
 }
 
 impl<'a> CommandLine<'a> {
@@ -95,6 +101,7 @@ impl<'a> CommandLine<'a> {
             text,
             log: LevelFilter::Info,
             debug_exit: false,
+            no_kaslr: false,
             no_acpi: false,
             no_apic: false,
             no_x2apic: false,
@@ -107,6 +114,7 @@ impl<'a> CommandLine<'a> {
             huge_pages: HugePages::Advised,
             trace: None,
             crash: None,
+            page_table: false,
         };
         for word in line.options() {
             line.apply(word);
@@ -137,7 +145,9 @@ impl<'a> CommandLine<'a> {
         };
         match (name, value) {
             ("log", Some(value)) => set(&mut self.log, value.parse().ok()),
+            ("pagetable", None) => set(&mut self.page_table, Some(true)),
             ("debug-exit", None) => set(&mut self.debug_exit, Some(true)),
+            ("nokaslr", None) => set(&mut self.no_kaslr, Some(true)),
             ("no-acpi", None) => set(&mut self.no_acpi, Some(true)),
             ("no-apic", None) => set(&mut self.no_apic, Some(true)),
             ("no-x2apic", None) => set(&mut self.no_x2apic, Some(true)),
@@ -231,9 +241,11 @@ mod tests {
     #[ktest]
     fn options_are_understood() {
         let line = CommandLine::parse(
-            "log=debug debug-exit ktest=mm:: ktest.from=7 crash=null thp=on trace=fault,tlb",
+            "log=debug debug-exit ktest=mm:: ktest.from=7 crash=null thp=on trace=fault,tlb \
+             pagetable",
         );
         assert_eq!((line.log, line.debug_exit), (LevelFilter::Debug, true));
+        assert!(line.page_table);
         assert_eq!((line.ktest, line.ktest_from), (Some("mm::"), 7));
         assert_eq!(line.crash, Some(Crash::Null));
         assert_eq!(line.huge_pages, HugePages::Always);

@@ -5,6 +5,7 @@
 //! copied and checked here; nothing of it is used after start-up.
 
 use core::ops::Range;
+use core::slice;
 
 use bootloader_api::config::Mapping;
 use bootloader_api::info::{MemoryRegionKind, Optional, PixelFormat as LoaderFormat};
@@ -16,12 +17,13 @@ use crate::arch::x86_64::mmu;
 use crate::console::{FramebufferInfo, PixelFormat};
 use crate::mm::kspace::layout::{IMAGE_BASE, LINEAR_MAP_BASE};
 use crate::mm::page_table::boot::Tree;
-use crate::mm::{PAGE_SIZE, Paddr, Vaddr};
+use crate::mm::{PAGE_SIZE, Paddr, PageFlags, Vaddr};
 
 /// What the kernel asks of the loader.
 pub(super) static CONFIG: BootloaderConfig = {
     let mut config = BootloaderConfig::new_default();
-    config.kernel_stack_size = 128 * 1024;
+    // A third of it is for `kaslr::SpareNodes`.
+    config.kernel_stack_size = 192 * 1024;
     config.mappings.kernel_base = Mapping::FixedAddress(IMAGE_BASE as u64);
     config.mappings.physical_memory = Some(Mapping::FixedAddress(LINEAR_MAP_BASE as u64));
     // The loader's own things stay out of the ranges that the kernel uses.
@@ -106,7 +108,12 @@ pub(super) fn memory_map(info: &BootInfo, framebuffer: Option<&Range<Paddr>>) ->
     });
     let mut map = MemoryMap::from_regions(raw);
     for segment in image::segments() {
-        carve_mapped(&mut map, segment.pages, RegionKind::Kernel);
+        let kind = if segment.flags.contains(PageFlags::W) {
+            RegionKind::Kernel
+        } else {
+            RegionKind::KernelConstant
+        };
+        carve_mapped(&mut map, segment.pages, kind);
     }
     carve_mapped(&mut map, initramfs(info), RegionKind::Initramfs);
     if let Some(frames) = framebuffer {
@@ -127,4 +134,17 @@ fn carve_mapped(map: &mut MemoryMap, range: Range<Vaddr>, kind: RegionKind) {
             map.carve(paddr as u64..(paddr + PAGE_SIZE) as u64, kind);
         }
     }
+}
+
+/// Returns memory as bytes.
+///
+/// # Safety
+///
+/// The range is mapped, and not written, for as long as the bytes are used.
+pub(super) unsafe fn bytes_at(range: Range<Vaddr>) -> &'static [u8] {
+    if range.is_empty() {
+        return &[];
+    }
+    // SAFETY: As the caller promises.
+    unsafe { slice::from_raw_parts(range.start as *const u8, range.len()) }
 }

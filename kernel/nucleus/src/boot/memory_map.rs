@@ -33,6 +33,8 @@ pub enum RegionKind {
     Initramfs,
     /// RAM that is the kernel's for ever: its image, and what start-up took.
     Kernel,
+    /// RAM that holds text and constants of the kernel's image, which nobody may write.
+    KernelConstant,
     /// Pixels; not to be treated as RAM even where it is some.
     Framebuffer,
     /// The firmware's, a device's, or broken.
@@ -140,21 +142,40 @@ impl MemoryMap {
 
     /// Returns the maximal runs of RAM, whatever their kinds.
     pub fn ram_regions(&self) -> impl Iterator<Item = Range<u64>> {
+        let runs = self.runs(|kind| kind.is_ram().then_some(()));
+        runs.map(|(range, ())| range)
+    }
+
+    /// Returns the maximal runs of RAM that may be written, and of RAM that may not be:
+    /// each with whether it may.
+    pub fn ram_by_writability(&self) -> impl Iterator<Item = (Range<u64>, bool)> {
+        self.runs(|kind| kind.is_ram().then_some(kind != RegionKind::KernelConstant))
+    }
+
+    /// Returns the maximal runs of regions that are of the same sort, with their sorts;
+    /// those without one are left out.
+    fn runs<S: PartialEq>(
+        &self,
+        sort_of: impl Fn(RegionKind) -> Option<S>,
+    ) -> impl Iterator<Item = (Range<u64>, S)> {
         let mut rest = self.regions();
         core::iter::from_fn(move || {
-            let first = rest.iter().position(|region| region.kind.is_ram())?;
+            let (first, sort) = rest
+                .iter()
+                .enumerate()
+                .find_map(|(index, region)| Some((index, sort_of(region.kind)?)))?;
             let start = rest[first].start;
             let mut end = start;
             let mut next = first;
             while let Some(region) = rest.get(next)
-                && region.kind.is_ram()
+                && sort_of(region.kind).as_ref() == Some(&sort)
                 && region.start == end
             {
                 end = region.end;
                 next += 1;
             }
             rest = &rest[next..];
-            Some(start..end)
+            Some((start..end, sort))
         })
     }
 

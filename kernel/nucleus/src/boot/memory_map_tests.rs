@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::{MAX_REGIONS, MemoryMap, RawRegion, Region, RegionKind};
 use crate::prelude::*;
-use RegionKind::{Framebuffer, Kernel, Reclaimable, Reserved, Usable};
+use RegionKind::{Framebuffer, Kernel, KernelConstant, Reclaimable, Reserved, Usable};
 
 const K4: u64 = 4096;
 const GIB: u64 = 1 << 30;
@@ -74,6 +74,28 @@ fn region_over_many_fills_the_holes_between_them() {
         (4 * K4, 6 * K4, Usable),
     ];
     assert_regions(&map, &expected);
+}
+
+#[ktest]
+fn constants_of_the_image_part_the_ram_that_may_be_written() {
+    let map = map(&[
+        (0, 4 * K4, Usable),
+        (4 * K4, 6 * K4, Kernel),
+        (6 * K4, 7 * K4, KernelConstant),
+        // A page that both claim is a constant's.
+        (6 * K4, 9 * K4, Kernel),
+        (9 * K4, 10 * K4, Reserved),
+        (10 * K4, 12 * K4, Usable),
+    ]);
+    let runs: Vec<_> = map.ram_by_writability().collect();
+    let expected = [
+        (0..6 * K4, true),
+        (6 * K4..7 * K4, false),
+        (7 * K4..9 * K4, true),
+        (10 * K4..12 * K4, true),
+    ];
+    assert_eq!(runs, expected);
+    assert!(map.ram_regions().eq([0..9 * K4, 10 * K4..12 * K4]));
 }
 
 #[ktest]

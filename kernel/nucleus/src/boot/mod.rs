@@ -12,10 +12,15 @@ pub mod initramfs;
 pub mod memory_map;
 pub mod platform;
 
+mod image_base;
+mod relocation;
+
 #[cfg(target_os = "none")]
 mod crash;
 #[cfg(target_os = "none")]
 pub(crate) mod image;
+#[cfg(target_os = "none")]
+mod kaslr;
 #[cfg(target_os = "none")]
 mod loader;
 #[cfg(target_os = "none")]
@@ -23,9 +28,14 @@ mod loader_map;
 #[cfg(target_os = "none")]
 pub(crate) mod metadata;
 #[cfg(target_os = "none")]
+pub(crate) mod protection;
+#[cfg(target_os = "none")]
 mod start;
 
 #[cfg(ktest)]
 pub(crate) use self::start::reclaimed_bytes;
 #[cfg(target_os = "none")]
-pub use self::start::{command_line, initramfs};
+pub use self::{
+    protection::check_protection,
+    start::{command_line, initramfs},
+};

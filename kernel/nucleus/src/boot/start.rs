@@ -8,10 +8,12 @@ use spin::Once;
 
 use super::cmdline::CommandLine;
 use super::early_alloc::EarlyAllocator;
+use super::kaslr::{self, Placement};
+use super::loader::bytes_at;
 use super::loader_map::LoaderMap;
 use super::memory_map::{MemoryMap, RegionKind};
 use super::platform::{self, Platform};
-use super::{acpi, crash, image, initramfs as archive, loader, metadata};
+use super::{acpi, crash, image, initramfs as archive, loader, metadata, protection};
 use crate::arch::x86_64::{
     apic, cmos, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer,
     trampoline, user_entry,
@@ -73,8 +75,20 @@ pub(crate) fn reclaimed_bytes() -> usize {
     RECLAIMED.get().copied().unwrap_or_default()
 }
 
-/// The first half: on the loader's stack, in the loader's address space.
+/// Moves the image, while no static holds an address, and goes on in it.
 fn start(info: &'static mut BootInfo) -> ! {
+    let mut nodes = kaslr::SpareNodes::new();
+    // SAFETY:
+    // 1. The nodes are on the loader's stack, and stay there as nobody returns.
+    // 2. Nothing has run before this.
+    let placement = unsafe { kaslr::place(info, &mut nodes) };
+    // SAFETY: 1. it was just made; 2. the loader called this.
+    unsafe { kaslr::leap(info, &placement) }
+}
+
+/// The first half, which the move goes on with: on the loader's stack, in the loader's
+/// address space.
+pub(super) extern "C" fn first_half(info: &'static mut BootInfo, placement: &Placement) -> ! {
     local::init_boot_cpu();
     gdt::init();
     idt::init();
@@ -87,6 +101,7 @@ fn start(info: &'static mut BootInfo) -> ! {
         env!("CARGO_PKG_VERSION"),
         image::base()
     );
+    placement.log();
     let framebuffer = loader::framebuffer(info);
     if let Some(framebuffer) = &framebuffer {
         // SAFETY: The loader mapped the framebuffer, for as long as its tables
@@ -124,8 +139,8 @@ fn start(info: &'static mut BootInfo) -> ! {
         framebuffer: framebuffer.map(|f| f.info),
     });
     // SAFETY:
-    // 1. The tree maps the image page by page where the loader put it, and is
-    //    never taken down.
+    // 1. The tree maps the image page by page where it is, and is never taken
+    //    down.
     // 2. It maps the stack, which was made for this, up to a page's border.
     unsafe { context::enter_space(tree.root_paddr(), stack_top, go_on) }
 }
@@ -147,6 +162,7 @@ extern "C" fn go_on() -> ! {
     memory::memory().kernel_page_table.call_once(|| table);
     give_memory_to_the_allocator(&handover.map);
     heap::init().expect("the machine has too little memory for the heap");
+    console::grow();
     cpu::local().init();
     gdt::install_guarded_stacks().expect("the machine has too little memory for its stacks");
     open_initramfs(handover.space.initramfs);
@@ -159,6 +175,8 @@ extern "C" fn go_on() -> ! {
     irq::enable();
     console::mark(Stage::Interrupts);
     smp::start_others();
+    protection::check_protection();
+    protection::print_page_table_if_asked();
     start_tracing();
 
     warn_of_unknown_options();
@@ -271,7 +289,7 @@ fn say_what_memory_there_is(map: &MemoryMap) {
         "memory: {} KiB usable, {} KiB the loader's, {} KiB image, {} KiB initramfs, {} KiB reserved",
         kib(RegionKind::Usable),
         kib(RegionKind::Reclaimable),
-        kib(RegionKind::Kernel),
+        kib(RegionKind::Kernel) + kib(RegionKind::KernelConstant),
         kib(RegionKind::Initramfs),
         kib(RegionKind::Reserved)
     );
@@ -364,17 +382,4 @@ fn warn_of_unknown_options() {
     for option in command_line().unknown() {
         log::warn!("command line: `{option}` is not understood");
     }
-}
-
-/// Returns memory as bytes.
-///
-/// # Safety
-///
-/// The range is mapped, and not written, for as long as the bytes are used.
-unsafe fn bytes_at(range: Range<Vaddr>) -> &'static [u8] {
-    if range.is_empty() {
-        return &[];
-    }
-    // SAFETY: As the caller promises.
-    unsafe { slice::from_raw_parts(range.start as *const u8, range.len()) }
 }

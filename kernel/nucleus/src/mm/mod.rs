@@ -21,12 +21,14 @@
 //! * [`kspace`]: the kernel's half of every address space.
 //! * [`vm_space`]: a user address space.
 //! * [`io`], [`io_mem`]: readers and writers of memory; the memory of devices.
+//! * [`inspect`]: page tables as the hardware finds them, checked and listed.
 //! * `heap`: the kernel's own small objects.
 //! * `state`: where all of the above keeps what it knows.
 
 pub mod frame;
 #[cfg(target_os = "none")]
 pub mod heap;
+pub mod inspect;
 pub mod io;
 pub mod io_mem;
 pub mod kspace;

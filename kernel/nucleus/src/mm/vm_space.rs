@@ -35,6 +35,7 @@ mod marks;
 mod write;
 
 pub use self::cursor::{Cursor, CursorMut};
+use super::inspect::listing;
 use super::io::{Fallible, VmReader, VmWriter, is_user_range};
 use super::io_mem::IoMem;
 use super::kspace;
@@ -234,6 +235,16 @@ impl VmSpace {
         let iomems = self.iomems.lock();
         let found = iomems.iter().find(|io| io.paddr_range().contains(&paddr))?;
         Some((found.clone(), paddr - found.paddr_range().start))
+    }
+
+    /// Writes what the page table has for the user, equal neighbours folded, without
+    /// locks; see [`listing`](super::inspect::listing).
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write_page_table(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        listing::write_user_half(self.pt.root_paddr(), out)
     }
 
     /// Returns who uses the space, to flush it without a cursor.

@@ -29,6 +29,12 @@ pub(super) fn maps(process: &Process, text: &mut Text) -> fmt::Result {
     regions.iter().try_for_each(|region| map(region, text))
 }
 
+/// Shows what the page table has, as the hardware finds it.
+pub(super) fn page_table(process: &Process, text: &mut Text) -> fmt::Result {
+    let memory = process.memory();
+    memory.map_or(Ok(()), |memory| memory.write_page_table(text))
+}
+
 pub(super) fn smaps(process: &Process, text: &mut Text) -> fmt::Result {
     let Some(memory) = process.memory() else {
         return Ok(());

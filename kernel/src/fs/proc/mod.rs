@@ -62,7 +62,10 @@ const ITEMS: [(&str, Item); 14] = [
 ];
 
 /// What Linux has nothing like.
-const OWN_ITEMS: [(&str, Item); 1] = [("frames", Item::Text(system::frames))];
+const OWN_ITEMS: [(&str, Item); 2] = [
+    ("frames", Item::Text(system::frames)),
+    ("pagetable", Item::Text(system::page_table)),
+];
 
 /// What is below `sys`.
 const SYSTEM_SETTINGS: [(&str, Item); 2] = [

@@ -30,7 +30,7 @@ enum Item {
 }
 
 /// All there is.
-const ITEMS: [(&str, Item); 14] = [
+const ITEMS: [(&str, Item); 15] = [
     ("cmdline", Item::Text(status::command_line)),
     ("comm", Item::Text(status::name)),
     ("cwd", Item::CurrentDirectory),
@@ -39,6 +39,7 @@ const ITEMS: [(&str, Item); 14] = [
     ("fd", Item::Descriptors),
     ("maps", Item::Text(memory::maps)),
     ("mounts", Item::Text(mounts)),
+    ("pagetable", Item::Text(memory::page_table)),
     ("root", Item::Root),
     ("smaps", Item::Text(memory::smaps)),
     ("stat", Item::Text(status::stat)),

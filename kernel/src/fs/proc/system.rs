@@ -3,6 +3,7 @@
 use core::fmt::{self, Write as _};
 
 use nucleus::mm::frame::memory_counts;
+use nucleus::mm::inspect::listing;
 use nucleus::mm::{PAGE_SIZE, heap};
 use nucleus::{boot, cpu, random, task, time};
 
@@ -54,6 +55,11 @@ pub(super) fn frames(text: &mut Text) -> fmt::Result {
     let others = used.saturating_sub(tables + kept);
     writeln!(text, "tables {tables}")?;
     writeln!(text, "others {others}")
+}
+
+/// Shows the kernel's half of the address space, as the hardware finds it.
+pub(super) fn page_table(text: &mut Text) -> fmt::Result {
+    listing::write_kernel_half(text)
 }
 
 pub(super) fn processors(text: &mut Text) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! Devices that are missing, or unusual ones; screens; and numbers of processors.
 
-use super::super::row::{End, QEMU, Row, UEFI};
+use super::super::row::{BOCHS, End, QEMU, Row, UEFI};
+use crate::flags::Medium;
 
 /// Chip sets, and devices that are missing.
 pub(super) const DEVICES: &[Row] = &[
@@ -11,6 +12,7 @@ pub(super) const DEVICES: &[Row] = &[
     },
     Row {
         name: "old-chip-set",
+        cpu: "Conroe",
         arguments: &["-machine", "pc-i440fx-2.0"],
         ..QEMU
     },
@@ -34,11 +36,6 @@ pub(super) const DEVICES: &[Row] = &[
         name: "peer_103_no_serial_port",
         has_serial: false,
         ..QEMU
-    },
-    Row {
-        name: "peer_103_no_serial_port_uefi",
-        has_serial: false,
-        ..UEFI
     },
 ];
 
@@ -106,11 +103,6 @@ pub(super) const SCREENS: &[Row] = &[
         ..UEFI
     },
     Row {
-        name: "uefi-q35",
-        arguments: &["-machine", "q35"],
-        ..UEFI
-    },
-    Row {
         name: "uefi-no-display",
         arguments: &["-vga", "none"],
         says: &["screen: none"],
@@ -131,6 +123,37 @@ pub(super) const SCREENS: &[Row] = &[
         arguments: &["-vga", "cirrus"],
         end: End::OutOfReach("the loader panics at a screen that has no framebuffer"),
         ..UEFI
+    },
+];
+
+/// The shell, with all that it can start, by each firmware and from each medium.
+pub(super) const SHELLS: &[Row] = &[
+    Row {
+        name: "shell",
+        program: "/bin/sh -c true",
+        ..QEMU
+    },
+    Row {
+        name: "shell-from-usb",
+        program: "/bin/sh -c true",
+        medium: Medium::Usb,
+        ..QEMU
+    },
+    Row {
+        name: "shell-by-uefi",
+        program: "/bin/sh -c true",
+        ..UEFI
+    },
+    Row {
+        name: "shell-by-uefi-from-usb",
+        program: "/bin/sh -c true",
+        medium: Medium::Usb,
+        ..UEFI
+    },
+    Row {
+        name: "shell-in-bochs",
+        program: "/bin/sh -c true",
+        ..BOCHS
     },
 ];
 

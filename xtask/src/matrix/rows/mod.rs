@@ -14,6 +14,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
         devices::DEVICES,
         devices::TIMERS,
         devices::SCREENS,
+        devices::SHELLS,
         devices::SEVERAL,
         memory::MEMORY,
     ];

@@ -14,6 +14,12 @@ pub(crate) fn highest_leaf_level() -> PagingLevel {
     3
 }
 
+/// Returns the bits of a physical address that entries may have, and the highest level
+/// of a leaf.
+pub(crate) fn paging_limits() -> (u32, PagingLevel) {
+    (52, highest_leaf_level())
+}
+
 /// Returns the physical address of the active root table.
 #[inline]
 pub(crate) fn active_root() -> Paddr {

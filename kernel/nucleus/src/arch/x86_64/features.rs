@@ -196,7 +196,7 @@ fn cr4(features: Features) -> Cr4Flags {
 }
 
 /// Asks `cpuid` (SDM vol. 2A).
-fn detect() -> Features {
+pub(super) fn detect() -> Features {
     use core::arch::x86_64::{__cpuid, __cpuid_count};
     let max_basic = __cpuid(0).eax;
     let basic = __cpuid(1);
@@ -243,6 +243,17 @@ fn extended_edx() -> u32 {
     } else {
         0
     }
+}
+
+/// Asks how many bits a physical address has: 36 on a processor that does not say
+/// (SDM vol. 3A, 4.1.4).
+pub(super) fn physical_bits() -> u32 {
+    use core::arch::x86_64::__cpuid;
+    const LEAF: u32 = 0x8000_0008;
+    if __cpuid(0x8000_0000).eax < LEAF {
+        return 36;
+    }
+    (__cpuid(LEAF).eax & 0xff).min(52)
 }
 
 const fn bit(word: u32, index: u32) -> bool {

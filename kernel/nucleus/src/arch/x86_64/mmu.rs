@@ -18,6 +18,12 @@ pub(crate) fn highest_leaf_level() -> PagingLevel {
     if features::get().huge_1g { 3 } else { 2 }
 }
 
+/// Returns the bits of a physical address that entries may have, and the highest level
+/// of a leaf.
+pub(crate) fn paging_limits() -> (u32, PagingLevel) {
+    (features::physical_bits(), highest_leaf_level())
+}
+
 /// Returns whether translations are cached under identifiers: whether the processor
 /// has them, and start-up has switched them on.
 pub(crate) fn has_identifiers() -> bool {

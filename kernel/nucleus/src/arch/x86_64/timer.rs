@@ -154,7 +154,7 @@ fn tick(origin: Origin) {
     if cpu::current_id() == CpuId::bsp() {
         // Relaxed: a count that orders nothing.
         TICKS.fetch_add(1, Ordering::Relaxed);
-        console::input::on_tick();
+        console::on_tick();
     }
     task::on_tick(origin);
 }

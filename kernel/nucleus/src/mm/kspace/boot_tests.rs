@@ -1,12 +1,13 @@
 //! Is the kernel's half of memory what the map of it says, as start-up made it?
 
-use super::kernel_page_table;
 use super::layout::{LINEAR_MAP_BASE, META_BASE};
+use super::{KVirtArea, kernel_page_table};
 use crate::arch::x86_64::uaccess;
-use crate::boot::image;
+use crate::boot::{image, protection};
 use crate::cpu::disable_preempt;
 use crate::mm::frame::meta::{Mark, slot_of};
-use crate::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty};
+use crate::mm::inspect::rights::inspect;
+use crate::mm::{CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty};
 use crate::prelude::*;
 
 fn property_at(vaddr: Vaddr) -> Option<PageProperty> {
@@ -46,6 +47,46 @@ fn linear_map_holds_every_frame_and_is_no_code() {
         .expect("enough memory");
     let prop = property_at(LINEAR_MAP_BASE + frame.start_paddr()).expect("RAM is mapped");
     assert!(prop.flags.contains(PageFlags::RW) && !prop.flags.contains(PageFlags::X));
+}
+
+#[ktest]
+fn text_and_constants_cannot_be_written_by_way_of_the_linear_map() {
+    let is_constant = |segment: &image::Segment| !segment.flags.contains(PageFlags::W);
+    for segment in image::segments().filter(is_constant) {
+        for page in segment.pages.clone().step_by(PAGE_SIZE) {
+            let walk = kernel_page_table().page_walk(&disable_preempt(), page);
+            let (paddr, _) = walk.expect("the image is mapped");
+            let flags = property_at(LINEAR_MAP_BASE + paddr)
+                .expect("RAM is mapped")
+                .flags;
+            assert_eq!(flags & PageFlags::RWX, PageFlags::R, "for {page:#x}");
+        }
+    }
+}
+
+#[ktest]
+fn live_tables_have_no_hole_and_one_that_is_made_is_found() {
+    let constants = protection::constants().expect("enough memory");
+    let root = kernel_page_table().root_paddr();
+    let holes = || inspect(root, &constants).nr_violations;
+    assert_eq!(holes(), 0);
+    let frame = FrameAllocOptions::new().alloc_frame();
+    let frame = frame.expect("enough memory");
+    let prop = PageProperty::new_kernel(PageFlags::RWX, CachePolicy::Writeback);
+    let area = KVirtArea::map_frames(PAGE_SIZE, 0, [frame].into_iter(), prop);
+    let area = area.expect("enough memory");
+    assert_eq!(holes(), 2, "writable and executable, and not the text");
+    drop(area);
+    assert_eq!(holes(), 0);
+    // A second way to the first page of the text, on which nobody writes.
+    let text = constants.frames[0].start;
+    let prop = PageProperty::new_kernel(PageFlags::RW, CachePolicy::Writeback);
+    // SAFETY: Nothing is written through the area.
+    let area =
+        unsafe { KVirtArea::map_untracked_frames(PAGE_SIZE, 0, text..text + PAGE_SIZE, prop) };
+    let area = area.expect("enough memory");
+    assert_eq!(holes(), 1);
+    drop(area);
 }
 
 #[ktest]

@@ -83,11 +83,18 @@ pub(crate) fn build(
     })
 }
 
-/// Maps RAM, and only RAM: device memory must not be cached by accident.
+/// Maps RAM, and only RAM: device memory must not be cached by accident. The frames
+/// of the image's text and constants cannot be written here either: else the linear map
+/// would be a way round what the image's own pages forbid.
 fn map_ram(tree: Tree, map: &MemoryMap, early: &mut EarlyAllocator<'_>) -> Result<()> {
-    let prop = PageProperty::new_kernel(PageFlags::RW, CachePolicy::Writeback);
     let highest = mmu::highest_leaf_level();
-    for ram in map.ram_regions() {
+    for (ram, is_writable) in map.ram_by_writability() {
+        let flags = if is_writable {
+            PageFlags::RW
+        } else {
+            PageFlags::R
+        };
+        let prop = PageProperty::new_kernel(flags, CachePolicy::Writeback);
         let start = ram.start as Paddr;
         let len = (ram.end - ram.start) as usize;
         tree.map_range(LINEAR_MAP_BASE + start, start, len, (prop, highest), early)?;
