@@ -159,14 +159,6 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     })
 }
 
-/// Returns what memory QEMU has to make for a guest that may have more than the host:
-/// none of it is reserved, so that only what the guest touches is taken.
-fn lazy_memory(size: &str) -> Option<String> {
-    const LARGE_MIB: u64 = 8 << 10;
-    let mebibytes: u64 = size.strip_suffix('M')?.parse().ok()?;
-    (mebibytes > LARGE_MIB).then(|| format!("memory-backend-ram,id=ram,size={size},reserve=off"))
-}
-
 /// Attaches an image to QEMU's machine, which may write to it: nothing stays.
 fn attach(command: &mut Command, medium: Medium, image: &Path) {
     let image = image.display();
@@ -184,6 +176,14 @@ fn attach(command: &mut Command, medium: Medium, image: &Path) {
             command.args(["-device", "usb-storage,drive=image,bus=xhci.0,removable=on"]);
         }
     }
+}
+
+/// Returns what memory QEMU has to make for a guest that may have more than the host:
+/// none of it is reserved, so that only what the guest touches is taken.
+fn lazy_memory(size: &str) -> Option<String> {
+    const LARGE_MIB: u64 = 8 << 10;
+    let mebibytes: u64 = size.strip_suffix('M')?.parse().ok()?;
+    (mebibytes > LARGE_MIB).then(|| format!("memory-backend-ram,id=ram,size={size},reserve=off"))
 }
 
 /// Bochs wants whole cylinders, a configuration file, and a display even if

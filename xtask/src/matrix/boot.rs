@@ -16,6 +16,7 @@ use super::row::{End, Row};
 use super::rows;
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
+use crate::firmware::Applications;
 use crate::flags::EmulatorKind;
 use crate::guest::{self, Director, Ending, Limits};
 use crate::shell::Progress;
@@ -118,7 +119,9 @@ impl Queue {
     }
 }
 
-/// The images that the rows boot, by the kernel's command line.
+/// The images that the rows boot. They differ in the kernel's command line, and in what
+/// makes the firmware odd; the same file starts by BIOS and by UEFI, from a disk and from a
+/// stick.
 struct Images(Vec<(String, PathBuf)>);
 
 impl Images {
@@ -128,7 +131,7 @@ impl Images {
         fs::create_dir_all(&directory)?;
         let mut images = Vec::new();
         for row in rows {
-            let name = command_line(row);
+            let name = Self::name(row);
             if images.iter().any(|(made, _)| *made == name) {
                 continue;
             }
@@ -138,7 +141,11 @@ impl Images {
                 files: run::files(program_of(row))?,
                 rootfs: None,
             };
-            let made = artifacts::image(toolchain, &spec)?;
+            let applications = match row.firmware {
+                "" => Applications::usual(toolchain)?,
+                words => Applications::odd(toolchain, words)?,
+            };
+            let made = artifacts::image_with(toolchain, &spec, &applications)?;
             let image = directory.join(format!("{}.img", images.len()));
             fs::copy(&made, &image).context("cannot copy an image for the matrix")?;
             images.push((name, image));
@@ -146,8 +153,13 @@ impl Images {
         Ok(Self(images))
     }
 
+    /// Returns what tells an image from the others.
+    fn name(row: &Row) -> String {
+        format!("{} {}", row.firmware, command_line(row))
+    }
+
     fn of(&self, row: &Row) -> Result<PathBuf> {
-        let name = command_line(row);
+        let name = Self::name(row);
         let image = self.0.iter().find(|(made, _)| *made == name);
         let image = image.with_context(|| format!("{} has no image", row.name))?;
         Ok(image.1.clone())

@@ -11,7 +11,10 @@ pub(crate) struct Row {
     /// The model of the processor, as the emulator calls it; empty for the usual one.
     pub(crate) cpu: &'static str,
     pub(crate) uefi: bool,
+    /// What the image is on.
     pub(crate) medium: Medium,
+    /// What is made odd about UEFI firmware, in words of `preloader::oddities`.
+    pub(crate) firmware: &'static str,
     pub(crate) smp: u32,
     /// In mebibytes, as in `512M`.
     pub(crate) memory: &'static str,
@@ -46,6 +49,7 @@ pub(crate) const QEMU: Row = Row {
     cpu: "",
     uefi: false,
     medium: Medium::Disk,
+    firmware: "",
     smp: 1,
     memory: "512M",
     arguments: &[],

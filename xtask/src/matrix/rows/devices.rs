@@ -1,7 +1,6 @@
 //! Devices that are missing, or unusual ones; screens; and numbers of processors.
 
-use super::super::row::{BOCHS, End, QEMU, Row, UEFI};
-use crate::flags::Medium;
+use super::super::row::{End, QEMU, Row, UEFI};
 
 /// Chip sets, and devices that are missing.
 pub(super) const DEVICES: &[Row] = &[
@@ -121,39 +120,8 @@ pub(super) const SCREENS: &[Row] = &[
     Row {
         name: "uefi-cirrus",
         arguments: &["-vga", "cirrus"],
-        end: End::OutOfReach("the loader panics at a screen that has no framebuffer"),
+        says: &["screen: none"],
         ..UEFI
-    },
-];
-
-/// The shell, with all that it can start, by each firmware and from each medium.
-pub(super) const SHELLS: &[Row] = &[
-    Row {
-        name: "shell",
-        program: "/bin/sh -c true",
-        ..QEMU
-    },
-    Row {
-        name: "shell-from-usb",
-        program: "/bin/sh -c true",
-        medium: Medium::Usb,
-        ..QEMU
-    },
-    Row {
-        name: "shell-by-uefi",
-        program: "/bin/sh -c true",
-        ..UEFI
-    },
-    Row {
-        name: "shell-by-uefi-from-usb",
-        program: "/bin/sh -c true",
-        medium: Medium::Usb,
-        ..UEFI
-    },
-    Row {
-        name: "shell-in-bochs",
-        program: "/bin/sh -c true",
-        ..BOCHS
     },
 ];
 

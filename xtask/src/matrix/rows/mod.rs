@@ -1,6 +1,7 @@
 //! The machines of the matrix.
 
 mod devices;
+mod media;
 mod memory;
 mod processors;
 
@@ -11,10 +12,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
     let groups = [
         processors::OF_QEMU,
         processors::OF_BOCHS,
+        media::MEDIA,
+        media::FIRMWARE,
         devices::DEVICES,
         devices::TIMERS,
         devices::SCREENS,
-        devices::SHELLS,
         devices::SEVERAL,
         memory::MEMORY,
     ];

@@ -155,6 +155,7 @@ fn tick(origin: Origin) {
         // Relaxed: a count that orders nothing.
         TICKS.fetch_add(1, Ordering::Relaxed);
         console::on_tick();
+        console::requests::perform();
     }
     task::on_tick(origin);
 }
