@@ -49,7 +49,7 @@ pub(super) const FIRMWARE: &[Row] = &[
         name: "peer_104_screen_in_ram_above_4_gib",
         firmware: "screen=ram",
         memory: "6G",
-        says: &["a screen at 0x1", "screen: 1024 x 768, Bgr"],
+        says: &["screen: 1024 x 768, Bgr"],
         ..UEFI
     },
     Row {
