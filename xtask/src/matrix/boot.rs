@@ -19,14 +19,11 @@ use crate::emulator::{self, Boot};
 use crate::firmware::Applications;
 use crate::flags::EmulatorKind;
 use crate::guest::{self, Director, Ending, Limits};
-use crate::interrupt;
 use crate::shell::Progress;
 use crate::stream::{Event, Facts, Stream};
 use crate::test::Verdict;
 use crate::toolchain::Toolchain;
-
-/// The program that tries the machine.
-const PROGRAM: &str = "/bin/machine";
+use crate::{interrupt, run};
 
 /// A boot that takes longer hangs, however busy the host is.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -132,7 +129,6 @@ impl Images {
     fn make(toolchain: &Toolchain, kernel: &Kernel, rows: &[&Row]) -> Result<Self> {
         let directory = artifacts::target().join("matrix");
         fs::create_dir_all(&directory)?;
-        let files = artifacts::files_for(&artifacts::programs()?, PROGRAM);
         let mut images = Vec::new();
         for row in rows {
             let name = Self::name(row);
@@ -142,7 +138,7 @@ impl Images {
             let spec = ImageSpec {
                 kernel,
                 cmdline: command_line(row),
-                files: files.clone(),
+                files: run::files(program_of(row))?,
                 rootfs: None,
             };
             let applications = match row.firmware {
@@ -172,7 +168,13 @@ impl Images {
 
 fn command_line(row: &Row) -> String {
     let machine = emulator::kernel_options(row.emulator);
-    format!("{machine} {} -- {PROGRAM}", row.options)
+    format!("{machine} -- {}", row.program)
+}
+
+/// Returns a row's program without its arguments.
+fn program_of(row: &Row) -> &'static str {
+    let end = row.program.find(' ');
+    end.map_or(row.program, |end| &row.program[..end])
 }
 
 /// Boots a row, where its emulator is there or can be installed.

@@ -22,8 +22,8 @@ pub(crate) struct Row {
     pub(crate) arguments: &'static [&'static str],
     /// Without one the emulator's status is all that is heard of the kernel.
     pub(crate) has_serial: bool,
-    /// Options of the kernel's command line.
-    pub(crate) options: &'static str,
+    /// The program, and its arguments.
+    pub(crate) program: &'static str,
     /// What lines of the log have to contain.
     pub(crate) says: &'static [&'static str],
     /// What warnings and errors have to be there; any other one is a failure.
@@ -34,7 +34,7 @@ pub(crate) struct Row {
 /// How a boot has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The program finds that the machine works.
+    /// The program ends well; the usual one has found then that the machine works.
     Works,
     /// The kernel stops, and one of its lines contains this.
     Refused(&'static str),
@@ -54,7 +54,7 @@ pub(crate) const QEMU: Row = Row {
     memory: "512M",
     arguments: &[],
     has_serial: true,
-    options: "",
+    program: "/bin/machine",
     says: &[],
     warns: &[],
     end: End::Works,
@@ -69,6 +69,9 @@ pub(crate) const BOCHS: Row = Row {
     memory: "256M",
     ..QEMU
 };
+
+/// What the kernel says in the end when its program ended well.
+const ENDED_WELL: &str = "vostok: exit status 0";
 
 /// Warnings that come of an emulator that had to wait for its host, in any row.
 const OF_THE_HOST: [&str; 1] = ["clock: the interval timer says nothing sane"];
@@ -102,7 +105,7 @@ impl Row {
     pub(crate) fn complaint(&self, lines: &[String]) -> Option<String> {
         let is_there = |part: &str| lines.iter().any(|line| line.contains(part));
         let last_word = match self.end {
-            End::Works => "the machine works",
+            End::Works => ENDED_WELL,
             End::Refused(reason) => reason,
             End::OutOfReach(_) => return None,
         };
@@ -129,7 +132,7 @@ fn is_warning(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{End, QEMU, Row};
+    use super::{ENDED_WELL, End, QEMU, Row};
 
     const ROW: Row = Row {
         says: &["16 GiB"],
@@ -146,9 +149,13 @@ mod tests {
     #[test]
     fn row_fails_that_lacks_a_line_or_has_a_warning_too_many() {
         let clock = "[    0.1] WARN  time: no clock";
-        let good = ["[    0.0] INFO  mm: 16 GiB", clock, "the machine works"];
+        let good = ["[    0.0] INFO  mm: 16 GiB", clock, ENDED_WELL];
         assert_complaint(ROW, &good, None);
-        assert_complaint(ROW, &good[..2], Some("no line says `the machine works`"));
+        assert_complaint(
+            ROW,
+            &good[..2],
+            Some("no line says `vostok: exit status 0`"),
+        );
         assert_complaint(ROW, &[good[0], good[2]], Some("no line says `no clock`"));
         assert_complaint(ROW, &good[1..], Some("no line says `16 GiB`"));
         let more = [&good[..], &["[    0.2] ERROR mm: lost"]].concat();
@@ -166,7 +173,7 @@ mod tests {
         };
         assert_complaint(refused, &["panic: too little memory"], None);
         let works = Some("no line says `too little memory`");
-        assert_complaint(refused, &["the machine works"], works);
+        assert_complaint(refused, &[ENDED_WELL], works);
     }
 
     #[test]

@@ -1,19 +1,39 @@
 //! Firmware, and what it starts from.
 
-use super::super::row::{QEMU, Row, UEFI};
+use super::super::row::{BOCHS, QEMU, Row, UEFI};
 use crate::flags::Medium;
 
-/// Ways to start the one image, besides a disk of a machine with BIOS.
+/// A shell with all that it can start, of an image as people use it.
+const SHELL: &str = "/bin/sh -c true";
+
+/// Ways to start the one image.
 pub(super) const MEDIA: &[Row] = &[
+    Row {
+        name: "disk",
+        program: SHELL,
+        ..QEMU
+    },
     Row {
         name: "usb",
         medium: Medium::Usb,
+        program: SHELL,
         ..QEMU
+    },
+    Row {
+        name: "disk-uefi",
+        program: SHELL,
+        ..UEFI
     },
     Row {
         name: "usb-uefi",
         medium: Medium::Usb,
+        program: SHELL,
         ..UEFI
+    },
+    Row {
+        name: "disk-bochs",
+        program: SHELL,
+        ..BOCHS
     },
 ];
 
@@ -29,7 +49,7 @@ pub(super) const FIRMWARE: &[Row] = &[
         name: "peer_104_screen_in_ram_above_4_gib",
         firmware: "screen=ram",
         memory: "6G",
-        says: &["a screen at 0x1", "screen: 1024 x 768, Bgr"],
+        says: &["screen: 1024 x 768, Bgr"],
         ..UEFI
     },
     Row {

@@ -23,16 +23,6 @@ pub(super) const OF_QEMU: &[Row] = &[
         ..QEMU
     },
     Row {
-        name: "westmere",
-        cpu: "Westmere",
-        ..QEMU
-    },
-    Row {
-        name: "sandybridge",
-        cpu: "SandyBridge",
-        ..QEMU
-    },
-    Row {
         name: "haswell",
         cpu: "Haswell",
         ..QEMU
@@ -40,11 +30,6 @@ pub(super) const OF_QEMU: &[Row] = &[
     Row {
         name: "skylake-server",
         cpu: "Skylake-Server",
-        ..QEMU
-    },
-    Row {
-        name: "denverton",
-        cpu: "Denverton",
         ..QEMU
     },
     Row {
