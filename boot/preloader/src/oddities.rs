@@ -14,6 +14,9 @@
 //! | `screen=blt-only` | the screen can be drawn on by the firmware alone |
 //! | `no-preloader` | the loader is started without the pre-loader |
 //!
+//! Five levels go with one processor alone: OVMF wakes the others with its own CR4, of the
+//! time before, and they fault.
+//!
 //! Screens are filled with [`FILLING`] first, so that a test sees what was drawn on.
 
 use core::ptr;
