@@ -122,8 +122,9 @@ impl Queue {
     }
 }
 
-/// The images that the rows boot; they differ in the kernel's command line, and in
-/// what makes the firmware odd.
+/// The images that the rows boot. They differ in the kernel's command line, and in what
+/// makes the firmware odd; the same file starts by BIOS and by UEFI, from a disk and from a
+/// stick.
 struct Images(Vec<(String, PathBuf)>);
 
 impl Images {

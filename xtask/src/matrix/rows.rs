@@ -1,10 +1,11 @@
 //! The machines of the matrix.
 
 use super::row::{BOCHS, End, QEMU, Row, UEFI};
+use crate::flags::Medium;
 
 /// Returns all of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
-    [PROCESSORS, DEVICES, FIRMWARE].into_iter().flatten()
+    [PROCESSORS, MEDIA, DEVICES, FIRMWARE].into_iter().flatten()
 }
 
 /// Models of processors, old and new.
@@ -62,19 +63,30 @@ const PROCESSORS: &[Row] = &[
     },
 ];
 
-/// Devices that are missing.
-const DEVICES: &[Row] = &[
+/// Ways to start the one image, besides a disk of a machine with BIOS.
+const MEDIA: &[Row] = &[
     Row {
         name: "uefi",
         ..UEFI
     },
     Row {
-        name: "peer_103_no_serial_port",
-        has_serial: false,
+        name: "usb",
+        medium: Medium::Usb,
         ..QEMU
+    },
+    Row {
+        name: "usb-uefi",
+        medium: Medium::Usb,
+        ..UEFI
     },
 ];
 
+/// Devices that are missing.
+const DEVICES: &[Row] = &[Row {
+    name: "peer_103_no_serial_port",
+    has_serial: false,
+    ..QEMU
+}];
 /// Firmware that is odd; `odd.rs` has what takes more than the kernel's word.
 const FIRMWARE: &[Row] = &[
     Row {

@@ -207,6 +207,41 @@ fn wide_registers_fit(max_basic: u32) -> bool {
     end.is_some_and(|end| end as usize <= fpu::AREA_SIZE)
 }
 
+/// What a processor calls itself.
+#[cfg(ktest)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Brand([u8; 48]);
+
+/// Returns what the processor calls itself.
+#[cfg(ktest)]
+pub(crate) fn brand() -> Brand {
+    use core::arch::x86_64::__cpuid;
+    const FIRST: u32 = 0x8000_0002;
+    const LAST: u32 = 0x8000_0004;
+    let mut bytes = [0; 48];
+    if __cpuid(0x8000_0000).eax >= LAST {
+        let answers = (FIRST..=LAST).map(__cpuid);
+        let words = answers.flat_map(|answer| [answer.eax, answer.ebx, answer.ecx, answer.edx]);
+        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+    Brand(bytes)
+}
+
+#[cfg(ktest)]
+impl fmt::Display for Brand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_text = |byte: &u8| (0x20..0x7f).contains(byte);
+        let end = self.0.iter().position(|byte| !is_text(byte));
+        let text = &self.0[..end.unwrap_or(self.0.len())];
+        match core::str::from_utf8(text).unwrap_or_default().trim() {
+            "" => f.write_str("a nameless kind"),
+            name => f.write_str(name),
+        }
+    }
+}
+
 /// Asks for the extended features, zero on a processor that has none.
 fn extended_edx() -> u32 {
     use core::arch::x86_64::__cpuid;

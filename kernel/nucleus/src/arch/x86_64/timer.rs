@@ -145,7 +145,8 @@ fn tick(origin: Origin) {
     if cpu::current_id() == CpuId::bsp() {
         // Relaxed: a count that orders nothing.
         TICKS.fetch_add(1, Ordering::Relaxed);
-        console::input::on_tick();
+        console::on_tick();
+        console::requests::perform();
     }
     task::on_tick(origin);
 }
