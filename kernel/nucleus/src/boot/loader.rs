@@ -63,21 +63,28 @@ pub(super) fn framebuffer(info: &mut BootInfo) -> Option<LoaderFramebuffer> {
         pixel_format: pixel_format(said.pixel_format)?,
     };
     let loader = tree();
-    let place = ScreenPlace::check(shape, vaddr, |vaddr| loader.translate(vaddr));
-    if place.is_none() {
-        log::warn!("screen: what the loader says of it makes no sense: {said:?}");
-    }
-    let ScreenPlace { info, frames } = place?;
-    log::info!(
-        "screen: at {:#x}, {} pixels from line to line",
-        frames.start,
-        info.stride
-    );
+    let ScreenPlace { info, frames } =
+        ScreenPlace::check(shape, vaddr, |vaddr| loader.translate(vaddr))?;
     Some(LoaderFramebuffer {
         vaddr,
         frames,
         info,
     })
+}
+
+/// Says where the screen is, or that the loader's is not used.
+pub(super) fn say_where_the_screen_is(info: &BootInfo, screen: Option<&LoaderFramebuffer>) {
+    match (screen, info.framebuffer.as_ref()) {
+        (Some(LoaderFramebuffer { frames, info, .. }), _) => log::info!(
+            "screen: at {:#x}, {} pixels from line to line",
+            frames.start,
+            info.stride
+        ),
+        (None, Some(refused)) => {
+            log::warn!("screen: what the loader says of it makes no sense: {refused:?}");
+        }
+        (None, None) => {}
+    }
 }
 
 fn pixel_format(format: LoaderFormat) -> Option<PixelFormat> {
