@@ -98,7 +98,7 @@ const FIRMWARE: &[Row] = &[
         name: "peer_104_screen_in_ram_above_4_gib",
         firmware: "screen=ram",
         memory: "6G",
-        says: &["screen: at 0x1", ", 1088 pixels from line to line"],
+        says: &["screen: at 0x100000000, 1088 pixels from line to line"],
         ..UEFI
     },
     Row {
