@@ -22,7 +22,7 @@
 //! | `trace=fault,tlb,task\|all\|off` | the events that are recorded; none unless given, all in a kernel with its tests |
 //! | `keymap=us\|uk\|de\|fr\|no\|se\|fi\|jp\|colemak\|dvorak\|dvp` | what is printed on the keyboard's keys; `us` unless given |
 //! | `reset=acpi\|keyboard\|cf9\|triple-fault` | the way to restart that is tried first; in this order unless given |
-//! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault\|write-text\|run-data\|guard-page\|canary\|nested-trap` | die on purpose after start-up, to show the report |
 //! | `pagetable` | print the kernel's page table after start-up |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
@@ -49,6 +49,16 @@ pub enum Crash {
     StackOverflow,
     /// Fault without a usable stack.
     DoubleFault,
+    /// Write to the kernel's text.
+    WriteText,
+    /// Execute what is in its data.
+    RunData,
+    /// Read below a stack.
+    GuardPage,
+    /// Overwrite the canary of an exception's stack.
+    Canary,
+    /// Have an exception strike in its own handler.
+    NestedTrap,
 }
 
 /// Where programs get huge pages.
@@ -240,6 +250,11 @@ impl<'a> CommandLine<'a> {
                     "other-panic" => Crash::OtherPanic,
                     "stack-overflow" => Crash::StackOverflow,
                     "double-fault" => Crash::DoubleFault,
+                    "write-text" => Crash::WriteText,
+                    "run-data" => Crash::RunData,
+                    "guard-page" => Crash::GuardPage,
+                    "canary" => Crash::Canary,
+                    "nested-trap" => Crash::NestedTrap,
                     _ => return false,
                 };
                 set(&mut self.crash, Some(Some(crash)))

@@ -15,7 +15,7 @@ use super::memory_map::{MemoryMap, RegionKind};
 use super::platform::{self, Firmware, Platform};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata, protection};
 use crate::arch::x86_64::{
-    apic, cmos, context, features, gdt, idt, irq, keyboard, lines, local, mmu,
+    apic, cmos, context, exception_stacks, features, gdt, idt, irq, keyboard, lines, local, mmu,
     power as machine_power, serial, smp, timer, trampoline, user_entry,
 };
 use crate::arch::{cpu, memory};
@@ -148,7 +148,7 @@ pub(super) extern "C" fn first_half(info: &'static mut BootInfo, placement: &Pla
     // The allocator's rest is carved from the map by taking what it used.
     let map = early.into_map();
     console::remove_screen();
-    let (tree, stack_top) = (space.tree, space.stack_top);
+    let (tree, stack_top) = (space.tree, space.stack.end);
     *HANDOVER.lock() = Some(Handover {
         map,
         space,
@@ -165,6 +165,7 @@ pub(super) extern "C" fn first_half(info: &'static mut BootInfo, placement: &Pla
 extern "C" fn go_on() -> ! {
     let handover = HANDOVER.lock().take().expect("the first half left it");
     features::protect();
+    local::current().note_idle_stack(handover.space.stack.clone());
     if let (Some(vaddr), Some(info)) = (handover.space.framebuffer, handover.framebuffer) {
         // SAFETY: The kernel's tree maps the framebuffer there for ever.
         let is_shown = unsafe { show_screen(vaddr, info) };
@@ -183,7 +184,7 @@ extern "C" fn go_on() -> ! {
     heap::init().expect("the machine has too little memory for the heap");
     console::grow();
     cpu::local().init();
-    gdt::install_guarded_stacks().expect("the machine has too little memory for its stacks");
+    exception_stacks::install_guarded().expect("the machine has too little memory for its stacks");
     open_initramfs(handover.space.initramfs);
     console::mark(Stage::Memory);
 

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::idt::vector;
 pub(crate) use super::idt::vector::PAGE_FAULT;
-use super::{apic, cpu, features, irq, lines, timer, trap_report, uaccess};
+use super::{apic, cpu, exception_stacks, features, irq, lines, timer, trap_report, uaccess};
 use crate::debug::processors;
 use crate::mm::frame::reserve;
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
@@ -95,6 +95,12 @@ pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
     }
 }
 
+/// Called by the entry code for each trap from the kernel that has a stack of its own.
+pub(super) extern "C" fn handle_trap_on_own_stack(frame: &mut TrapFrame) {
+    handle_kernel_trap(frame);
+    exception_stacks::check_canaries();
+}
+
 /// Returns whether a vector is an interrupt's, which is handled on the stack of the
 /// task that it interrupted, and not an exception's.
 const fn is_external(vector: u64) -> bool {
@@ -177,12 +183,12 @@ pub(crate) fn handle_interrupt(vector: u64, origin: Origin) -> bool {
         }
         Ok(vector::TIMER) => {
             timer::on_local_tick(origin);
-            log_rare();
+            look_around();
             true
         }
         Ok(number) if let Some(line) = lines::of_vector(number) => {
             lines::handle(line, origin);
-            log_rare();
+            look_around();
             true
         }
         _ => false,
@@ -194,6 +200,13 @@ pub(crate) fn rare_counts() -> (u32, u32) {
     // Relaxed: statistics.
     let [unmaskable, debug] = [&NON_MASKABLE, &DEBUG_TRAPS].map(|n| n.load(Ordering::Relaxed));
     (unmaskable, debug)
+}
+
+/// Does what is to be done now and then.
+#[inline]
+fn look_around() {
+    log_rare();
+    exception_stacks::check_canaries();
 }
 
 /// Logs the traps that may strike where the log cannot be used.
