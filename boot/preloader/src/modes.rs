@@ -15,6 +15,8 @@ const LARGEST: (u32, u32) = (1920, 1200);
 
 /// Bytes of a pixel in all formats but masks, which are made one of the others here.
 const PIXEL_BYTES: u64 = 4;
+/// The loader maps whole pages, and forgets where in the first one the screen starts.
+const PAGE: u64 = 4096;
 /// The loader finds the screen where firmware maps it, in the lower half.
 const LOWER_HALF: u64 = 1 << 47;
 
@@ -83,7 +85,8 @@ pub fn shown(
         pixel_format,
         ..*mode
     };
-    (is_sane && base != 0 && end <= LOWER_HALF).then_some((shown, needed))
+    let is_reachable = base != 0 && base.is_multiple_of(PAGE) && end <= LOWER_HALF;
+    (is_sane && is_reachable).then_some((shown, needed))
 }
 
 #[cfg(test)]
@@ -175,6 +178,13 @@ mod tests {
     }
 
     #[test]
+    fn peer_110_screen_may_be_behind_any_entry_of_the_lower_half() {
+        for entry in [1, 2, 255] {
+            assert!(shown(&mode(1024, 768), entry << 39, 1 << 28).is_some());
+        }
+    }
+
+    #[test]
     fn screen_that_makes_no_sense_is_not_shown() {
         let len = 1 << 30;
         assert!(shown(&mode(1024, 768), 0, len).is_none());
@@ -183,6 +193,7 @@ mod tests {
         assert!(shown(&mode(u32::MAX, u32::MAX), 0x1000, u64::MAX).is_none());
         assert!(shown(&mode(1024, 768), (1 << 47) - 4096, len).is_none());
         assert!(shown(&mode(1024, 768), u64::MAX, len).is_none());
+        assert!(shown(&mode(1024, 768), 0xfd00_0100, len).is_none());
         let narrow = GraphicsOutputModeInformation {
             pixels_per_scan_line: 1000,
             ..mode(1024, 768)

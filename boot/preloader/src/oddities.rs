@@ -9,10 +9,13 @@
 //! | `five-levels` | paging has 5 levels |
 //! | `fragments=N` | the memory map has N more entries |
 //! | `screen=device` | the screen is the memory of a PCI device (QEMU's `ivshmem-plain`), wherever the firmware put that, with a stride |
-//! | `screen=ram` | the screen is RAM that the memory map calls free, with a stride |
+//! | `screen=ram` | the screen is RAM at 4 GiB that the memory map calls free, with a stride |
 //! | `screen=masks` | the format of a pixel is given by masks |
 //! | `screen=blt-only` | the screen can be drawn on by the firmware alone |
 //! | `no-preloader` | the loader is started without the pre-loader |
+//!
+//! Five levels go with one processor alone: OVMF wakes the others with its own CR4, of the
+//! time before, and they fault.
 //!
 //! Screens are filled with [`FILLING`] first, so that a test sees what was drawn on.
 
@@ -38,6 +41,9 @@ const WIDTH: u32 = 1024;
 const HEIGHT: u32 = 768;
 const STRIDE: u32 = 1088;
 const SCREEN_BYTES: usize = STRIDE as usize * HEIGHT as usize * 4;
+
+/// Where machines with more than some 3 GiB have RAM, too.
+const HIGH_RAM: u64 = 1 << 32;
 
 /// Vendor and device of `ivshmem-plain`, whose second base address register is its memory.
 const SHARED_MEMORY: u32 = 0x1110_1af4;
@@ -132,12 +138,8 @@ impl OddScreen {
         let base = match self {
             Self::Device => memory_of_the_device()?,
             Self::BltOnly => 0,
-            Self::Ram | Self::Masks => {
-                let pages = SCREEN_BYTES.div_ceil(PAGE as usize);
-                let kind = MemoryType::BOOT_SERVICES_DATA;
-                let start = boot::allocate_pages(AllocateType::AnyPages, kind, pages)?;
-                start.as_ptr() as u64
-            }
+            Self::Ram => free_ram(AllocateType::Address(HIGH_RAM))?,
+            Self::Masks => free_ram(AllocateType::AnyPages)?,
         };
         if base != 0 {
             uefi::println!("odd firmware: a screen at {base:#x}");
@@ -155,6 +157,13 @@ impl OddScreen {
         };
         Ok((mode, info))
     }
+}
+
+/// Allocates a screen's memory, which is free when the firmware's services have ended.
+fn free_ram(place: AllocateType) -> Result<u64> {
+    let pages = SCREEN_BYTES.div_ceil(PAGE as usize);
+    let start = boot::allocate_pages(place, MemoryType::BOOT_SERVICES_DATA, pages)?;
+    Ok(start.as_ptr() as u64)
 }
 
 /// Adds entries to the memory map: pages of three kinds in turn, and between them holes.

@@ -107,8 +107,10 @@ fn shown_of(handle: Handle) -> Option<NonNull<Shown>> {
     let all = (0..current.max_mode).filter_map(|number| Some((number, mode(protocol, number)?)));
     let chosen = modes::choose(current.mode, all)?;
     if chosen != current.mode {
-        // SAFETY: The protocol is the firmware's, and has this mode.
-        let status = unsafe { ((*protocol).set_mode)(protocol, chosen) };
+        // SAFETY: The protocol is the firmware's.
+        let set_mode = unsafe { (*protocol).set_mode };
+        // SAFETY: It is the protocol's own, and there is such a mode.
+        let status = unsafe { set_mode(protocol, chosen) };
         if status.is_error() {
             uefi::println!("screen: mode {chosen} is refused: {status}");
         }
@@ -143,7 +145,9 @@ fn mode(
 ) -> Option<GraphicsOutputModeInformation> {
     let (mut len, mut info) = (0, ptr::null_mut());
     // SAFETY: The protocol is the firmware's.
-    let status = unsafe { ((*protocol).query_mode)(protocol, number, &raw mut len, &raw mut info) };
+    let query_mode = unsafe { (*protocol).query_mode };
+    // SAFETY: It is the protocol's own, and the places are local ones.
+    let status = unsafe { query_mode(protocol, number, &raw mut len, &raw mut info) };
     let info = NonNull::new(info).filter(|_| status.is_success())?;
     let is_whole = len >= size_of::<GraphicsOutputModeInformation>();
     // SAFETY: The memory is as long as that.

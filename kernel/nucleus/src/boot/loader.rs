@@ -14,6 +14,7 @@ use bootloader_api::{BootInfo, BootloaderConfig};
 use super::image;
 use super::memory_map::{MemoryMap, RawRegion, RegionKind};
 use super::platform::Firmware;
+use super::screen_place::ScreenPlace;
 use crate::arch::x86_64::mmu;
 use crate::console::{FramebufferInfo, PixelFormat};
 use crate::mm::kspace::layout::{IMAGE_BASE, LINEAR_MAP_BASE};
@@ -51,34 +52,56 @@ pub(super) fn tree() -> Tree {
 /// Returns the framebuffer, if there is one that can be used.
 pub(super) fn framebuffer(info: &mut BootInfo) -> Option<LoaderFramebuffer> {
     let framebuffer = info.framebuffer.as_mut()?;
-    let format = framebuffer.info();
+    let said = framebuffer.info();
     let vaddr = framebuffer.buffer_mut().as_mut_ptr() as Vaddr;
-    let start = tree().translate(vaddr)?;
+    let shape = FramebufferInfo {
+        byte_len: said.byte_len,
+        width: said.width,
+        height: said.height,
+        stride: said.stride,
+        bytes_per_pixel: said.bytes_per_pixel,
+        pixel_format: pixel_format(said.pixel_format)?,
+    };
+    let loader = tree();
+    let ScreenPlace { info, frames } =
+        ScreenPlace::check(shape, vaddr, |vaddr| loader.translate(vaddr))?;
     Some(LoaderFramebuffer {
         vaddr,
-        frames: start..start.checked_add(format.byte_len)?,
-        info: FramebufferInfo {
-            byte_len: format.byte_len,
-            width: format.width,
-            height: format.height,
-            stride: format.stride,
-            bytes_per_pixel: format.bytes_per_pixel,
-            pixel_format: match format.pixel_format {
-                LoaderFormat::Rgb => PixelFormat::Rgb,
-                LoaderFormat::Bgr => PixelFormat::Bgr,
-                LoaderFormat::U8 => PixelFormat::U8,
-                LoaderFormat::Unknown {
-                    red_position,
-                    green_position,
-                    blue_position,
-                } => PixelFormat::Unknown {
-                    red_position,
-                    green_position,
-                    blue_position,
-                },
-                _ => return None,
-            },
+        frames,
+        info,
+    })
+}
+
+/// Says where the screen is, or that the loader's is not used.
+pub(super) fn say_where_the_screen_is(info: &BootInfo, screen: Option<&LoaderFramebuffer>) {
+    match (screen, info.framebuffer.as_ref()) {
+        (Some(LoaderFramebuffer { frames, info, .. }), _) => log::info!(
+            "screen: at {:#x}, {} pixels from line to line",
+            frames.start,
+            info.stride
+        ),
+        (None, Some(refused)) => {
+            log::warn!("screen: what the loader says of it makes no sense: {refused:?}");
+        }
+        (None, None) => {}
+    }
+}
+
+fn pixel_format(format: LoaderFormat) -> Option<PixelFormat> {
+    Some(match format {
+        LoaderFormat::Rgb => PixelFormat::Rgb,
+        LoaderFormat::Bgr => PixelFormat::Bgr,
+        LoaderFormat::U8 => PixelFormat::U8,
+        LoaderFormat::Unknown {
+            red_position,
+            green_position,
+            blue_position,
+        } => PixelFormat::Unknown {
+            red_position,
+            green_position,
+            blue_position,
         },
+        _ => return None,
     })
 }
 

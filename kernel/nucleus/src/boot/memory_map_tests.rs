@@ -197,6 +197,30 @@ fn three_hundred_entries_are_no_problem() {
 }
 
 #[ktest]
+fn three_hundred_entries_leave_room_for_what_start_up_takes() {
+    // Pages of four kinds in turn, and then image, initramfs and screen as start-up
+    // carves them, and the pages that the early allocator took.
+    const KINDS: [RegionKind; 4] = [Usable, Reserved, Usable, Reclaimable];
+    let raw = (0..300_u64).map(|i| RawRegion {
+        start: i * K4,
+        end: (i + 1) * K4,
+        kind: KINDS[i as usize % 4],
+    });
+    let rest = RawRegion {
+        start: GIB,
+        end: 2 * GIB,
+        kind: Usable,
+    };
+    let mut map = Box::new(MemoryMap::from_regions(raw.chain([rest])));
+    for page in 0..600 {
+        map.carve(GIB + page * K4..GIB + (page + 1) * K4, Kernel);
+    }
+    map.carve(GIB + GIB / 2..GIB + GIB / 2 + 800 * K4, Framebuffer);
+    assert_eq!((map.regions().len(), map.lost_bytes()), (304, 0));
+    assert_eq!(map.bytes_of(Kernel), 600 * K4);
+}
+
+#[ktest]
 fn full_map_gives_up_memory_but_no_reservation() {
     let usable = (0..400_u64).map(|i| (i * 4, Usable));
     let reserved = (0..400_u64).map(|i| (i * 4 + 2, Reserved));

@@ -14,6 +14,7 @@ pub mod platform;
 
 mod image_base;
 mod relocation;
+mod screen_place;
 
 #[cfg(target_os = "none")]
 mod crash;

@@ -126,6 +126,7 @@ pub(super) extern "C" fn first_half(info: &'static mut BootInfo, placement: &Pla
     log::info!("firmware: {firmware}");
     read_platform(loader::rsdp(info));
     say_what_the_machine_is(has_serial, framebuffer.as_ref().map(|f| f.info));
+    loader::say_where_the_screen_is(info, framebuffer.as_ref());
     console::mark(Stage::Traps);
 
     let frames = framebuffer.as_ref().map(|f| f.frames.clone());

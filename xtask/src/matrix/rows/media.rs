@@ -42,14 +42,13 @@ pub(super) const FIRMWARE: &[Row] = &[
     Row {
         name: "five-levels",
         firmware: "five-levels",
-        smp: 2,
         ..UEFI
     },
     Row {
         name: "peer_104_screen_in_ram_above_4_gib",
         firmware: "screen=ram",
         memory: "6G",
-        says: &["screen: 1024 x 768, Bgr"],
+        says: &["screen: at 0x100000000, 1088 pixels from line to line"],
         ..UEFI
     },
     Row {
