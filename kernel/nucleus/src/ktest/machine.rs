@@ -1,16 +1,17 @@
 //! Running the tests on the machine: each as a task that can be abandoned.
 
-use core::fmt;
+use core::fmt::{self, Write};
 use core::slice;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use super::KtestItem;
-use super::runner::{Ending, Isolation, Resources, Selection, run_all};
+use super::runner::{Ending, Isolation, Message, Resources, Selection, run_all};
 use crate::arch::x86_64::timer;
 use crate::arch::{cpu, memory};
 use crate::cpu::{CpuSet, disable_preempt};
 use crate::mm::frame::frame_counts;
+use crate::mm::kspace::kernel_page_table;
 use crate::mm::{VmSpace, heap, tlb};
 use crate::power::{self, ExitCode};
 use crate::sync::rcu;
@@ -105,6 +106,25 @@ fn settle() {
     }
 }
 
+/// Checks the kernel's page table after a test; one that returned fails if it is damaged.
+/// Spaces are checked as they are dropped.
+fn check_page_table(ending: Ending) -> Ending {
+    if ending != Ending::Returned {
+        return ending;
+    }
+    let mut message = Message::new();
+    match kernel_page_table().check() {
+        Ok(Ok(_)) => return ending,
+        Ok(Err(finding)) => write!(message, "the kernel's page table: {finding}"),
+        Err(error) => write!(
+            message,
+            "the kernel's page table was not checked: {error:?}"
+        ),
+    }
+    .expect("a message takes what fits");
+    Ending::Panicked(message)
+}
+
 impl Isolation for Tasks {
     fn run(&mut self, test: fn()) -> Ending {
         heap::prepare_test();
@@ -112,7 +132,7 @@ impl Isolation for Tasks {
         let ending = task::run_test(test, self.timeout);
         planted::weed();
         settle();
-        ending
+        check_page_table(ending)
     }
 
     fn is_stuck(&self) -> bool {
