@@ -1,25 +1,39 @@
-//! Makes Vostok's disk images: the kernel, an initramfs, and a loader for BIOS
-//! or UEFI around them, by the crate `bootloader`.
+//! Makes Vostok's disk image: the kernel, an initramfs, and the loader of the
+//! crate `bootloader` around them. One image starts on BIOS and on UEFI, from a
+//! disk or a USB stick; `disk.rs` draws it.
 //!
 //! What is asked for is made and nothing else; the same inputs give the same
-//! initramfs. `xtask` decides when an image has to be made anew.
+//! bytes. `xtask` decides when an image has to be made anew.
 
 #![forbid(unsafe_code)]
 
+mod disk;
+mod fat;
+mod identity;
 mod initramfs;
+mod loader;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use bootloader::{BootConfig, DiskImageBuilder};
+use bootloader::BootConfig;
 use bootloader_boot_config::LevelFilter;
 use clap::Parser;
 
+use crate::fat::Files;
 use crate::initramfs::Archive;
+use crate::loader::Loader;
 
 /// Where the kernel finds its command line.
 const CMDLINE: &str = "boot/cmdline";
+
+/// What UEFI firmware starts from a disk that it knows nothing else about.
+const UEFI_DEFAULT: &str = "efi/boot/bootx64.efi";
+/// Where the loader is if something else is started before it.
+const UEFI_LOADER: &str = "efi/boot/vostok.efi";
 
 /// Makes disk images that boot Vostok.
 #[derive(Parser, Debug)]
@@ -41,26 +55,46 @@ struct Options {
         allow_hyphen_values = true
     )]
     cmdline: String,
-    /// Where to write the initramfs, which the images are made from
+    /// Where to write the initramfs, which the image is made from
     #[arg(long, value_name = "OUT")]
     initramfs: PathBuf,
-    /// Where to write the image for BIOS
+    /// Where to write the disk image
     #[arg(long, value_name = "OUT")]
-    bios: Option<PathBuf>,
-    /// Where to write the image for UEFI
-    #[arg(long, value_name = "OUT")]
-    uefi: Option<PathBuf>,
+    image: Option<PathBuf>,
+    /// What UEFI firmware starts instead of the loader, which is then efi/boot/vostok.efi
+    #[arg(long, value_name = "EFI")]
+    preloader: Option<PathBuf>,
+    /// Another file of the image's FAT volume and where its contents come from
+    #[arg(long = "fat-file", value_name = "DEST=SRC")]
+    fat_files: Vec<String>,
 }
 
 fn main() -> Result<()> {
     let options = Options::parse();
     let archive = initramfs(&options)?;
-    let path = &options.initramfs;
-    fs::write(path, archive).with_context(|| format!("cannot write {}", path.display()))?;
-    if options.bios.is_some() || options.uefi.is_some() {
-        write_images(&options)?;
+    write(&options.initramfs, &archive)?;
+    if let Some(path) = &options.image {
+        let loader = Loader::extract(&boot_config()).context("cannot take the loader apart")?;
+        let files = fat_files(&options, &loader, archive)?;
+        write(path, &disk::image(&loader, &files)?)?;
     }
     Ok(())
+}
+
+fn write(path: &Path, contents: &[u8]) -> Result<()> {
+    fs::write(path, contents).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Takes `DEST=SRC` apart.
+fn destination_and_source<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a Path)> {
+    let parts = text.split_once('=');
+    let (destination, source) =
+        parts.with_context(|| format!("`--{option} {text}` is not of the form DEST=SRC"))?;
+    Ok((destination, Path::new(source)))
 }
 
 /// Collects the files; single ones win over those of the tree.
@@ -70,32 +104,42 @@ fn initramfs(options: &Options) -> Result<Vec<u8>> {
         archive.add_tree(directory)?;
     }
     for file in &options.files {
-        let (name, source) = file
-            .split_once('=')
-            .with_context(|| format!("`--file {file}` is not of the form DEST=SRC"))?;
-        archive.add_from(name, Path::new(source))?;
+        let (name, source) = destination_and_source("file", file)?;
+        archive.add_from(name, source)?;
     }
     archive.add_file(CMDLINE, 0o644, options.cmdline.clone().into_bytes())?;
     archive.into_bytes()
 }
 
-fn write_images(options: &Options) -> Result<()> {
+/// Returns what is on the volume that the firmware, or the loader's second stage,
+/// reads. The names are the loader's.
+fn fat_files(options: &Options, loader: &Loader, initramfs: Vec<u8>) -> Result<Files> {
     let kernel = options.kernel.as_ref().context("an image needs --kernel")?;
     if !kernel.is_file() {
         bail!("there is no kernel at {}", kernel.display());
     }
-    let mut builder = DiskImageBuilder::new(kernel.clone());
-    builder.set_ramdisk(options.initramfs.clone());
-    builder.set_boot_config(&boot_config());
-    if let Some(path) = &options.bios {
-        let result = builder.create_bios_image(path);
-        result.with_context(|| format!("cannot make the BIOS image {}", path.display()))?;
+    let mut files = Files::new();
+    let mut add = |name: &str, contents| match files.insert(name.to_owned(), contents) {
+        Some(_) => bail!("{name} is there twice"),
+        None => Ok(()),
+    };
+    for (name, contents) in &loader.stages {
+        add(name, contents.clone())?;
     }
-    if let Some(path) = &options.uefi {
-        let result = builder.create_uefi_image(path);
-        result.with_context(|| format!("cannot make the UEFI image {}", path.display()))?;
+    add("kernel-x86_64", read(kernel)?)?;
+    add("ramdisk", initramfs)?;
+    add("boot.json", loader.config.clone())?;
+    if let Some(preloader) = &options.preloader {
+        add(UEFI_DEFAULT, read(preloader)?)?;
+        add(UEFI_LOADER, loader.application.clone())?;
+    } else {
+        add(UEFI_DEFAULT, loader.application.clone())?;
     }
-    Ok(())
+    for file in &options.fat_files {
+        let (name, source) = destination_and_source("fat-file", file)?;
+        add(name, read(source)?)?;
+    }
+    Ok(files)
 }
 
 /// The loader keeps quiet unless something is wrong, and asks for a screen of a
@@ -106,34 +150,4 @@ fn boot_config() -> BootConfig {
     config.frame_buffer.minimum_framebuffer_width = Some(1024);
     config.frame_buffer.minimum_framebuffer_height = Some(768);
     config
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::{CommandFactory, Parser};
-
-    use super::{Options, initramfs};
-
-    #[test]
-    fn command_line_is_consistent() {
-        Options::command().debug_assert();
-    }
-
-    #[test]
-    fn command_line_of_the_kernel_may_start_with_a_hyphen() {
-        let options =
-            Options::try_parse_from(["boot", "--initramfs", "x", "--cmdline", "-- /bin/hello"]);
-        assert_eq!(options.expect("valid options").cmdline, "-- /bin/hello");
-    }
-
-    #[test]
-    fn file_without_source_and_missing_source_are_named() {
-        for bad in ["bin/a", "bin/a=/nonexistent/a"] {
-            let options = Options::try_parse_from(["boot", "--initramfs", "x", "--file", bad])
-                .expect("valid options");
-            let error = initramfs(&options).expect_err("no such file");
-            let name = bad.split('=').next_back().expect("at least one part");
-            assert!(error.to_string().contains(name), "{error}");
-        }
-    }
 }

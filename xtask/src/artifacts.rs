@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::firmware::Applications;
 use crate::toolchain::Toolchain;
 use crate::{shell, system};
 
@@ -48,7 +49,6 @@ pub(crate) struct ImageSpec<'a> {
     /// Names in the initramfs, and where their contents are.
     pub(crate) files: Vec<(String, PathBuf)>,
     pub(crate) rootfs: Option<PathBuf>,
-    pub(crate) uefi: bool,
 }
 
 /// Returns the directory that everything is built in.
@@ -159,18 +159,27 @@ pub(crate) fn host_cargo() -> std::process::Command {
     cargo
 }
 
-/// Makes a disk image, unless one of the same inputs is there; returns where.
+/// Makes the disk image, which starts by BIOS and by UEFI, unless one of the same
+/// inputs is there; returns where.
 pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathBuf> {
+    image_with(toolchain, spec, &Applications::usual(toolchain)?)
+}
+
+/// Makes the disk image with these applications of UEFI; returns where.
+pub(crate) fn image_with(
+    toolchain: &Toolchain,
+    spec: &ImageSpec<'_>,
+    applications: &Applications,
+) -> Result<PathBuf> {
     if let Some(rootfs) = &spec.rootfs
         && !rootfs.is_dir()
     {
         bail!("--rootfs: there is no directory {}", rootfs.display());
     }
     let boot = boot_program(toolchain)?;
-    let fingerprint = format!("{:016x}", fingerprint(spec, &boot)?);
-    let name = if spec.uefi { "uefi" } else { "bios" };
-    let image = target().join(format!("{name}.img"));
-    let stamp = target().join(format!("{name}.stamp"));
+    let fingerprint = format!("{:016x}", fingerprint(spec, &boot, applications)?);
+    let image = target().join("vostok.img");
+    let stamp = target().join("vostok.stamp");
     let is_current = fs::read_to_string(&stamp).is_ok_and(|old| old == fingerprint);
     if is_current && image.exists() {
         return Ok(image);
@@ -180,7 +189,12 @@ pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathB
     let mut command = std::process::Command::new(boot);
     command.arg("--kernel").arg(&spec.kernel.stripped);
     command.arg("--cmdline").arg(&spec.cmdline);
-    command.arg(format!("--{name}")).arg(&image);
+    command.arg("--image").arg(&image);
+    command.arg("--preloader").arg(&applications.first);
+    for (name, path) in &applications.others {
+        let file = format!("{name}={}", path.display());
+        command.arg("--fat-file").arg(file);
+    }
     command
         .arg("--initramfs")
         .arg(target().join("initramfs.cpio"));
@@ -224,10 +238,13 @@ fn boot_program(toolchain: &Toolchain) -> Result<PathBuf> {
 }
 
 /// Digests everything that an image depends on.
-fn fingerprint(spec: &ImageSpec<'_>, boot: &Path) -> Result<u64> {
+fn fingerprint(spec: &ImageSpec<'_>, boot: &Path, applications: &Applications) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     hasher.write(spec.cmdline.as_bytes());
     for file in [boot, &spec.kernel.stripped] {
+        hash_file(&mut hasher, file)?;
+    }
+    for file in applications.files() {
         hash_file(&mut hasher, file)?;
     }
     for (name, path) in &spec.files {

@@ -232,10 +232,12 @@ fn count_in_kernel(options: &BenchOptions) -> Result<Results> {
         &toolchain,
         &ImageSpec {
             kernel: &kernel,
-            cmdline: format!("{} {bench}", emulator::kernel_options(machine.emulator())),
+            cmdline: format!(
+                "{} nokaslr {bench}",
+                emulator::kernel_options(machine.emulator())
+            ),
             files: Vec::new(),
             rootfs: None,
-            uefi: false,
         },
     )?;
     let boot = Boot {

@@ -11,13 +11,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::artifacts;
-use crate::flags::{EmulatorKind, MachineOptions};
+use crate::flags::{EmulatorKind, MachineOptions, Medium};
 use crate::{shell, toolchain};
 
 /// What a boot needs besides the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Boot {
-    pub(crate) medium: Medium,
+    pub(crate) payload: Payload,
     /// A window, if there is a display.
     pub(crate) window: bool,
     /// The guest's serial input is this process's standard input.
@@ -32,9 +32,9 @@ pub(crate) struct Boot {
 
 /// What is booted.
 #[derive(Clone, Debug)]
-pub(crate) enum Medium {
-    /// A disk with a loader.
-    Disk(PathBuf),
+pub(crate) enum Payload {
+    /// An image with a loader.
+    Image(PathBuf),
     /// A kernel of Linux, which QEMU loads itself.
     Linux {
         kernel: PathBuf,
@@ -46,21 +46,21 @@ pub(crate) enum Medium {
 impl Boot {
     /// Boots an image with nobody at the console, in real time.
     pub(crate) fn unattended(image: PathBuf) -> Self {
-        Self::of(Medium::Disk(image))
+        Self::of(Payload::Image(image))
     }
 
     /// Boots a kernel of Linux with nobody at the console, in real time.
     pub(crate) fn linux(kernel: PathBuf, initramfs: PathBuf, cmdline: String) -> Self {
-        Self::of(Medium::Linux {
+        Self::of(Payload::Linux {
             kernel,
             initramfs,
             cmdline,
         })
     }
 
-    fn of(medium: Medium) -> Self {
+    fn of(payload: Payload) -> Self {
         Self {
-            medium,
+            payload,
             window: false,
             interactive: false,
             icount: false,
@@ -110,7 +110,11 @@ pub(crate) fn prepare(machine: &MachineOptions, boot: &Boot) -> Result<Emulator>
 
 fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     let mut command = dying_with_us("qemu-system-x86_64");
-    command.args(["-cpu", "max", "-no-reboot", "-net", "none"]);
+    let cpu = machine.cpu.as_deref().unwrap_or("max");
+    command.args(["-cpu", cpu, "-no-reboot", "-net", "none"]);
+    if let Some(backend) = lazy_memory(&machine.memory) {
+        command.args(["-object", &backend, "-machine", "memory-backend=ram"]);
+    }
     command.args(["-m", &machine.memory, "-smp", &machine.smp().to_string()]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     command.args(if boot.icount {
@@ -118,18 +122,9 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     } else {
         ["-accel", "tcg,thread=multi", "-boot", "order=c"]
     });
-    match &boot.medium {
-        Medium::Disk(image) => {
-            // Behind AHCI, as the firmware reads an IDE disk word by word, which takes
-            // almost a minute for an initramfs of 20 MiB.
-            let drive = format!(
-                "if=none,id=disk,format=raw,snapshot=on,file={}",
-                image.display()
-            );
-            command.args(["-drive", &drive, "-device", "ahci,id=ahci"]);
-            command.args(["-device", "ide-hd,drive=disk,bus=ahci.0"]);
-        }
-        Medium::Linux {
+    match &boot.payload {
+        Payload::Image(image) => attach(&mut command, machine.medium, image),
+        Payload::Linux {
             kernel,
             initramfs,
             cmdline,
@@ -154,7 +149,7 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
         "none"
     };
     command.args(["-serial", serial, "-mon", "chardev=console"]);
-    command.args(&boot.extra);
+    command.args(&boot.extra).args(&machine.extra);
     if !boot.interactive {
         command.stdin(Stdio::null());
     }
@@ -162,6 +157,33 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
         command,
         serial_file: None,
     })
+}
+
+/// Attaches an image to QEMU's machine, which may write to it: nothing stays.
+fn attach(command: &mut Command, medium: Medium, image: &Path) {
+    let image = image.display();
+    let drive = format!("if=none,id=image,format=raw,snapshot=on,file={image}");
+    command.args(["-drive", &drive]);
+    match medium {
+        // Behind AHCI, as the firmware reads an IDE disk word by word, which takes
+        // almost a minute for an initramfs of 20 MiB.
+        Medium::Disk => {
+            command.args(["-device", "ahci,id=ahci"]);
+            command.args(["-device", "ide-hd,drive=image,bus=ahci.0"]);
+        }
+        Medium::Usb => {
+            command.args(["-device", "qemu-xhci,id=xhci"]);
+            command.args(["-device", "usb-storage,drive=image,bus=xhci.0,removable=on"]);
+        }
+    }
+}
+
+/// Returns what memory QEMU has to make for a guest that may have more than the host:
+/// none of it is reserved, so that only what the guest touches is taken.
+fn lazy_memory(size: &str) -> Option<String> {
+    const LARGE_MIB: u64 = 8 << 10;
+    let mebibytes: u64 = size.strip_suffix('M')?.parse().ok()?;
+    (mebibytes > LARGE_MIB).then(|| format!("memory-backend-ram,id=ram,size={size},reserve=off"))
 }
 
 /// Bochs wants whole cylinders, a configuration file, and a display even if
@@ -173,7 +195,11 @@ fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
         !machine.uefi,
         "Bochs has no UEFI firmware: leave --uefi out"
     );
-    let Medium::Disk(image) = &boot.medium else {
+    anyhow::ensure!(
+        machine.medium == Medium::Disk,
+        "Bochs boots from disks alone: leave --medium out"
+    );
+    let Payload::Image(image) = &boot.payload else {
         anyhow::bail!("Bochs boots disks alone");
     };
 
@@ -209,13 +235,15 @@ fn bochs(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
 
 fn bochs_config(machine: &MachineOptions, disk: &Path, serial: &Path, cylinders: u64) -> String {
     let memory = machine.memory.trim_end_matches('M');
+    let model = machine.cpu.as_deref().unwrap_or("corei7_skylake_x");
+    let more = machine.extra.join("\n");
     let log = serial.with_file_name("bochs.log");
     let log = log.display();
     let (disk, serial, smp) = (disk.display(), serial.display(), machine.smp());
     // A triple fault stops the machine, as it does in QEMU by `-no-reboot`.
     // The guest's time passes about as fast as ours.
     format!(
-        "cpu: model=corei7_skylake_x, count={smp}, ips=40000000, reset_on_triple_fault=0\n\
+        "cpu: model={model}, count={smp}, ips=40000000, reset_on_triple_fault=0\n\
          memory: guest={memory}, host={memory}\n\
          romimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
          vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest\n\
@@ -223,7 +251,8 @@ fn bochs_config(machine: &MachineOptions, disk: &Path, serial: &Path, cylinders:
          boot: disk\n\
          display_library: x\n\
          com1: enabled=1, mode=file, dev={serial}\n\
-         log: {log}\n"
+         log: {log}\n\
+         {more}\n"
     )
 }
 

@@ -27,8 +27,12 @@ pub(crate) enum Command {
     Bench(BenchOptions),
     /// Make random system calls, and look whether the kernel lives and loses no frame
     FuzzSyscalls(FuzzOptions),
-    /// Make the disk images
+    /// Make the disk image for real machines
     Image(ImageOptions),
+    /// Write the disk image to a USB stick
+    Usb(UsbOptions),
+    /// Boot each machine of the matrix, and print a table of what came of it
+    Matrix(MatrixOptions),
     /// Boot stopped, with gdb attached and symbols loaded
     Gdb(GdbOptions),
     /// Format, lints, house rules, documentation
@@ -47,12 +51,24 @@ pub(crate) enum EmulatorKind {
     Bochs,
 }
 
+/// What the image is on, for the machine that boots from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Medium {
+    /// A disk, behind AHCI in QEMU and ATA in Bochs
+    Disk,
+    /// A USB stick, behind xHCI
+    Usb,
+}
+
 /// The machine to boot.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MachineOptions {
     /// Boot by UEFI instead of BIOS
     #[arg(long)]
     pub(crate) uefi: bool,
+    /// What the image is on
+    #[arg(long, value_enum, default_value_t = Medium::Disk)]
+    pub(crate) medium: Medium,
     /// Number of processors, 1 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     smp: Option<u32>,
@@ -62,6 +78,12 @@ pub(crate) struct MachineOptions {
     /// Which emulator, qemu unless given
     #[arg(long, value_enum)]
     emulator: Option<EmulatorKind>,
+    /// Model of the processor, as the emulator calls it
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) cpu: Option<String>,
+    /// Add an argument for QEMU, or a line to Bochs' configuration
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub(crate) extra: Vec<String>,
 }
 
 impl MachineOptions {
@@ -69,9 +91,12 @@ impl MachineOptions {
     pub(crate) fn new(emulator: EmulatorKind, smp: u32, memory: &str) -> Self {
         Self {
             uefi: false,
+            medium: Medium::Disk,
             smp: Some(smp),
             memory: memory.to_owned(),
             emulator: Some(emulator),
+            cpu: None,
+            extra: Vec::new(),
         }
     }
 
@@ -87,7 +112,9 @@ impl MachineOptions {
 
     /// Returns whether the user wants this machine and no other.
     pub(crate) fn is_chosen(&self) -> bool {
-        self.uefi || self.smp.is_some() || self.emulator.is_some()
+        let is_special = self.cpu.is_some() || !self.extra.is_empty();
+        let has_firmware = self.uefi || self.medium == Medium::Usb;
+        has_firmware || self.smp.is_some() || self.emulator.is_some() || is_special
     }
 
     /// Returns what the machine is called in reports, such as `bochs, 2 cpus`.
@@ -98,6 +125,9 @@ impl MachineOptions {
         };
         if self.uefi {
             label.push_str(", uefi");
+        }
+        if self.medium == Medium::Usb {
+            label.push_str(", usb");
         }
         if self.smp() > 1 {
             label.push_str(&format!(", {} cpus", self.smp()));
@@ -270,10 +300,41 @@ pub(crate) struct FuzzOptions {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct MatrixOptions {
+    /// Boot only machines whose names contain this, or one of several: A|B
+    pub(crate) filter: Option<String>,
+    /// Boot so many at a time, which makes times longer
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) jobs: usize,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct ImageOptions {
-    /// Where to put them
+    /// Where to put it
     #[arg(long, value_name = "DIR", default_value = "target/vostok/images")]
     pub(crate) out: PathBuf,
+    /// Also make one that runs the tests in the kernel
+    #[arg(long)]
+    pub(crate) tests: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UsbOptions {
+    /// The whole device, such as /dev/sdb; without it, those that there are are listed
+    #[arg(long, value_name = "DEV")]
+    pub(crate) device: Option<PathBuf>,
+    /// Another image than the one with the shell, which is built for it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// Write even to a fixed disk, to one in use, or to a file
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do all but write
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Args, Debug)]

@@ -12,10 +12,11 @@ use anyhow::{Context, Result};
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
 use crate::flags::{EmulatorKind, GdbOptions};
+use crate::interrupt::RunningGuest;
+use crate::shell;
 use crate::symbolize::DEFAULT_BASE;
 use crate::system::{self, System};
 use crate::toolchain::{self, Toolchain};
-use crate::{interrupt, shell};
 
 pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
     anyhow::ensure!(
@@ -32,7 +33,6 @@ pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
             cmdline: "debug-exit".to_owned(),
             files: System::build()?.files_for(system::DEFAULT_PROGRAM),
             rootfs: None,
-            uefi: options.machine.uefi,
         },
     )?;
 
@@ -51,7 +51,7 @@ pub(crate) fn run(options: &GdbOptions) -> Result<u8> {
     emulator.stdout(file);
     shell::show(&emulator);
     // Ctrl-C is gdb's: it stops the guest.
-    interrupt::set_guest_runs(true);
+    let _running = RunningGuest::new();
     let mut guest = Ended(emulator.spawn().context("cannot start QEMU")?);
     eprintln!("the guest's serial output goes to {}", log.display());
     let mut gdb = gdb(&kernel, port, &options.batch);

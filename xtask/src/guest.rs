@@ -14,8 +14,9 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::emulator::Emulator;
+use crate::interrupt::{self, RunningGuest};
+use crate::shell;
 use crate::stream::{Event, Facts, Stream};
-use crate::{interrupt, shell};
 
 /// How the emulator ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +103,7 @@ pub(crate) fn direct(
         emulator.command.stderr(Stdio::piped());
     }
     let name = emulator.command.get_program().display().to_string();
-    interrupt::set_guest_runs(true);
+    let running = RunningGuest::new();
     let child = emulator
         .command
         .spawn()
@@ -120,7 +121,7 @@ pub(crate) fn direct(
     while let Ok(bytes) = receiver.recv_timeout(Duration::from_millis(300)) {
         stream.feed(&bytes, &mut |event| director.handle(event));
     }
-    interrupt::set_guest_runs(false);
+    drop(running);
     ending
 }
 

@@ -1,4 +1,8 @@
-//! The deliberate deaths of the kernel that is shipped, and what it says of them.
+//! The deliberate deaths of the kernel that is shipped, what it says of them, and where
+//! its image was: each boot at another base, unless the command line fixes it.
+//!
+//! The functions in the reports are found by the base, so that each death shows that it
+//! was the right one.
 
 use anyhow::Result;
 
@@ -8,6 +12,7 @@ use crate::interrupt;
 use crate::kernel_tests::{self, BootSpec, SILENCE};
 use crate::shell::Progress;
 use crate::stream::Event;
+use crate::symbolize::DEFAULT_BASE;
 use crate::test::{Outcome, Verdict};
 use crate::toolchain::Toolchain;
 
@@ -91,16 +96,49 @@ pub(crate) fn run(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Ou
         machines.push(MachineOptions::new(EmulatorKind::Qemu, 2, memory));
     }
     let mut outcomes = Vec::new();
+    let mut bases = Vec::new();
+    let fixed = "nokaslr crash=panic".to_owned();
     for machine in &machines {
-        for (way, expected) in DEATHS {
-            let name = format!("crash={way}");
-            if options.selects(&name) && !interrupt::is_requested() {
-                let verdict = die(toolchain, &kernel, machine, &name, expected)?;
-                outcomes.push(Outcome::new("kernel", &name, verdict).on(&machine.label()));
+        let ways = DEATHS.map(|(way, expected)| (format!("crash={way}"), expected));
+        for (cmdline, expected) in ways.into_iter().chain([(fixed.clone(), DEATHS[1].1)]) {
+            if options.selects(&cmdline) && !interrupt::is_requested() {
+                let death = die(toolchain, &kernel, machine, &cmdline, expected)?;
+                bases.push((cmdline == fixed, death.image_base));
+                let outcome = Outcome::new("kernel", &cmdline, death.verdict);
+                outcomes.push(outcome.on(&machine.label()));
             }
         }
     }
+    if bases.len() > 1 {
+        let name = "image's base is another in each boot, and fixed by nokaslr";
+        let outcome = Outcome::new("kernel", name, judge_bases(&bases));
+        outcomes.push(outcome.on(&machines[0].label()));
+    }
     Ok(outcomes)
+}
+
+/// Looks at the bases of several boots, of which some were to be fixed.
+fn judge_bases(bases: &[(bool, Option<u64>)]) -> Verdict {
+    let mut seen = Vec::new();
+    for (is_fixed, base) in bases {
+        let is_right = match base {
+            Some(base) if *is_fixed => *base == DEFAULT_BASE,
+            Some(base) => *base != DEFAULT_BASE && !seen.contains(base),
+            None => false,
+        };
+        if !is_right {
+            return Verdict::Failed(format!("{bases:x?}"));
+        }
+        seen.extend(base.filter(|_| !is_fixed));
+    }
+    Verdict::Passed
+}
+
+/// What became of a kernel that was to die.
+struct Death {
+    verdict: Verdict,
+    /// Where its image was, if it said so.
+    image_base: Option<u64>,
 }
 
 /// Has the kernel die by this option, and looks for what its report has to contain.
@@ -110,7 +148,7 @@ fn die(
     machine: &MachineOptions,
     cmdline: &str,
     expected: &[&str],
-) -> Result<Verdict> {
+) -> Result<Death> {
     let progress = Progress::start(&format!("a deliberate death: {cmdline}"));
     let mut text = String::new();
     let mut handle = |event: Event| {
@@ -126,9 +164,35 @@ fn die(
     let (_, facts) = kernel_tests::boot(toolchain, kernel, &spec, &mut handle)?;
     progress.finish();
     let missing = expected.iter().find(|part| !text.contains(**part));
-    Ok(match missing {
+    let verdict = match missing {
         None if facts.panicked => Verdict::Passed,
         None => Verdict::Failed(format!("no panic was reported:\n{text}")),
         Some(part) => Verdict::Failed(format!("the report lacks `{part}`:\n{text}")),
+    };
+    Ok(Death {
+        verdict,
+        image_base: facts.image_base,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DEFAULT_BASE, judge_bases};
+    use crate::test::Verdict;
+
+    #[test]
+    fn bases_of_boots_differ_unless_they_are_fixed() {
+        let is_right = |bases: &[(bool, Option<u64>)]| judge_bases(bases) == Verdict::Passed;
+        let fixed = (true, Some(DEFAULT_BASE));
+        assert!(is_right(&[
+            (false, Some(1)),
+            fixed,
+            (false, Some(2)),
+            fixed
+        ]));
+        assert!(!is_right(&[(false, Some(1)), (false, Some(1))]));
+        assert!(!is_right(&[(false, Some(1)), (false, None)]));
+        assert!(!is_right(&[(false, Some(1)), (true, Some(2))]));
+        assert!(!is_right(&[(false, Some(DEFAULT_BASE)), (false, Some(1))]));
+    }
 }

@@ -14,7 +14,7 @@ use crate::shell::Progress;
 use crate::stream::{Event, Facts, Stream};
 use crate::test::{Outcome, Verdict};
 use crate::toolchain::Toolchain;
-use crate::{interrupt, kernel_deaths, screen_tests};
+use crate::{interrupt, kernel_deaths, matrix, screen_tests};
 
 /// A guest that prints nothing for so long hangs.
 pub(crate) const SILENCE: Duration = Duration::from_secs(120);
@@ -42,6 +42,9 @@ const BAD_ENDS: [(&str, &str); 11] = [
 const GOOD_ENDS: [&str; 3] = ["passes", "panics_as_it_should", "skips"];
 
 pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
+    if matrix::is_all_that_is_wanted(options) {
+        return matrix::outcomes(options);
+    }
     let toolchain = Toolchain::find_or_install()?;
     let kernel = artifacts::kernel(&toolchain, KernelKind::Tests)?;
     let stations = machines::stations(options);
@@ -73,6 +76,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
         outcomes.extend(kernel_deaths::run(&toolchain, options)?);
         outcomes.extend(screen_tests::run(&toolchain, options)?);
     }
+    outcomes.extend(matrix::outcomes(options)?);
     Ok(outcomes)
 }
 
@@ -231,7 +235,6 @@ pub(crate) fn boot(
             cmdline: format!("{options} {}", spec.cmdline),
             files: Vec::new(),
             rootfs: None,
-            uefi: machine.uefi,
         },
     )?;
     let emulator = emulator::prepare(machine, &Boot::unattended(image))?;

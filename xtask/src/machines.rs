@@ -4,7 +4,8 @@
 //! on 2, 4 and 8 of them, too. Bochs, an x86 by other authors, is slow and has what
 //! QEMU lacks (PCID, INVPCID, x2APIC, a TLB that really keeps translations), so the
 //! tests run there that are about these, and those that compare the kernel with the
-//! processor. A few run with the 8259 controller instead of the APIC.
+//! processor. A few run with the 8259 controller instead of the APIC,
+//! and a few with the kernel's image where the loader puts it.
 //!
 //! A machine that the user chooses by options is the only one, and runs all tests.
 
@@ -13,9 +14,11 @@ use crate::flags::{EmulatorKind, MachineOptions, TestOptions};
 /// What is about several processors.
 const SEVERAL: &str = "smp|stress|::cpu|tlb|rcu|::task|::sync::|::vm_space::|apic";
 /// What is about the processor itself, or about several of them.
-const PROCESSOR: &str = "pcid|apic|smp|stress|model_tests|tlb|peer_|::arch::|::task";
+const PROCESSOR: &str = "pcid|apic|smp|stress|model_tests|tlb|peer_|::arch::|::task|kaslr";
 /// What the interrupt controller matters to.
 const INTERRUPTS: &str = "timer|irq|::pic|trap|::task|::time";
+/// What the base of the kernel's image matters to.
+const IMAGE: &str = "kaslr|::kspace::";
 
 /// A machine, and what runs on it.
 #[derive(Clone, Debug)]
@@ -72,6 +75,7 @@ pub(crate) fn stations(options: &TestOptions) -> Vec<Station> {
         station(new(Qemu, 8), "", SEVERAL),
         station(new(Bochs, 2), "", PROCESSOR),
         station(new(Qemu, 1), "no-apic", INTERRUPTS),
+        station(new(Qemu, 1), "nokaslr", IMAGE),
     ]
 }
 
@@ -100,6 +104,7 @@ mod tests {
             "qemu, 8 cpus",
             "bochs, 2 cpus",
             "qemu, no-apic",
+            "qemu, nokaslr",
         ];
         assert_eq!(labels, wanted);
         assert_eq!(stations_of(&[])[0].among, "");

@@ -29,7 +29,6 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
             cmdline: command_line(options)?,
             files: files(program)?,
             rootfs: options.rootfs.clone(),
-            uefi: options.machine.uefi,
         },
     )?;
 
@@ -74,7 +73,10 @@ fn command_line(options: &RunOptions) -> Result<String> {
         ""
     };
     let machine = emulator::kernel_options(options.machine.emulator());
-    let mut words: Vec<String> = [machine, quiet, &options.append].map(str::to_owned).into();
+    // Figures repeat: addresses are the same each time.
+    let fixed = if options.icount { "nokaslr" } else { "" };
+    let words = [machine, quiet, fixed, &options.append];
+    let mut words: Vec<String> = words.map(str::to_owned).into();
     words.extend(options.trace.iter().map(|groups| format!("trace={groups}")));
     words.retain(|word| !word.is_empty());
     words.extend(program_words(&options.program)?);

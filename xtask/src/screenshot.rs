@@ -39,7 +39,6 @@ pub(crate) fn run(options: &ScreenshotOptions) -> Result<u8> {
             cmdline: command_line(options)?,
             files,
             rootfs: options.rootfs.clone(),
-            uefi: options.machine.uefi,
         },
     )?;
     let stream = Stream::new(kernel.symbols, false);

@@ -6,13 +6,15 @@
 
 use std::path::PathBuf;
 
-use crate::symbolize::Symbolizer;
+use crate::symbolize::{self, Symbolizer};
 
 /// What the kernel's own lines said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// The kernel has printed something.
     pub(crate) started: bool,
+    /// Where the kernel's image is.
+    pub(crate) image_base: Option<u64>,
     /// The kernel is about to run a program.
     pub(crate) program_started: bool,
     /// The last exit status that the kernel reported.
@@ -44,6 +46,7 @@ impl Facts {
                 .and_then(|number| number.parse().ok());
             self.exit_status = number.or(self.exit_status);
         }
+        self.image_base = symbolize::image_base(line).or(self.image_base);
         self.program_started |= line.starts_with("vostok: start ");
         self.tests_done |= line.starts_with("# tests done:") || line.starts_with("# reboot needed");
         self.panicked |= line == "vostok: panic";
@@ -172,6 +175,7 @@ mod tests {
         assert_eq!(shown, "Vostok (image base 0x1)\nnext\n");
         assert_eq!(lines, ["Vostok (image base 0x1)", "next"]);
         assert!(facts.started && facts.exit_status.is_none());
+        assert_eq!(facts.image_base, Some(1));
     }
 
     #[test]

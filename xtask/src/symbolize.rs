@@ -6,7 +6,7 @@ use addr2line::Loader;
 
 use crate::shell;
 
-/// Where the loader puts the kernel unless its first line says otherwise.
+/// Where the loader puts the kernel, and where it is unless it says otherwise.
 pub(crate) const DEFAULT_BASE: u64 = 0xffff_ffff_8000_0000;
 
 /// Explains the lines of backtraces.
@@ -86,8 +86,8 @@ fn without_hash(name: &str) -> String {
     }
 }
 
-/// Returns the base that the kernel's first line tells.
-fn image_base(line: &str) -> Option<u64> {
+/// Returns the base that the kernel's first line tells, and the head of each backtrace.
+pub(crate) fn image_base(line: &str) -> Option<u64> {
     let (_, rest) = line.split_once("(image base 0x")?;
     u64::from_str_radix(rest.split_once(')')?.0, 16).ok()
 }
@@ -123,9 +123,11 @@ mod tests {
     }
 
     #[test]
-    fn base_is_read_from_the_first_line() {
+    fn base_is_read_from_the_first_line_and_from_backtraces() {
         let line = "[    0.000001] INFO  nucleus: Vostok 0.1.0 (image base 0xffffffff90000000)";
         assert_eq!(image_base(line), Some(0xffff_ffff_9000_0000));
+        let head = "backtrace of processor 3 (image base 0xfffff0fc16780000):";
+        assert_eq!(image_base(head), Some(0xffff_f0fc_1678_0000));
         assert_eq!(image_base("Vostok"), None);
     }
 

@@ -101,7 +101,6 @@ fn boot(
             cmdline: format!("{options} log=error -- /bin/{PROGRAM} {words}"),
             files,
             rootfs: None,
-            uefi: machine.uefi,
         },
     )?;
     let emulator = emulator::prepare(machine, &Boot::unattended(image))?;

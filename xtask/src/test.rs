@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::flags::TestOptions;
 use crate::shell::{self, Progress};
 use crate::toolchain::Toolchain;
-use crate::{artifacts, interrupt, junit, kernel_tests, programs, syscall_fuzz, verify};
+use crate::{artifacts, interrupt, junit, kernel_tests, matrix, programs, syscall_fuzz, verify};
 
 /// What became of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,12 +77,14 @@ impl TestOptions {
 pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let is_long = options.stress.is_some();
     let one = options.host || options.kernel || options.programs || options.checkers;
-    let all = !one && !is_long;
+    // No other ring has tests of such names.
+    let is_matrix = matrix::is_all_that_is_wanted(options);
+    let all = !one && !is_long && !is_matrix;
     let mut outcomes = Vec::new();
     if all || options.host {
         outcomes.extend(show(run_host(options)?));
     }
-    if all || options.kernel || is_long {
+    if all || options.kernel || is_long || is_matrix {
         outcomes.extend(show(kernel_tests::run(options)?));
     }
     if all || options.programs {
@@ -186,7 +188,7 @@ fn run_host(options: &TestOptions) -> Result<Vec<Outcome>> {
     for (what, packages) in [
         (
             "the host's tests",
-            &["nucleus", "nucleus-macros", "model", "xtask"][..],
+            &["nucleus", "nucleus-macros", "model", "preloader", "xtask"][..],
         ),
         ("the checkers' own tests", &["verify", "fuzz"]),
     ] {

@@ -18,7 +18,7 @@ use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::arch::x86_64::random;
+use crate::arch::x86_64::random::{self, Source};
 use crate::sync::SpinLock;
 use crate::time;
 
@@ -80,12 +80,24 @@ impl Generator {
     }
 
     fn mix(&mut self, word: u64) {
-        for (byte, fresh) in self.state.iter_mut().zip(word.to_le_bytes()) {
-            *byte ^= fresh;
-        }
-        let mut stream = ChaCha20Rng::from_seed(self.state);
-        stream.fill_bytes(&mut self.state);
+        mix(&mut self.state, word);
     }
+}
+
+/// Mixes a word into a generator's state.
+fn mix(state: &mut [u8; SEED_SIZE], word: u64) {
+    for (byte, fresh) in state.iter_mut().zip(word.to_le_bytes()) {
+        *byte ^= fresh;
+    }
+    ChaCha20Rng::from_seed(*state).fill_bytes(state);
+}
+
+/// Returns a random word before anything else of the kernel has run, and what it comes
+/// from. No static is used.
+pub(crate) fn early_word() -> (u64, Source) {
+    let mut state = [0; SEED_SIZE];
+    let source = random::early_words(|word| mix(&mut state, word));
+    (ChaCha20Rng::from_seed(state).next_u64(), source)
 }
 
 #[cfg(ktest)]

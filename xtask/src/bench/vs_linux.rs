@@ -170,10 +170,9 @@ fn count_on_vostok(toolchain: &Toolchain, system: &System, words: &[&str]) -> Re
         toolchain,
         &ImageSpec {
             kernel: &kernel,
-            cmdline: format!("{options} log=off -- /bin/{PROGRAM} {words}"),
+            cmdline: format!("{options} nokaslr log=off -- /bin/{PROGRAM} {words}"),
             files: system.files_for(&format!("/bin/{PROGRAM}")),
             rootfs: None,
-            uefi: false,
         },
     )?;
     let boot = Boot {

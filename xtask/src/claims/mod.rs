@@ -29,6 +29,9 @@ type Tested = BTreeMap<Number, BTreeSet<String>>;
 /// Where the checkers are.
 const CHECKERS: [&str; 3] = ["kernel/verify/", "kernel/fuzz/", "kernel/concurrency/"];
 
+/// Where the machines are that the kernel has to boot on.
+const MACHINES: &str = "xtask/src/matrix/";
+
 /// The kind of the bugs of others.
 const PEER: char = 'P';
 
@@ -66,6 +69,11 @@ fn tested_numbers(root: &Path) -> Result<(Tested, BTreeSet<String>)> {
                 tested.entry(number).or_default().insert(test);
             }
             all.extend(names::tests(&text).map(str::to_owned));
+        }
+    }
+    for text in tidy::texts_below(root, MACHINES)? {
+        for (number, machine) in names::numbers_of_machines(&text) {
+            tested.entry(number).or_default().insert(machine);
         }
     }
     for directory in CHECKERS {

@@ -52,6 +52,17 @@ pub(super) fn checkers(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Returns the numbers that the names of a file's machines carry, with those names.
+pub(super) fn numbers_of_machines(text: &str) -> Vec<(Number, String)> {
+    let numbers = |name: &str| {
+        let numbers = numbers_in(name).into_iter();
+        numbers
+            .map(|number| (number, name.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    checkers(text).flat_map(numbers).collect()
+}
+
 fn name_of(signature: &str) -> Option<&str> {
     signature.split(['(', '<']).next()
 }
@@ -94,7 +105,14 @@ fn numbers_in(name: &str) -> Vec<Number> {
 
 #[cfg(test)]
 mod tests {
-    use super::{checkers, numbers_in, numbers_of_tests, tests};
+    use super::{checkers, numbers_in, numbers_of_machines, numbers_of_tests, tests};
+
+    #[test]
+    fn machine_carries_the_number_in_its_name() {
+        let text = "Row {\n    name: \"peer_103_no_port\",\n    cpu: \"max\",\n},\n";
+        let machine = "peer_103_no_port".to_owned();
+        assert_eq!(numbers_of_machines(text), [(('P', 103), machine)]);
+    }
 
     #[test]
     fn numbers_are_read_from_names() {

@@ -156,7 +156,6 @@ impl Batch {
                 ),
                 files,
                 rootfs: None,
-                uefi: machine.uefi,
             },
         )?;
         let emulator = emulator::prepare(machine, &Boot::unattended(image))?;

@@ -160,7 +160,6 @@ fn boot(
             cmdline: words.join(" "),
             files: vec![(format!("bin/{}", case[0]), path.to_owned())],
             rootfs: None,
-            uefi: machine.uefi,
         },
     )?;
     let emulator = emulator::prepare(machine, &Boot::unattended(image))?;

@@ -5,6 +5,7 @@
 //! time-stamp counter under QEMU's `-icount`, on a host callgrind's count. They
 //! are linked into a kernel that is built for them alone.
 
+mod console;
 mod processes;
 mod rows;
 

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::ops::Range;
 
-use super::{Meter, Row, processes};
+use super::{Meter, Row, console, processes};
 use crate::arch::{cpu, mmu};
 use crate::cpu::disable_preempt;
 use crate::irq;
@@ -97,6 +97,9 @@ pub const ROWS: &[Row] = &[
         processes::break_sharing(m, false)
     }),
     row("frame/copy", 1, processes::copy_frame),
+    row("console/line", 1, console::write_line),
+    row("console/burst", console::BURST, console::write_burst),
+    row("console/redraw", 1, console::redraw),
     row("frame/alloc+free", FRAMES, |m| frame_alloc_free(m, false)),
     row("frame/alloc+free/zeroed", FRAMES, |m| {
         frame_alloc_free(m, true)

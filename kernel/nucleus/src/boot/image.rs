@@ -1,15 +1,21 @@
 //! The kernel's own image in memory, by its program headers (System V gABI, 5).
 //!
 //! The linker puts the ELF header at the start of the first segment, so the
-//! image describes itself, wherever the loader put it.
+//! image describes itself, wherever it is. All is computed from the place of that
+//! header relative to the code that asks: asked before the image is moved
+//! ([`super::kaslr`]), it is the loader's place that answers.
 
+use core::arch::asm;
 use core::ops::Range;
+use core::slice;
 
-use elf::abi::{PF_W, PF_X, PT_GNU_RELRO, PT_LOAD};
+use elf::abi::{PF_W, PF_X, PT_DYNAMIC, PT_GNU_RELRO, PT_LOAD};
+use elf::dynamic::DynamicTable;
 use elf::endian::LittleEndian;
-use elf::file::{FileHeader, parse_ident};
+use elf::file::{Class, FileHeader, parse_ident};
 use elf::segment::{ProgramHeader, SegmentTable};
 
+use super::relocation::{self, Relative};
 use crate::mm::prop::PageFlags;
 use crate::mm::{PAGE_SIZE, Vaddr};
 
@@ -25,9 +31,58 @@ pub(crate) struct Segment {
     pub(crate) flags: PageFlags,
 }
 
-/// Returns the address that the image is loaded at.
+/// Returns the address that the image is at.
 pub(crate) fn base() -> Vaddr {
-    &raw const __ehdr_start as usize
+    let base;
+    // By the place of this very code: the table of addresses that the compiler might
+    // ask instead changes while the image is moved.
+    // SAFETY: Computes an address.
+    unsafe {
+        asm!(
+            "lea {}, [rip + {}]",
+            out(reg) base,
+            sym __ehdr_start,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    base
+}
+
+/// Returns the bytes that the image takes from its base on, whole pages.
+pub(crate) fn size() -> usize {
+    let ends = segments().map(|segment| segment.pages.end - base());
+    ends.max().unwrap_or(0)
+}
+
+/// Returns what a base of the image must be aligned to, at least a page.
+pub(crate) fn alignment() -> usize {
+    let loaded = headers().filter(|header| header.p_type == PT_LOAD);
+    let aligns = loaded.map(|header| header.p_align as usize);
+    aligns.fold(PAGE_SIZE, usize::max)
+}
+
+/// Returns the words of the image that depend on its base; `None` if there is one
+/// that is not understood.
+pub(crate) fn relocations() -> Option<impl Iterator<Item = Relative>> {
+    let dynamic = headers().find(|header| header.p_type == PT_DYNAMIC)?;
+    let start = dynamic.p_vaddr as usize;
+    let dynamic = constant_bytes(start..start.checked_add(dynamic.p_memsz as usize)?)?;
+    let dynamic = DynamicTable::new(LittleEndian, Class::ELF64, dynamic);
+    let table = relocation::find_table(dynamic.iter().map(|entry| (entry.d_tag, entry.d_val())))?;
+    relocation::words(constant_bytes(table)?, size())
+}
+
+/// Returns bytes of the image, by their offsets from the base, if they lie in one
+/// segment that is read-only.
+fn constant_bytes(offsets: Range<usize>) -> Option<&'static [u8]> {
+    let range = base().checked_add(offsets.start)?..base().checked_add(offsets.end)?;
+    let mut constant = segments().filter(|segment| !segment.flags.contains(PageFlags::W));
+    constant
+        .find(|segment| segment.pages.start <= range.start && range.end <= segment.pages.end)?;
+    // SAFETY: The bytes are mapped as long as the image is where it is. Nobody writes
+    // them, but for the words that `relocations` names when the image is moved, which
+    // are no part of the tables that are read by this.
+    Some(unsafe { slice::from_raw_parts(range.start as *const u8, range.len()) })
 }
 
 /// Returns the segments of the image. What was relocated at load time and is
@@ -70,8 +125,8 @@ fn split_by_relro(header: &ProgramHeader, relro: &Range<Vaddr>) -> [Option<Segme
 }
 
 fn headers() -> impl Iterator<Item = ProgramHeader> {
-    // SAFETY: The header's page is mapped read-only for ever.
-    let bytes: &'static [u8] = unsafe { &__ehdr_start };
+    // SAFETY: The header's page is mapped read-only as long as the image is there.
+    let bytes = unsafe { slice::from_raw_parts(base() as *const u8, PAGE_SIZE) };
     let table = segment_table(bytes).expect("the loader accepted the image");
     table.iter()
 }

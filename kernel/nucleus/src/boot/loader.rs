@@ -5,6 +5,7 @@
 //! copied and checked here; nothing of it is used after start-up.
 
 use core::ops::Range;
+use core::slice;
 
 use bootloader_api::config::Mapping;
 use bootloader_api::info::{MemoryRegionKind, Optional, PixelFormat as LoaderFormat};
@@ -12,6 +13,7 @@ use bootloader_api::{BootInfo, BootloaderConfig};
 
 use super::image;
 use super::memory_map::{MemoryMap, RawRegion, RegionKind};
+use super::platform::Firmware;
 use crate::arch::x86_64::mmu;
 use crate::console::{FramebufferInfo, PixelFormat};
 use crate::mm::kspace::layout::{IMAGE_BASE, LINEAR_MAP_BASE};
@@ -21,7 +23,8 @@ use crate::mm::{PAGE_SIZE, Paddr, PageFlags, Vaddr};
 /// What the kernel asks of the loader.
 pub(super) static CONFIG: BootloaderConfig = {
     let mut config = BootloaderConfig::new_default();
-    config.kernel_stack_size = 128 * 1024;
+    // A third of it is for `kaslr::SpareNodes`.
+    config.kernel_stack_size = 192 * 1024;
     config.mappings.kernel_base = Mapping::FixedAddress(IMAGE_BASE as u64);
     config.mappings.physical_memory = Some(Mapping::FixedAddress(LINEAR_MAP_BASE as u64));
     // The loader's own things stay out of the ranges that the kernel uses.
@@ -92,6 +95,20 @@ pub(super) fn rsdp(info: &BootInfo) -> Option<Paddr> {
     info.rsdp_addr.into_option().map(|address| address as Paddr)
 }
 
+/// Returns the kind of firmware, by whose memory map the loader has passed on: there is
+/// always something in it that the loader does not know, such as the firmware's own.
+pub(super) fn firmware(info: &BootInfo) -> Firmware {
+    let is_uefi = |kind| matches!(kind, MemoryRegionKind::UnknownUefi(_));
+    match info
+        .memory_regions
+        .iter()
+        .any(|region| is_uefi(region.kind))
+    {
+        true => Firmware::Uefi,
+        false => Firmware::Bios,
+    }
+}
+
 /// Returns the memory map: the loader's, sanitised, with what the kernel keeps
 /// of the loader's memory carved out by ourselves.
 pub(super) fn memory_map(info: &BootInfo, framebuffer: Option<&Range<Paddr>>) -> MemoryMap {
@@ -132,4 +149,17 @@ fn carve_mapped(map: &mut MemoryMap, range: Range<Vaddr>, kind: RegionKind) {
             map.carve(paddr as u64..(paddr + PAGE_SIZE) as u64, kind);
         }
     }
+}
+
+/// Returns memory as bytes.
+///
+/// # Safety
+///
+/// The range is mapped, and not written, for as long as the bytes are used.
+pub(super) unsafe fn bytes_at(range: Range<Vaddr>) -> &'static [u8] {
+    if range.is_empty() {
+        return &[];
+    }
+    // SAFETY: As the caller promises.
+    unsafe { slice::from_raw_parts(range.start as *const u8, range.len()) }
 }

@@ -12,10 +12,15 @@ pub mod initramfs;
 pub mod memory_map;
 pub mod platform;
 
+mod image_base;
+mod relocation;
+
 #[cfg(target_os = "none")]
 mod crash;
 #[cfg(target_os = "none")]
 pub(crate) mod image;
+#[cfg(target_os = "none")]
+mod kaslr;
 #[cfg(target_os = "none")]
 mod loader;
 #[cfg(target_os = "none")]
@@ -28,7 +33,7 @@ pub(crate) mod protection;
 mod start;
 
 #[cfg(ktest)]
-pub(crate) use self::start::reclaimed_bytes;
+pub(crate) use self::start::{firmware, reclaimed_bytes};
 #[cfg(target_os = "none")]
 pub use self::{
     protection::check_protection,

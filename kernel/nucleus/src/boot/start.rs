@@ -8,13 +8,15 @@ use spin::Once;
 
 use super::cmdline::CommandLine;
 use super::early_alloc::EarlyAllocator;
+use super::kaslr::{self, Placement};
+use super::loader::bytes_at;
 use super::loader_map::LoaderMap;
 use super::memory_map::{MemoryMap, RegionKind};
-use super::platform::{self, Platform};
+use super::platform::{self, Firmware, Platform};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata, protection};
 use crate::arch::x86_64::{
-    apic, cmos, context, exception_stacks, features, gdt, idt, irq, lines, local, mmu, serial, smp,
-    timer, trampoline, user_entry,
+    apic, cmos, context, exception_stacks, features, gdt, idt, irq, keyboard, lines, local, mmu,
+    power as machine_power, serial, smp, timer, trampoline, user_entry,
 };
 use crate::arch::{cpu, memory};
 use crate::console::framebuffer::Framebuffer;
@@ -35,6 +37,8 @@ static INITRAMFS: Once<&'static [u8]> = Once::new();
 /// Bytes of memory that the loader used and gave back.
 static RECLAIMED: Once<usize> = Once::new();
 static COMMAND_LINE: Once<CommandLine<'static>> = Once::new();
+
+static FIRMWARE: Once<Firmware> = Once::new();
 
 /// The command line wants ACPI's tables left alone.
 static NO_ACPI: Once<bool> = Once::new();
@@ -67,14 +71,36 @@ pub fn command_line() -> &'static CommandLine<'static> {
     COMMAND_LINE.get().expect("start-up reads the command line")
 }
 
+/// Returns what started the loader.
+///
+/// # Panics
+///
+/// Panics during start-up.
+#[cfg(ktest)]
+pub(crate) fn firmware() -> Firmware {
+    *FIRMWARE.get().expect("start-up asks the loader")
+}
+
 /// Returns how many bytes of memory the loader used and gave back.
 #[cfg(ktest)]
 pub(crate) fn reclaimed_bytes() -> usize {
     RECLAIMED.get().copied().unwrap_or_default()
 }
 
-/// The first half: on the loader's stack, in the loader's address space.
+/// Moves the image, while no static holds an address, and goes on in it.
 fn start(info: &'static mut BootInfo) -> ! {
+    let mut nodes = kaslr::SpareNodes::new();
+    // SAFETY:
+    // 1. The nodes are on the loader's stack, and stay there as nobody returns.
+    // 2. Nothing has run before this.
+    let placement = unsafe { kaslr::place(info, &mut nodes) };
+    // SAFETY: 1. it was just made; 2. the loader called this.
+    unsafe { kaslr::leap(info, &placement) }
+}
+
+/// The first half, which the move goes on with: on the loader's stack, in the loader's
+/// address space.
+pub(super) extern "C" fn first_half(info: &'static mut BootInfo, placement: &Placement) -> ! {
     local::init_boot_cpu();
     gdt::init();
     idt::init();
@@ -82,18 +108,22 @@ fn start(info: &'static mut BootInfo) -> ! {
 
     let archive_range = loader::initramfs(info);
     apply_early_options(archive_range.clone());
+    // Before anything is said, so that the screen has it, too.
+    let framebuffer = loader::framebuffer(info);
+    if let Some(framebuffer) = &framebuffer {
+        // SAFETY: The loader mapped the framebuffer, for as long as its tables
+        // are active; the screen is removed before they are not.
+        let _ = unsafe { show_screen(framebuffer.vaddr, framebuffer.info) };
+    }
     log::info!(
         "Vostok {} (image base {:#x})",
         env!("CARGO_PKG_VERSION"),
         image::base()
     );
-    let framebuffer = loader::framebuffer(info);
-    if let Some(framebuffer) = &framebuffer {
-        // SAFETY: The loader mapped the framebuffer, for as long as its tables
-        // are active; the screen is removed before they are not.
-        unsafe { show_screen(framebuffer.vaddr, framebuffer.info) };
-    }
+    placement.log();
     features::init();
+    let firmware = *FIRMWARE.call_once(|| loader::firmware(info));
+    log::info!("firmware: {firmware}");
     read_platform(loader::rsdp(info));
     say_what_the_machine_is(has_serial, framebuffer.as_ref().map(|f| f.info));
     console::mark(Stage::Traps);
@@ -124,8 +154,8 @@ fn start(info: &'static mut BootInfo) -> ! {
         framebuffer: framebuffer.map(|f| f.info),
     });
     // SAFETY:
-    // 1. The tree maps the image page by page where the loader put it, and is
-    //    never taken down.
+    // 1. The tree maps the image page by page where it is, and is never taken
+    //    down.
     // 2. It maps the stack, which was made for this, up to a page's border.
     unsafe { context::enter_space(tree.root_paddr(), stack_top, go_on) }
 }
@@ -137,7 +167,10 @@ extern "C" fn go_on() -> ! {
     local::current().note_idle_stack(handover.space.stack.clone());
     if let (Some(vaddr), Some(info)) = (handover.space.framebuffer, handover.framebuffer) {
         // SAFETY: The kernel's tree maps the framebuffer there for ever.
-        unsafe { show_screen(vaddr, info) };
+        let is_shown = unsafe { show_screen(vaddr, info) };
+        if !is_shown {
+            log::warn!("the framebuffer's shape makes no sense: {info:?}");
+        }
     }
     console::mark(Stage::OwnSpace);
 
@@ -148,6 +181,7 @@ extern "C" fn go_on() -> ! {
     memory::memory().kernel_page_table.call_once(|| table);
     give_memory_to_the_allocator(&handover.map);
     heap::init().expect("the machine has too little memory for the heap");
+    console::grow();
     cpu::local().init();
     exception_stacks::install_guarded().expect("the machine has too little memory for its stacks");
     open_initramfs(handover.space.initramfs);
@@ -156,6 +190,7 @@ extern "C" fn go_on() -> ! {
     init_interrupts();
     timer::init_tick();
     init_input();
+    machine_power::init();
     user_entry::init();
     irq::enable();
     console::mark(Stage::Interrupts);
@@ -179,9 +214,7 @@ fn apply_early_options(archive_range: Range<Vaddr>) {
     let bytes = unsafe { bytes_at(archive_range) };
     let line = CommandLine::parse(archive::command_line(bytes));
     kernel_log::init(line.log);
-    if line.debug_exit {
-        power::use_debug_exit();
-    }
+    power::configure(line.debug_exit, line.reset);
     NO_ACPI.call_once(|| line.no_acpi);
 }
 
@@ -228,28 +261,33 @@ fn init_interrupts() {
     lines::init();
 }
 
-/// Has the serial port interrupt when somebody types: its line first, since a request
-/// that is there already would not be seen.
+/// Has serial port and keyboard interrupt when somebody types: their lines first, since a
+/// request that is there already would not be seen.
 fn init_input() {
+    if keyboard::init(platform::get().keyboard_controller) {
+        lines::unmask(lines::KEYBOARD);
+        keyboard::enable_interrupts();
+        console::set_keymap(command_line().keymap);
+    }
     lines::unmask(lines::SERIAL);
     if !serial::enable_interrupts() {
         lines::mask(lines::SERIAL);
     }
 }
 
-/// Shows the console on a framebuffer.
+/// Shows the console on a framebuffer; returns whether its shape makes sense.
 ///
 /// # Safety
 ///
 /// The framebuffer is mapped there until the screen is removed, and belongs to
 /// the console.
-unsafe fn show_screen(vaddr: Vaddr, info: FramebufferInfo) {
+unsafe fn show_screen(vaddr: Vaddr, info: FramebufferInfo) -> bool {
     // SAFETY: As the caller promises.
     let bytes = unsafe { slice::from_raw_parts_mut(vaddr as *mut u8, info.byte_len) };
-    match Framebuffer::new(bytes, info) {
-        Some(screen) => console::set_screen(screen),
-        None => log::warn!("the framebuffer's shape makes no sense: {info:?}"),
-    }
+    let screen = Framebuffer::new(bytes, info);
+    let is_shown = screen.is_some();
+    screen.into_iter().for_each(console::set_screen);
+    is_shown
 }
 
 fn say_what_the_machine_is(serial: bool, screen: Option<FramebufferInfo>) {
@@ -367,17 +405,4 @@ fn warn_of_unknown_options() {
     for option in command_line().unknown() {
         log::warn!("command line: `{option}` is not understood");
     }
-}
-
-/// Returns memory as bytes.
-///
-/// # Safety
-///
-/// The range is mapped, and not written, for as long as the bytes are used.
-unsafe fn bytes_at(range: Range<Vaddr>) -> &'static [u8] {
-    if range.is_empty() {
-        return &[];
-    }
-    // SAFETY: As the caller promises.
-    unsafe { slice::from_raw_parts(range.start as *const u8, range.len()) }
 }

@@ -3,19 +3,54 @@
 //!
 //! One lock covers both, so that lines do not mix. The screen is optional, the
 //! serial port too; a machine with neither is silent and works.
+//!
+//! ```text
+//!  print!, log ──┬──▶ serial
+//!                └──▶ escape (vte) ──▶ terminal ──▶ grid ──▶ paint ──▶ framebuffer
+//!  programs ─────┘                    cursor       lines    cells      pixels
+//! ```
+//!
+//! **When text is seen.** What the kernel says is on the screen before the call returns:
+//! the machine may die of what comes next, and nobody would know why. What programs write
+//! is drawn at the next tick of the boot processor, at most [`CELLS_A_TICK`] cells at each,
+//! so that however much they write costs a bounded time; before there are ticks, at once.
+//! Whatever ends the machine shows the rest: a panic does, and [`show_rest`].
+//!
+//! **A panic** takes the console from whoever holds it, perhaps in the middle of a change.
+//! All that a change may have left half done are numbers, which are made sense of, and
+//! cells, of which every value can be shown; the text goes on below what there is. What
+//! is replaced as a whole (screen, memory) is so during start-up, when nobody else runs.
 
+mod cell;
+mod escape;
 pub mod framebuffer;
+mod glyph;
+mod grid;
 pub(crate) mod input;
+mod keyboard;
+#[cfg(ktest)]
+mod machine_tests;
 pub mod marks;
-pub mod text;
+mod paint;
+#[cfg(target_os = "none")]
+pub(crate) mod requests;
+mod shapes;
+mod terminal;
+#[cfg(test)]
+mod tests;
+pub(crate) mod text;
 
 use core::fmt::{self, Write};
 
 use self::framebuffer::Framebuffer;
 pub use self::framebuffer::{Color, FramebufferInfo, PixelFormat};
-pub use self::input::{input_len, input_queue, nr_dropped_input, read_input};
-use self::text::TextConsole;
+#[cfg(target_os = "none")]
+pub(crate) use self::input::set_keymap;
+pub use self::input::{input_len, input_queue, nr_dropped_input, read_input, read_key};
+pub use self::keyboard::Keymap;
+use self::text::{FixedMemory, Speaker, TextConsole, TextMemory};
 use crate::arch::serial;
+use crate::mm::frame::memory_counts;
 use crate::sync::{Rank, SpinLock};
 pub use crate::{print, println};
 
@@ -36,55 +71,123 @@ macro_rules! println {
     };
 }
 
+/// Cells that fit into the memory that is there without an allocator: those of 1280 by
+/// 800 pixels.
+const FIXED_CELLS: usize = 9000;
+/// Most cells of programs' text that are drawn at a tick: some milliseconds' worth.
+pub const CELLS_A_TICK: usize = 16_384;
+/// Most lines that are kept, with those of the screen.
+const MAX_LINES: usize = 4000;
+/// The part of all memory that they may take: one in so many.
+const SHARE_OF_MEMORY: usize = 64;
+
+/// The memory for text until there is an allocator; taken once and for ever.
+static FIXED_MEMORY: ::spin::Mutex<FixedMemory<FIXED_CELLS>> =
+    ::spin::Mutex::new(FixedMemory::new());
+
 static CONSOLE: SpinLock<Console> = SpinLock::ranked(
     Console {
         screen: None,
-        text: TextConsole::new(),
+        text: None,
         at_line_start: true,
+        has_ticks: false,
     },
     Rank::Console,
 );
 
 struct Console {
-    screen: Option<Framebuffer>,
-    text: TextConsole,
+    screen: Option<Framebuffer<'static>>,
+    /// The screen's text, which outlives it.
+    text: Option<TextConsole<'static>>,
     at_line_start: bool,
+    /// Somebody calls [`on_tick`].
+    has_ticks: bool,
 }
 
 impl Console {
-    /// Writes bytes to serial, with carriage returns, and to the screen.
-    fn write(&mut self, bytes: &[u8]) {
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match line.split_last() {
-                Some((b'\n', text)) => {
-                    serial::write(text);
-                    serial::write(b"\r\n");
-                }
-                _ => serial::write(line),
-            }
-        }
-        if let Some(screen) = &mut self.screen {
-            self.text.write(screen, bytes);
+    /// Writes bytes to serial, with carriage returns, and to the screen's text.
+    fn write(&mut self, speaker: Speaker, bytes: &[u8]) {
+        write_lines_to_serial(bytes);
+        if let Some(text) = &mut self.text {
+            text.write(speaker, bytes);
         }
         if let Some(last) = bytes.last() {
             self.at_line_start = *last == b'\n';
         }
     }
+
+    /// Writes what the kernel says, and shows it.
+    fn say(&mut self, arguments: fmt::Arguments<'_>) {
+        // The console's writer never fails; a failing `Display` just ends early.
+        let _ = self.write_fmt(arguments);
+        self.show();
+    }
+
+    /// Brings the screen up to date.
+    fn show(&mut self) {
+        if let (Some(screen), Some(text)) = (&mut self.screen, &mut self.text) {
+            text.show(screen);
+        }
+    }
+}
+
+/// Writes bytes to serial, with carriage returns.
+fn write_lines_to_serial(bytes: &[u8]) {
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        match line.split_last() {
+            Some((b'\n', text)) => {
+                serial::write(text);
+                serial::write(b"\r\n");
+            }
+            _ => serial::write(line),
+        }
+    }
+}
+
+/// The serial line without the screen.
+#[cfg(ktest)]
+struct OnSerial;
+
+#[cfg(ktest)]
+impl Write for OnSerial {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_lines_to_serial(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The screen without the serial line.
+#[cfg(ktest)]
+struct OnScreen<'a>(&'a mut TextConsole<'static>);
+
+#[cfg(ktest)]
+impl Write for OnScreen<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(Speaker::Kernel, text.as_bytes());
+        Ok(())
+    }
 }
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.write(text.as_bytes());
+        self.write(Speaker::Kernel, text.as_bytes());
         Ok(())
     }
 }
 
 /// Shows the console on a screen from now on, with what it holds of the text.
-pub fn set_screen(screen: Framebuffer) {
+pub fn set_screen(screen: Framebuffer<'static>) {
     let mut console = CONSOLE.lock();
     let console = &mut *console;
     let screen = console.screen.insert(screen);
-    console.text.attach(screen);
+    if console.text.is_none()
+        && let Some(memory) = FIXED_MEMORY.try_lock()
+    {
+        console.text = TextConsole::new(::spin::MutexGuard::leak(memory), screen);
+    }
+    if let Some(text) = &mut console.text {
+        text.redraw(screen);
+    }
 }
 
 /// Forgets the screen: its memory is about to be mapped elsewhere.
@@ -92,29 +195,130 @@ pub fn remove_screen() {
     CONSOLE.lock().screen = None;
 }
 
+/// Lets the text have all of the screen, and lines to look back at, now that there is a
+/// heap. With too little memory all stays as it is.
+pub(crate) fn grow() {
+    let Some((nr_columns, nr_rows)) = CONSOLE.lock().screen.as_ref().map(text::grid_size) else {
+        return;
+    };
+    let nr_cells = memory_counts().total / SHARE_OF_MEMORY / text::CELL_SIZE;
+    let nr_lines = (nr_cells / nr_columns.max(1)).min(MAX_LINES).max(nr_rows);
+    // Allocated without the console's lock, which comes after the heap's.
+    let Some(memory) = TextMemory::allocate(nr_columns, nr_rows, nr_lines) else {
+        log::warn!("console: too little memory for {nr_lines} lines of {nr_columns} columns");
+        return;
+    };
+    let mut console = CONSOLE.lock();
+    let console = &mut *console;
+    if let (Some(screen), Some(text)) = (&mut console.screen, &mut console.text) {
+        text.grow(memory, screen);
+        text.show(screen);
+    }
+}
+
+/// Returns how many columns and rows of text the screen has; None without one.
+pub fn screen_size() -> Option<(usize, usize)> {
+    CONSOLE.lock().text.as_ref().map(TextConsole::size)
+}
+
+/// Shows text that went off the screen's top: so many lines further back, or forth where
+/// they are negative. Whatever is written goes back to the end.
+///
+/// Callable in any context; does nothing while somebody writes.
+pub fn scroll(nr_lines: isize) {
+    let Some(mut console) = CONSOLE.try_lock() else {
+        return;
+    };
+    if let Some(text) = &mut console.text {
+        text.scroll(nr_lines);
+    }
+    console.show();
+}
+
+/// Draws some of what programs have written; at each tick of the boot processor.
+pub(crate) fn on_tick() {
+    input::on_tick();
+    // Whoever writes now will be looked at at the next tick.
+    let Some(mut console) = CONSOLE.try_lock() else {
+        return;
+    };
+    let console = &mut *console;
+    console.has_ticks = true;
+    if let (Some(screen), Some(text)) = (&mut console.screen, &mut console.text) {
+        text.show_some(screen, CELLS_A_TICK);
+    }
+}
+
+/// Shows all that was written, if nobody writes now, who may be stopped for ever: before
+/// the machine ends.
+pub(crate) fn show_rest() {
+    if let Some(mut console) = CONSOLE.try_lock() {
+        console.show();
+    }
+}
+
 /// Prints a text.
 pub fn write_str(text: &str) {
-    CONSOLE.lock().write(text.as_bytes());
+    write_fmt(format_args!("{text}"));
 }
 
 /// Prints formatted text, as a whole: nothing of others gets in between.
 pub fn write_fmt(arguments: fmt::Arguments<'_>) {
-    // The console's writer never fails; a failing `Display` just ends early.
-    let _ = CONSOLE.lock().write_fmt(arguments);
+    CONSOLE.lock().say(arguments);
 }
 
 /// Prints formatted text in a colour of the screen.
 pub(crate) fn write_colored(color: Color, arguments: fmt::Arguments<'_>) {
     let mut console = CONSOLE.lock();
-    let previous = console.text.set_color(color);
-    // As in `write_fmt`.
-    let _ = console.write_fmt(arguments);
-    console.text.set_color(previous);
+    if let Some(text) = &mut console.text {
+        text.set_color(Some(color));
+    }
+    console.say(arguments);
+    if let Some(text) = &mut console.text {
+        text.set_color(None);
+    }
+}
+
+/// Prints formatted text on serial alone, as a whole.
+#[cfg(ktest)]
+pub(crate) fn write_to_serial(arguments: fmt::Arguments<'_>) {
+    let _others_wait = CONSOLE.lock();
+    // As in `Console::say`.
+    let _ = OnSerial.write_fmt(arguments);
+}
+
+/// Prints formatted text on the screen alone, as a whole.
+#[cfg(ktest)]
+pub(crate) fn write_to_screen(arguments: fmt::Arguments<'_>) {
+    let mut console = CONSOLE.lock();
+    if let Some(text) = &mut console.text {
+        // As in `Console::say`.
+        let _ = OnScreen(text).write_fmt(arguments);
+    }
+    console.show();
 }
 
 /// Returns whether the console's lock is held, by whomever.
 pub fn is_locked() -> bool {
     CONSOLE.is_locked()
+}
+
+/// The console, held for a report of several lines: see [`try_hold`].
+#[cfg(target_os = "none")]
+pub(crate) struct HeldConsole(crate::sync::SpinLockGuard<'static, Console>);
+
+/// Takes the console if nobody has it, nor the serial port, which it writes to.
+#[cfg(target_os = "none")]
+pub(crate) fn try_hold() -> Option<HeldConsole> {
+    let console = CONSOLE.try_lock()?;
+    (!serial::is_locked()).then_some(HeldConsole(console))
+}
+
+#[cfg(target_os = "none")]
+impl Write for HeldConsole {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(text)
+    }
 }
 
 /// Marks the start of a program's output, for whoever reads the serial line.
@@ -124,35 +328,33 @@ pub fn start_program_output(name: &str) {
 
 /// Prints what a program wrote, as it is.
 pub fn write_program_output(bytes: &[u8]) {
-    CONSOLE.lock().write(bytes);
+    let mut console = CONSOLE.lock();
+    console.write(Speaker::Program, bytes);
+    if !console.has_ticks {
+        console.show();
+    }
 }
 
 /// Marks the end of a program's output, with its exit status.
 pub fn finish_program_output(status: u8) {
     let mut console = CONSOLE.lock();
-    // As in `write_fmt`.
-    let _ = if console.at_line_start {
-        console.write_fmt(format_args!("vostok: exit status {status}\n"))
+    if console.at_line_start {
+        console.say(format_args!("vostok: exit status {status}\n"));
     } else {
-        console.write_fmt(format_args!(
+        console.say(format_args!(
             "\nvostok: exit status {status} (no newline)\n"
-        ))
-    };
+        ));
+    }
 }
 
-/// Sleeps until the next interrupt, at most a tick of the timer.
-///
-/// May not be called with a lock held.
-#[cfg(target_os = "none")]
-pub fn wait_for_input() {
-    crate::arch::irq::wait_for_interrupt();
-}
-
-/// Makes the screen show that what follows is a panic.
+/// Makes the screen show that what follows is a panic, after the console was taken from
+/// whoever held it.
 pub(crate) fn panic_screen() {
     let mut console = CONSOLE.lock();
     let console = &mut *console;
-    console.text.set_color(Color::PANIC);
+    if let Some(text) = &mut console.text {
+        text.recover(Color::PANIC);
+    }
     if let Some(screen) = &mut console.screen {
         let width = screen.width();
         screen.fill(0, 0, width, marks::SIZE, Color::PANIC);

@@ -1,306 +1,231 @@
-//! Text on the screen: a grid of cells that remembers what it shows.
+//! Text on the screen: the terminal, and what of it is seen.
 //!
-//! The grid is the truth, and pixels follow it: scrolling moves cells in memory
-//! and draws those again that differ, without ever reading video memory. The
-//! grid has a fixed capacity, since it comes before any allocator; a larger
-//! screen is used in part. Escape sequences are skipped.
+//! Text changes the grid, and pixels follow when they are asked to: [`TextConsole::show`]
+//! draws what has changed since, however much was written, so that a burst of lines costs
+//! one drawing. Video memory is never read.
+//!
+//! Memory comes from outside, and nothing is allocated here: a fixed piece at first, which
+//! may be smaller than the screen and is then used in its upper part; later one that has
+//! the whole screen, and lines above it to look back at.
 
+use alloc::vec::Vec;
 use core::fmt;
 
-use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
-
+use super::cell::{Cell, Pen};
+use super::escape::Voice;
 use super::framebuffer::{Color, Framebuffer};
-use super::marks;
+use super::glyph::{CELL_HEIGHT, CELL_WIDTH};
+use super::grid::Grid;
+use super::paint::{Easel, Painter, TOP, View};
+use super::terminal::Terminal;
 
-const WEIGHT: FontWeight = FontWeight::Regular;
-const HEIGHT: RasterHeight = RasterHeight::Size16;
-/// Pixels of a cell.
-const CELL_WIDTH: usize = get_raster_width(WEIGHT, HEIGHT);
-/// Lines of a cell.
-const CELL_HEIGHT: usize = HEIGHT as usize;
-/// The top of the screen is the marks'.
-const TOP: usize = marks::SIZE + 4;
+/// Most columns of a screen for which there is too little memory.
+const MAX_NARROW: usize = 256;
 
-/// Cells of a line that can be remembered.
-pub const MAX_COLUMNS: usize = 256;
-/// Lines that can be remembered.
-pub const MAX_ROWS: usize = 96;
-
-/// One character on the screen.
+/// Who writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cell {
-    character: u8,
-    color: Color,
+pub(crate) enum Speaker {
+    /// The kernel.
+    Kernel,
+    /// Programs.
+    Program,
 }
 
-const BLANK: Cell = Cell {
-    character: b' ',
-    color: Color::TEXT,
-};
-
-/// Where the reader of escape sequences is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Escape {
-    None,
-    Started,
-    Control,
+/// Memory for the text of a screen.
+pub(super) struct TextMemory<'a> {
+    /// The lines.
+    cells: &'a mut [Cell],
+    /// What the screen shows.
+    shown: &'a mut [Cell],
 }
 
-/// A grid of cells, and a place to write.
-pub struct TextConsole {
-    cells: [[Cell; MAX_COLUMNS]; MAX_ROWS],
-    columns: usize,
-    rows: usize,
-    column: usize,
-    row: usize,
-    color: Color,
-    escape: Escape,
+/// Bytes of a cell.
+pub(super) const CELL_SIZE: usize = size_of::<Cell>();
+
+impl TextMemory<'static> {
+    /// Allocates memory for a screen and lines above it, for ever; None if there is none.
+    pub(super) fn allocate(nr_columns: usize, nr_rows: usize, nr_lines: usize) -> Option<Self> {
+        Some(Self {
+            cells: allocate(nr_columns.checked_mul(nr_lines)?)?,
+            shown: allocate(nr_columns.checked_mul(nr_rows)?)?,
+        })
+    }
 }
 
-impl TextConsole {
-    /// Returns an empty grid for a screen yet to come.
-    pub const fn new() -> Self {
+fn allocate(nr_cells: usize) -> Option<&'static mut [Cell]> {
+    let mut cells = Vec::new();
+    cells.try_reserve_exact(nr_cells).ok()?;
+    cells.resize(nr_cells, Cell::UNSET);
+    Some(cells.leak())
+}
+
+/// A piece of memory for text that is there without an allocator.
+pub(crate) struct FixedMemory<const SIZE: usize> {
+    cells: [Cell; SIZE],
+    shown: [Cell; SIZE],
+    easel: Easel,
+}
+
+impl<const SIZE: usize> FixedMemory<SIZE> {
+    pub(crate) const fn new() -> Self {
         Self {
-            cells: [[BLANK; MAX_COLUMNS]; MAX_ROWS],
-            columns: 0,
-            rows: 0,
-            column: 0,
-            row: 0,
-            color: Color::TEXT,
-            escape: Escape::None,
+            cells: [Cell::UNSET; SIZE],
+            shown: [Cell::UNSET; SIZE],
+            easel: Easel::new(),
         }
     }
+}
 
-    /// Fits the grid to a screen, and draws all of it.
-    pub fn attach(&mut self, screen: &mut Framebuffer) {
-        self.columns = (screen.width() / CELL_WIDTH).min(MAX_COLUMNS);
-        self.rows = (screen.height().saturating_sub(TOP) / CELL_HEIGHT).min(MAX_ROWS);
-        self.row = self.row.min(self.rows.saturating_sub(1));
-        let (width, height) = (screen.width(), screen.height());
-        screen.fill(0, TOP, width, height, Color::BACKGROUND);
-        self.draw_all(screen);
+/// Returns columns and rows of a screen; either may be zero.
+pub(super) fn grid_size(screen: &Framebuffer<'_>) -> (usize, usize) {
+    let height = screen.height().saturating_sub(TOP);
+    (screen.width() / CELL_WIDTH, height / CELL_HEIGHT)
+}
+
+/// A terminal on a screen.
+pub(crate) struct TextConsole<'a> {
+    pub(super) terminal: Terminal<'a>,
+    pub(super) painter: Painter<'a>,
+    kernel: Voice,
+    program: Voice,
+    /// How many lines back somebody looks.
+    pub(super) nr_lines_back: usize,
+    /// The screen may show something else than it is to.
+    is_stale: bool,
+}
+
+impl<'a> TextConsole<'a> {
+    /// Makes a console for a screen; None for one without room for a character.
+    pub(crate) fn new<const SIZE: usize>(
+        memory: &'a mut FixedMemory<SIZE>,
+        screen: &mut Framebuffer<'_>,
+    ) -> Option<Self> {
+        let (mut nr_columns, mut nr_rows) = grid_size(screen);
+        if nr_columns.saturating_mul(nr_rows) > SIZE {
+            nr_columns = nr_columns.min(MAX_NARROW).min(SIZE);
+            nr_rows = nr_rows.min(SIZE / nr_columns);
+        }
+        let mut console = Self {
+            terminal: Terminal::new(Grid::new(&mut memory.cells, nr_columns, nr_rows)?),
+            painter: Painter::new(&mut memory.shown, &mut memory.easel),
+            kernel: Voice::new(Pen::PLAIN),
+            program: Voice::new(Pen::PLAIN),
+            nr_lines_back: 0,
+            is_stale: true,
+        };
+        console.painter.clear(screen);
+        Some(console)
     }
 
-    /// Sets the colour of what follows; returns what it was.
-    pub fn set_color(&mut self, color: Color) -> Color {
-        core::mem::replace(&mut self.color, color)
+    /// Goes on in larger memory, with all of the screen; does nothing if it is too small.
+    pub(super) fn grow(&mut self, memory: TextMemory<'a>, screen: &mut Framebuffer<'_>) {
+        let (nr_columns, nr_rows) = grid_size(screen);
+        let has_room = memory.shown.len() >= nr_columns.saturating_mul(nr_rows);
+        let Some(mut grid) = Grid::new(memory.cells, nr_columns, nr_rows).filter(|_| has_room)
+        else {
+            return;
+        };
+        grid.adopt(&self.terminal.grid);
+        self.terminal.set_grid(grid);
+        self.painter.set_memory(memory.shown);
+        self.is_stale = true;
     }
 
-    /// Writes text: characters, line feeds, carriage returns, tabs, backspaces.
-    pub fn write(&mut self, screen: &mut Framebuffer, bytes: &[u8]) {
-        if self.rows == 0 || self.columns == 0 {
+    /// Returns how many columns and rows of text there are.
+    pub(super) const fn size(&self) -> (usize, usize) {
+        let grid = &self.terminal.grid;
+        (grid.nr_columns(), grid.nr_rows())
+    }
+
+    /// Returns how many lines above the screen can be looked at.
+    pub(super) const fn nr_old_lines(&self) -> usize {
+        self.terminal.grid.nr_old()
+    }
+
+    /// Returns how many lines above the screen are kept at most.
+    #[cfg(ktest)]
+    pub(super) fn max_old_lines(&self) -> usize {
+        self.terminal.grid.max_old()
+    }
+
+    /// Returns whether somebody looks at lines above the screen.
+    #[cfg(ktest)]
+    pub(super) const fn is_looking_back(&self) -> bool {
+        self.nr_lines_back > 0
+    }
+
+    /// Sets the colour of what the kernel writes; None for that of all text.
+    pub(super) fn set_color(&mut self, color: Option<Color>) {
+        self.kernel.set_pen(color.map_or(Pen::PLAIN, Pen::of));
+    }
+
+    /// Writes text; nothing of it is seen until it is shown.
+    pub(crate) fn write(&mut self, speaker: Speaker, bytes: &[u8]) {
+        let voice = match speaker {
+            Speaker::Kernel => &mut self.kernel,
+            Speaker::Program => &mut self.program,
+        };
+        voice.write(&mut self.terminal, bytes);
+        self.nr_lines_back = 0;
+        self.is_stale = true;
+    }
+
+    /// Looks so many lines further back, or forth.
+    pub(super) fn scroll(&mut self, nr_lines: isize) {
+        let wanted = self.nr_lines_back.saturating_add_signed(nr_lines);
+        self.nr_lines_back = wanted.min(self.nr_old_lines());
+        self.is_stale = true;
+    }
+
+    /// Brings the screen up to date.
+    pub(crate) fn show(&mut self, screen: &mut Framebuffer<'_>) {
+        self.show_some(screen, usize::MAX);
+    }
+
+    /// Draws so many cells of what is to be drawn, and a row more at most.
+    pub(super) fn show_some(&mut self, screen: &mut Framebuffer<'_>, nr_cells: usize) {
+        if !self.is_stale {
             return;
         }
-        for byte in bytes {
-            self.write_byte(screen, *byte);
-        }
-    }
-
-    fn write_byte(&mut self, screen: &mut Framebuffer, byte: u8) {
-        self.escape = match (self.escape, byte) {
-            (Escape::Started, b'[') => Escape::Control,
-            (Escape::Control, 0x20..=0x3f) => Escape::Control,
-            (Escape::Started | Escape::Control, _) => Escape::None,
-            (Escape::None, 0x1b) => Escape::Started,
-            (Escape::None, _) => {
-                self.write_plain(screen, byte);
-                Escape::None
-            }
+        let terminal = &self.terminal;
+        let has_cursor = terminal.modes.shows_cursor && self.nr_lines_back == 0;
+        let view = View {
+            grid: &terminal.grid,
+            nr_lines_back: self.nr_lines_back,
+            cursor: has_cursor.then(|| (terminal.cursor.row, terminal.column())),
         };
+        self.is_stale = !self.painter.update(screen, view, nr_cells);
     }
 
-    fn write_plain(&mut self, screen: &mut Framebuffer, byte: u8) {
-        match byte {
-            b'\n' => self.new_line(screen),
-            b'\r' => self.column = 0,
-            b'\t' => {
-                for _ in self.column % 8..8 {
-                    self.put(screen, b' ');
-                }
-            }
-            0x08 => self.column = self.column.saturating_sub(1),
-            0x20..=0x7e => self.put(screen, byte),
-            // A character of several bytes shows as one box.
-            0xc0..=0xff => self.put(screen, b'?'),
-            _ => {}
-        }
+    /// Returns whether the screen may show something else than it is to.
+    pub(super) const fn is_stale(&self) -> bool {
+        self.is_stale
     }
 
-    fn put(&mut self, screen: &mut Framebuffer, character: u8) {
-        if self.column == self.columns {
-            self.new_line(screen);
-        }
-        let cell = Cell {
-            character,
-            color: self.color,
-        };
-        let (row, column) = (self.row, self.column);
-        self.show(screen, row, column, cell);
-        self.column += 1;
+    /// Draws everything again, for example on a screen that was mapped anew.
+    pub(crate) fn redraw(&mut self, screen: &mut Framebuffer<'_>) {
+        self.painter.clear(screen);
+        self.is_stale = true;
+        self.show(screen);
     }
 
-    fn new_line(&mut self, screen: &mut Framebuffer) {
-        self.column = 0;
-        if self.row + 1 < self.rows {
-            self.row += 1;
-            return;
-        }
-        for row in 0..self.rows {
-            for column in 0..self.columns {
-                let below = if row + 1 < self.rows {
-                    self.cells[row + 1][column]
-                } else {
-                    BLANK
-                };
-                self.show(screen, row, column, below);
-            }
-        }
-    }
-
-    /// Changes a cell, and its pixels if they change with it.
-    fn show(&mut self, screen: &mut Framebuffer, row: usize, column: usize, cell: Cell) {
-        let old = core::mem::replace(&mut self.cells[row][column], cell);
-        let both_blank = old.character == b' ' && cell.character == b' ';
-        if old != cell && !both_blank {
-            draw(screen, row, column, cell);
-        }
-    }
-
-    fn draw_all(&self, screen: &mut Framebuffer) {
-        for row in 0..self.rows {
-            for column in 0..self.columns {
-                draw(screen, row, column, self.cells[row][column]);
-            }
-        }
+    /// Prepares for a last report after whoever wrote was stopped, perhaps in the middle
+    /// of a change: it begins below all text.
+    pub(super) fn recover(&mut self, color: Color) {
+        self.kernel = Voice::new(Pen::of(color));
+        self.program = Voice::new(Pen::PLAIN);
+        self.terminal.recover();
+        self.terminal.soft_reset();
+        self.terminal.go_below_text();
+        self.nr_lines_back = 0;
+        self.painter.forget();
+        self.is_stale = true;
     }
 }
 
-/// Draws a cell with its background.
-fn draw(screen: &mut Framebuffer, row: usize, column: usize, cell: Cell) {
-    let (x, y) = (column * CELL_WIDTH, TOP + row * CELL_HEIGHT);
-    let Some(glyph) = get_raster(char::from(cell.character), WEIGHT, HEIGHT) else {
-        return;
-    };
-    for (line, pixels) in glyph.rows().enumerate() {
-        for (offset, intensity) in pixels.iter().enumerate() {
-            screen.put(x + offset, y + line, cell.color.with_intensity(*intensity));
-        }
-    }
-}
-
-impl Default for TextConsole {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for TextConsole {
+impl fmt::Debug for TextConsole<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TextConsole({} by {})", self.columns, self.rows)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-    use std::boxed::Box;
-    use std::string::String;
-    use std::vec;
-    use std::vec::Vec;
-
-    use super::{CELL_HEIGHT, CELL_WIDTH, TOP, TextConsole};
-    use crate::console::framebuffer::{Framebuffer, FramebufferInfo, PixelFormat};
-
-    const COLUMNS: usize = 12;
-    const ROWS: usize = 4;
-
-    /// A screen whose pixels can be looked at from outside.
-    struct Screen {
-        text: Box<TextConsole>,
-        framebuffer: Framebuffer,
-        pixels: *const [u8],
-    }
-
-    fn screen() -> Screen {
-        let (width, height) = (COLUMNS * CELL_WIDTH + 3, TOP + ROWS * CELL_HEIGHT + 5);
-        let info = FramebufferInfo {
-            byte_len: width * height,
-            width,
-            height,
-            stride: width,
-            bytes_per_pixel: 1,
-            pixel_format: PixelFormat::U8,
-        };
-        let bytes: &'static mut [u8] = Box::leak(vec![0; info.byte_len].into_boxed_slice());
-        let pixels: *const [u8] = bytes;
-        let mut framebuffer = Framebuffer::new(bytes, info).expect("the shape fits");
-        let mut text = Box::new(TextConsole::new());
-        text.attach(&mut framebuffer);
-        Screen {
-            text,
-            framebuffer,
-            pixels,
-        }
-    }
-
-    impl Screen {
-        fn write(&mut self, text: &str) {
-            self.text.write(&mut self.framebuffer, text.as_bytes());
-        }
-
-        fn lines(&self) -> Vec<String> {
-            let line = |row: &[super::Cell]| {
-                let text: String = row[..COLUMNS]
-                    .iter()
-                    .map(|c| char::from(c.character))
-                    .collect();
-                String::from(text.trim_end())
-            };
-            self.text.cells[..ROWS]
-                .iter()
-                .map(|row| line(row))
-                .collect()
-        }
-
-        fn pixels(&self) -> Vec<u8> {
-            // SAFETY: The leaked memory lives for ever, and nothing is being
-            // drawn while it is copied.
-            unsafe { &*self.pixels }.to_vec()
-        }
-    }
-
-    #[test]
-    fn grid_fits_the_screen() {
-        let screen = screen();
-        assert_eq!((screen.text.columns, screen.text.rows), (COLUMNS, ROWS));
-    }
-
-    #[test]
-    fn text_wraps_and_scrolls() {
-        let mut screen = screen();
-        screen.write("first\nabcdefghijklmn\nfourth\nfifth");
-        assert_eq!(screen.lines(), ["abcdefghijkl", "mn", "fourth", "fifth"]);
-    }
-
-    #[test]
-    fn control_characters_and_escapes_do_what_they_say() {
-        let mut screen = screen();
-        screen.write("abc\rX\tY\x08Z\n\x1b[1;31mred\x1b[0m\nä");
-        assert_eq!(screen.lines(), ["X       Z", "red", "?", ""]);
-    }
-
-    #[test]
-    fn pixels_follow_the_grid() {
-        let mut screen = screen();
-        let mut seed = 7_u32;
-        for _ in 0..400 {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let byte = (seed >> 24) as u8 & 0x7f;
-            let byte = if byte == 0x1b { b'\n' } else { byte };
-            screen.text.write(&mut screen.framebuffer, &[byte]);
-        }
-        let incremental = screen.pixels();
-        screen.text.draw_all(&mut screen.framebuffer);
-        assert_eq!(incremental, screen.pixels());
+        let (columns, rows) = self.size();
+        write!(f, "TextConsole({columns} by {rows})")
     }
 }

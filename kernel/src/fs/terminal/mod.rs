@@ -39,7 +39,8 @@ use crate::errno::Errno;
 /// Rows, columns, and both in pixels, which nobody knows: `struct winsize`.
 pub(crate) type WindowSize = [u16; 4];
 
-/// The size that is assumed of whatever is at the other end.
+/// The size that is assumed of whatever is at the other end of the serial line, where
+/// there is no screen.
 const DEFAULT_SIZE: WindowSize = [24, 80, 0, 0];
 /// Number of the inode.
 const NUMBER: u64 = 2;
@@ -64,7 +65,7 @@ impl Terminal {
         let terminal = TERMINAL.call_once(|| {
             Arc::new(Self {
                 discipline: SpinLock::new(Discipline::new()),
-                size: SpinLock::new(DEFAULT_SIZE),
+                size: SpinLock::new(screen_size().unwrap_or(DEFAULT_SIZE)),
                 foreground: AtomicU32::new(0),
                 readers: WaitQueue::new(),
             })
@@ -163,6 +164,13 @@ impl Terminal {
         poll::wake(&self.readers);
         super::hooks::signal_group(self.foreground(), signal);
     }
+}
+
+/// Returns the size of the screen, if there is one.
+fn screen_size() -> Option<WindowSize> {
+    let (columns, rows) = console::screen_size()?;
+    let small = |number| u16::try_from(number).unwrap_or(u16::MAX);
+    Some([small(rows), small(columns), 0, 0])
 }
 
 impl Inode for Terminal {

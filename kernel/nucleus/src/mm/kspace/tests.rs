@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::iter;
 
 use super::layout::{
-    IMAGE_BASE, KVIRT_RANGE, LINEAR_MAP_BASE, LINEAR_MAP_SIZE, META_BASE, META_SIZE,
+    IMAGE_BASE, IMAGE_RANGE, KVIRT_RANGE, LINEAR_MAP_BASE, LINEAR_MAP_SIZE, META_BASE, META_SIZE,
 };
 use super::{KVirtArea, KernelStack, MappedItem, kernel_page_table};
 use crate::arch::{memory, uaccess};
@@ -53,6 +53,7 @@ fn claim_174_ranges_of_the_kernels_half_are_disjoint() {
         LINEAR_MAP_BASE..LINEAR_MAP_BASE + LINEAR_MAP_SIZE,
         KVIRT_RANGE,
         META_BASE..META_BASE + META_SIZE,
+        IMAGE_RANGE,
         IMAGE_BASE..usize::MAX,
     ];
     assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start));
