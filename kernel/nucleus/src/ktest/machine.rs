@@ -16,6 +16,7 @@ use crate::arch::{cpu, memory};
 use crate::boot::platform;
 use crate::cpu::{CpuSet, disable_preempt, num_cpus};
 use crate::mm::frame::{frame_counts, memory_counts};
+use crate::mm::kspace::kernel_page_table;
 use crate::mm::{VmSpace, heap, tlb};
 use crate::power::{self, ExitCode};
 use crate::sync::rcu;
@@ -192,12 +193,36 @@ fn settle() {
     }
 }
 
+/// Checks the kernel's page table after a test; one that returned fails if it is damaged.
+/// Spaces are checked as they are dropped.
+fn check_page_table(ending: Ending) -> Ending {
+    if ending != Ending::Returned {
+        return ending;
+    }
+    let mut message = Message::new();
+    match kernel_page_table().check() {
+        Ok(Ok(_)) => return ending,
+        Ok(Err(finding)) => write!(message, "the kernel's page table: {finding}"),
+        Err(error) => write!(
+            message,
+            "the kernel's page table was not checked: {error:?}"
+        ),
+    }
+    .expect("a message takes what fits");
+    Ending::Panicked {
+        message,
+        place: Message::new(),
+    }
+}
+
 impl Isolation for Tasks {
     fn run(&mut self, test: fn()) -> Ending {
         heap::prepare_test();
         stack_cache::prepare_test();
         let ending = task::run_test(test, self.timeout);
         planted::weed();
+        // First, since the check takes memory, which has to be back.
+        let ending = check_page_table(ending);
         settle();
         ending
     }

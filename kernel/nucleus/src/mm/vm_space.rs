@@ -39,6 +39,7 @@ use super::inspect::listing;
 use super::io::{Fallible, VmReader, VmWriter, is_user_range};
 use super::io_mem::IoMem;
 use super::kspace;
+use super::page_table::invariants::{Counts, Finding};
 use super::page_table::{PageTable, UserPtConfig};
 use super::tlb::{TableUsers, TlbFlusher};
 use super::{Paddr, Vaddr};
@@ -247,6 +248,15 @@ impl VmSpace {
         listing::write_user_half(self.pt.root_paddr(), out)
     }
 
+    /// Checks the page table from scratch; see [`invariants`](super::page_table::invariants).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]: it could not be checked. What is wrong is the inner result.
+    pub fn check(&self) -> Result<core::result::Result<Counts, Finding>> {
+        self.pt.check()
+    }
+
     /// Returns who uses the space, to flush it without a cursor.
     pub fn users(&self) -> &TableUsers {
         &self.users
@@ -262,6 +272,16 @@ impl VmSpace {
     #[cfg(any(test, ktest))]
     pub(crate) fn page_table(&self) -> &PageTable<UserPtConfig> {
         &self.pt
+    }
+}
+
+/// With debug assertions, a kernel checks the page table once more before it goes.
+#[cfg(all(debug_assertions, target_os = "none"))]
+impl Drop for VmSpace {
+    fn drop(&mut self) {
+        if let Err(finding) = self.pt.check_alone() {
+            panic!("a page table is damaged: {finding}");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use core::fmt::{self, Write as _};
 
 use nucleus::mm::frame::memory_counts;
 use nucleus::mm::inspect::listing;
+use nucleus::mm::kspace::kernel_page_table;
 use nucleus::mm::{PAGE_SIZE, heap};
 use nucleus::{boot, cpu, random, task, time};
 
@@ -57,9 +58,15 @@ pub(super) fn frames(text: &mut Text) -> fmt::Result {
     writeln!(text, "others {others}")
 }
 
-/// Shows the kernel's half of the address space, as the hardware finds it.
+/// Shows the kernel's half of the address space, as the hardware finds it, and whether it
+/// is in order.
 pub(super) fn page_table(text: &mut Text) -> fmt::Result {
-    listing::write_kernel_half(text)
+    listing::write_kernel_half(text)?;
+    match kernel_page_table().check() {
+        Ok(Ok(counts)) => writeln!(text, "in order: {counts}, but for those of the metadata"),
+        Ok(Err(finding)) => writeln!(text, "DAMAGED: {finding}"),
+        Err(error) => writeln!(text, "not checked: {error:?}"),
+    }
 }
 
 pub(super) fn processors(text: &mut Text) -> fmt::Result {

@@ -499,6 +499,12 @@ impl MetaSlot {
         self.vtable().is_of::<M>()
     }
 
+    /// Returns whether the frame is shared at this moment and its data is of a type.
+    pub(in crate::mm) fn is_shared_of<M: AnyFrameMeta>(&self) -> bool {
+        // What is shared has, or had just now, a number of a vtable.
+        self.reference_count() > 0 && self.is_of::<M>()
+    }
+
     /// Returns the data as what all types have in common; the caller holds a
     /// reference for as long as it uses it.
     pub(super) fn dyn_data(&self) -> *const dyn AnyFrameMeta {

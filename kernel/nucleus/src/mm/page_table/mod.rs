@@ -18,7 +18,7 @@
 //!   frame         counts, types, allocation
 //! ```
 //!
-//! `frag` is what cursors take out; `config` says what a table is of, and `user` is
+//! `frag` is what cursors take out; `invariants` checks a table from scratch; `config` says what a table is of, and `user` is
 //! the configuration of users' tables (the kernel's is in `kspace`). `boot` makes
 //! the kernel's tree before there is an allocator. `tiny` is a configuration for
 //! tests.
@@ -32,6 +32,7 @@ mod copy;
 mod cursor;
 mod cursor_mut;
 mod frag;
+pub mod invariants;
 pub(crate) mod node;
 mod place;
 mod range_lock;

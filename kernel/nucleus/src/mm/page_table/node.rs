@@ -457,6 +457,11 @@ impl<C: PageTableConfig> Node<C> {
         }
     }
 
+    /// Returns the number of references to the node's frame.
+    pub(super) fn reference_count(self) -> u32 {
+        self.slot.reference_count()
+    }
+
     /// Returns whether somebody holds the lock.
     pub(super) fn is_locked(self) -> bool {
         self.meta().lock.is_held()
