@@ -8,20 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::x86_64::{irq, power, serial};
 use crate::console;
-
-/// How a run of the kernel ended, as `xtask` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum ExitCode {
-    /// The program returned 0, or no test failed.
-    Success = 0x10,
-    /// The program returned something else, or a test failed.
-    Failure = 0x11,
-    /// The kernel panicked.
-    Panic = 0x12,
-    /// The kernel got a double fault.
-    DoubleFault = 0x13,
-}
+pub use crate::exit_code::ExitCode;
 
 static DEBUG_EXIT: AtomicBool = AtomicBool::new(false);
 
