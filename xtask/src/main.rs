@@ -11,6 +11,7 @@ mod claims;
 mod debian;
 mod emulator;
 mod exit_code;
+mod firmware;
 mod flags;
 mod gdb;
 mod gdb_tests;
@@ -36,6 +37,7 @@ mod system;
 mod test;
 mod tidy;
 mod toolchain;
+mod usb;
 mod verify;
 
 use std::process::ExitCode;
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Screenshot(options) => screenshot::run(&options),
         Command::Image(options) => image::run(&options),
+        Command::Usb(options) => usb::run(&options),
         Command::Matrix(options) => matrix::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Bench(options) => bench::run(&options),
