@@ -2,7 +2,7 @@
 //! by UEFI: the system, and the tests in the kernel.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -41,7 +41,7 @@ fn write(
     toolchain: &Toolchain,
     kind: KernelKind,
     cmdline: &str,
-    files: Vec<(String, std::path::PathBuf)>,
+    files: Vec<(String, PathBuf)>,
     target: &Path,
 ) -> Result<()> {
     let kernel = artifacts::kernel(toolchain, kind)?;

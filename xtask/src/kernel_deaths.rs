@@ -17,7 +17,7 @@ use crate::test::{Outcome, Verdict};
 use crate::toolchain::Toolchain;
 
 /// Deaths on purpose: the option, and what the report has to contain.
-const DEATHS: [(&str, &[&str]); 10] = [
+const DEATHS: [(&str, &[&str]); 11] = [
     (
         "null",
         &[
@@ -36,6 +36,14 @@ const DEATHS: [(&str, &[&str]); 10] = [
         &[
             "another processor asked for it",
             "boot::crash::panic_elsewhere",
+        ],
+    ),
+    (
+        "message",
+        &[
+            "half of a line, and ",
+            "a message asked for it",
+            "boot::crash::panic_in_a_message",
         ],
     ),
     (

@@ -117,6 +117,7 @@ mod tests {
             (&["--smp", "1"], "qemu"),
             (&["--uefi", "--smp", "3"], "qemu, uefi, 3 cpus"),
             (&["--emulator=bochs"], "bochs"),
+            (&["--uefi", "--medium=usb"], "qemu, uefi, usb"),
         ] {
             let stations = stations_of(arguments);
             assert_eq!((stations.len(), stations[0].among), (1, ""));

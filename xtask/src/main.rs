@@ -8,6 +8,7 @@ mod artifacts;
 mod bench;
 mod check;
 mod claims;
+mod console_tests;
 mod debian;
 mod emulator;
 mod exit_code;

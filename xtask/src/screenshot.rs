@@ -62,7 +62,9 @@ pub(crate) fn run(options: &ScreenshotOptions) -> Result<u8> {
 fn steps(options: &ScreenshotOptions) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     if let Some(keys) = &options.keys {
-        steps.extend([Step::UntilReady, Step::Press(keys::parse(keys)?)]);
+        let keys = keys::parse(keys)?;
+        // Who says that it waits for a key is not always waiting yet.
+        steps.extend([Step::UntilReady, Step::UntilRest, Step::Press(keys)]);
     }
     match (&options.after, options.at) {
         (Some(text), _) => steps.extend([Step::UntilSerial(text.clone()), Step::UntilRest]),

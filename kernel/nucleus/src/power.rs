@@ -117,9 +117,13 @@ pub(crate) fn on_restart_keys() {
 /// Leaves this processor as the only one, with the console.
 fn take_over() {
     stop::take_over();
+    let was_taken = console::is_locked();
     // SAFETY: The other processors have stopped, and this one does not return to what it
     // was doing.
     unsafe { console::force_unlock_for_panic() };
+    if was_taken {
+        console::recover_screen();
+    }
 }
 
 fn say(what: core::fmt::Arguments<'_>) {

@@ -74,6 +74,8 @@ impl Beginning {
         let affinity = self.affinity;
         let options = TaskOptions::new(move || self.run()).affinity(affinity);
         let task = options.build().map_err(|_| Errno::Again)?;
+        task.set_name(&thread.name());
+        task.set_thread(thread.id().as_u32());
         thread.set_task(Arc::clone(&task));
         Ok(task)
     }

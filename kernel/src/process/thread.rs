@@ -80,7 +80,11 @@ impl Thread {
     /// Gives the thread its process's number.
     pub(super) fn become_first(&self) {
         // Relaxed: as above.
-        self.id.store(self.process.id().as_u32(), Ordering::Relaxed);
+        let id = self.process.id().as_u32();
+        self.id.store(id, Ordering::Relaxed);
+        if let Some(task) = self.task() {
+            task.set_thread(id);
+        }
     }
 
     pub(crate) const fn process(&self) -> &Arc<Process> {
@@ -114,6 +118,9 @@ impl Thread {
 
     pub(crate) fn set_name(&self, name: Name) {
         *self.name.lock() = name;
+        if let Some(task) = self.task() {
+            task.set_name(&name);
+        }
     }
 
     /// Has the thread look around before it enters ring 3 again, and now if it waits

@@ -140,7 +140,11 @@ pub(super) fn prctl(current: &mut Current, arguments: [usize; 5]) -> SyscallResu
     }
 }
 
-/// Ends the system, in the way that the caller says twice that it knows what it does.
+/// Ends the system, in the way that the caller says twice that it knows what it does; or
+/// says whether Ctrl, Alt and Delete do.
+///
+/// As nothing has to be written to any disk, all of it happens at once, but for power-off:
+/// that ends the first process, and with it the others, so that its status is reported.
 pub(super) fn reboot(first: usize, second: usize, command: usize) -> SyscallResult {
     const FIRST: u32 = 0xfee1_dead;
     const SECOND: [u32; 4] = [0x2812_1969, 0x0512_1996, 0x1604_1998, 0x2011_2000];
@@ -154,14 +158,14 @@ pub(super) fn reboot(first: usize, second: usize, command: usize) -> SyscallResu
     }
     match command as u32 {
         RESTART => power::restart(),
-        HALT | POWER_OFF => {
+        HALT => power::halt(),
+        POWER_OFF => {
             if let Some(first) = table::find_process(Pid::FIRST) {
                 first.end_all(End::Exited(0));
             }
-            Ok(0)
         }
-        // There is no combination of keys that restarts.
-        KEYS_OFF | KEYS_ON => Ok(0),
-        _ => Err(Errno::Invalid),
+        command @ (KEYS_OFF | KEYS_ON) => power::set_keys_restart(command == KEYS_ON),
+        _ => return Err(Errno::Invalid),
     }
+    Ok(0)
 }

@@ -71,8 +71,12 @@ impl Monitor {
         Picture::from_ppm(&bytes).map(Some)
     }
 
-    /// Presses keys, one chord after the other.
-    pub(crate) fn press(&mut self, chords: &[Chord]) -> Result<()> {
+    /// Presses keys, one chord after the other; returns false while QEMU does not listen
+    /// yet.
+    pub(crate) fn press(&mut self, chords: &[Chord]) -> Result<bool> {
+        if !self.is_connected()? {
+            return Ok(false);
+        }
         for chord in chords {
             let keys = chord.0.iter();
             let keys: Vec<Value> = keys
@@ -82,11 +86,21 @@ impl Monitor {
             self.execute("send-key", &arguments)?;
             thread::sleep(BETWEEN_KEYS);
         }
+        Ok(true)
+    }
+
+    /// Breaks the serial line, as somebody at a terminal would.
+    pub(crate) fn break_line(&mut self) -> Result<()> {
+        self.is_connected()?;
+        self.execute("chardev-send-break", &json!({ "id": "console" }))?;
         Ok(())
     }
 
     /// Returns whether the guest has powered off, or was stopped when it reset.
     pub(crate) fn is_off(&mut self) -> Result<bool> {
+        if !self.is_connected()? {
+            return Ok(false);
+        }
         let answer = self.execute("query-status", &json!({}))?;
         Ok(answer["status"] == "shutdown")
     }

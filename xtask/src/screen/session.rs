@@ -42,6 +42,8 @@ pub(crate) enum Step {
     UntilOff,
     /// Presses keys.
     Press(Vec<Chord>),
+    /// Breaks the serial line.
+    Break,
     /// Keeps a picture.
     Keep,
 }
@@ -185,7 +187,13 @@ impl Session {
             Step::UntilOff => self.monitor.is_off(),
             Step::Press(chords) => {
                 self.unread.clear();
-                self.monitor.press(chords)?;
+                // What it showed before does not count as rest.
+                self.last = None;
+                self.monitor.press(chords)
+            }
+            Step::Break => {
+                self.unread.clear();
+                self.monitor.break_line()?;
                 Ok(true)
             }
             Step::Keep => {

@@ -22,7 +22,7 @@
 //! | `trace=fault,tlb,task\|all\|off` | the events that are recorded; none unless given, all in a kernel with its tests |
 //! | `keymap=us\|uk\|de\|fr\|no\|se\|fi\|jp\|colemak\|dvorak\|dvp` | what is printed on the keyboard's keys; `us` unless given |
 //! | `reset=acpi\|keyboard\|cf9\|triple-fault` | the way to restart that is tried first; in this order unless given |
-//! | `crash=null\|panic\|other-panic\|stack-overflow\|double-fault\|write-text\|run-data\|guard-page\|canary\|nested-trap` | die on purpose after start-up, to show the report |
+//! | `crash=null\|panic\|other-panic\|message\|stack-overflow\|double-fault\|write-text\|run-data\|guard-page\|canary\|nested-trap` | die on purpose after start-up, to show the report |
 //! | `pagetable` | print the kernel's page table after start-up |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
@@ -45,6 +45,8 @@ pub enum Crash {
     Panic,
     /// Panic on the last processor.
     OtherPanic,
+    /// A panic in the middle of a message, which holds the console.
+    Message,
     /// Recurse without end.
     StackOverflow,
     /// Fault without a usable stack.
@@ -248,6 +250,7 @@ impl<'a> CommandLine<'a> {
                     "null" => Crash::Null,
                     "panic" => Crash::Panic,
                     "other-panic" => Crash::OtherPanic,
+                    "message" => Crash::Message,
                     "stack-overflow" => Crash::StackOverflow,
                     "double-fault" => Crash::DoubleFault,
                     "write-text" => Crash::WriteText,

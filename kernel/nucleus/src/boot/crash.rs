@@ -1,5 +1,6 @@
 //! Dying on purpose, to show and to test the reports: the option `crash=`.
 
+use core::fmt;
 use core::hint::black_box;
 use core::sync::atomic::AtomicU8;
 use core::{mem, ptr};
@@ -17,6 +18,7 @@ pub(super) fn die(way: Crash) -> ! {
         Crash::Null => read_null(),
         Crash::Panic => panic!("the command line asked for it"),
         Crash::OtherPanic => panic_elsewhere(),
+        Crash::Message => panic_in_a_message(),
         Crash::StackOverflow => {
             recurse_for_ever(0);
         }
@@ -34,6 +36,17 @@ pub(super) fn die(way: Crash) -> ! {
 fn panic_elsewhere() {
     let last = CpuSet::from(CpuId::new(num_cpus() - 1));
     inter_processor_call_and_wait(&last, || panic!("another processor asked for it"));
+}
+
+/// Panics in the middle of a message, with the console's lock held.
+fn panic_in_a_message() {
+    struct Fatal;
+    impl fmt::Display for Fatal {
+        fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("a message asked for it")
+        }
+    }
+    crate::console::println!("half of a line, and {Fatal}");
 }
 
 #[inline(never)]

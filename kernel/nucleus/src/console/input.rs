@@ -68,6 +68,11 @@ pub(crate) enum Received {
 /// What somebody wants of the kernel itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
+    /// Show half a screen further back, or forth.
+    Scroll {
+        /// Towards what is older.
+        is_back: bool,
+    },
     /// Ctrl, Alt and Delete.
     Restart,
     /// The debug key: say what it can do.
@@ -220,6 +225,7 @@ impl Input {
             Some(Key::Bytes(sequence)) => self.typed(Source::Keyboard, sequence.as_bytes()),
             Some(Key::Debug) => self.begin_debugging(Source::Keyboard),
             Some(Key::Restart) => self.ask(Request::Restart),
+            Some(Key::Scroll { is_back }) => self.ask(Request::Scroll { is_back }),
             None => {}
         }
     }

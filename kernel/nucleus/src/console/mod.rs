@@ -12,8 +12,8 @@
 //!
 //! **When text is seen.** What the kernel says is on the screen before the call returns:
 //! the machine may die of what comes next, and nobody would know why. What programs write
-//! is drawn at the next tick of the boot processor, at most [`CELLS_A_TICK`] cells at each,
-//! so that however much they write costs a bounded time; before there are ticks, at once.
+//! is drawn at the next tick of the boot processor, at most so many cells at each
+//! that it takes a bounded time, however much they write; before there are ticks, at once.
 //! Whatever ends the machine shows the rest: a panic does, and [`show_rest`].
 //!
 //! **A panic** takes the console from whoever holds it, perhaps in the middle of a change.
@@ -74,8 +74,9 @@ macro_rules! println {
 /// Cells that fit into the memory that is there without an allocator: those of 1280 by
 /// 800 pixels.
 const FIXED_CELLS: usize = 9000;
-/// Most cells of programs' text that are drawn at a tick: some milliseconds' worth.
-pub const CELLS_A_TICK: usize = 16_384;
+/// Most cells of programs' text that are drawn at a tick, which are those of a small
+/// screen: some 4 MB of pixels.
+const CELLS_A_TICK: usize = 8192;
 /// Most lines that are kept, with those of the screen.
 const MAX_LINES: usize = 4000;
 /// The part of all memory that they may take: one in so many.
@@ -180,9 +181,11 @@ pub fn set_screen(screen: Framebuffer<'static>) {
     let mut console = CONSOLE.lock();
     let console = &mut *console;
     let screen = console.screen.insert(screen);
-    if console.text.is_none()
-        && let Some(memory) = FIXED_MEMORY.try_lock()
-    {
+    let is_first = console.text.is_none();
+    if is_first {
+        screen.fill(0, 0, usize::MAX, usize::MAX, Color::BACKGROUND);
+    }
+    if is_first && let Some(memory) = FIXED_MEMORY.try_lock() {
         console.text = TextConsole::new(::spin::MutexGuard::leak(memory), screen);
     }
     if let Some(text) = &mut console.text {
@@ -233,6 +236,16 @@ pub fn scroll(nr_lines: isize) {
         text.scroll(nr_lines);
     }
     console.show();
+}
+
+/// Shows half a screen further back, or forth, as [`scroll`].
+#[cfg(target_os = "none")]
+pub(crate) fn scroll_half(is_back: bool) {
+    let rows = CONSOLE
+        .try_lock()
+        .and_then(|console| console.text.as_ref().map(|text| text.size().1));
+    let half = rows.map_or(0, |rows| (rows / 2).cast_signed());
+    scroll(if is_back { half } else { -half });
 }
 
 /// Draws some of what programs have written; at each tick of the boot processor.
@@ -321,6 +334,13 @@ impl Write for HeldConsole {
     }
 }
 
+#[cfg(target_os = "none")]
+impl Drop for HeldConsole {
+    fn drop(&mut self) {
+        self.0.show();
+    }
+}
+
 /// Marks the start of a program's output, for whoever reads the serial line.
 pub fn start_program_output(name: &str) {
     write_fmt(format_args!("vostok: start {name}\n"));
@@ -347,11 +367,23 @@ pub fn finish_program_output(status: u8) {
     }
 }
 
+/// Makes sense of the screen's text, after the console was taken from whoever held it.
+#[cfg(target_os = "none")]
+pub(crate) fn recover_screen() {
+    if let Some(text) = &mut CONSOLE.lock().text {
+        text.recover(Color::WARNING);
+    }
+}
+
 /// Makes the screen show that what follows is a panic, after the console was taken from
 /// whoever held it.
 pub(crate) fn panic_screen() {
     let mut console = CONSOLE.lock();
     let console = &mut *console;
+    if !console.at_line_start {
+        // To the end of half a line on serial; on the screen it changes nothing.
+        console.write(Speaker::Kernel, b"\n");
+    }
     if let Some(text) = &mut console.text {
         text.recover(Color::PANIC);
     }

@@ -4,12 +4,13 @@
 //! found the request, with interrupts off and no lock held.
 
 use super::input::{self, Request};
-use crate::power;
+use crate::{console, power};
 
 /// Performs all requests that wait. May not return.
 pub(crate) fn perform() {
     while let Some(request) = input::take_request() {
         match request {
+            Request::Scroll { is_back } => console::scroll_half(is_back),
             Request::Restart => power::on_restart_keys(),
             Request::DebugKey => crate::debug::announce(),
             Request::Debug(letter) => crate::debug::command(letter),

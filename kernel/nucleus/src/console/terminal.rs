@@ -1,7 +1,9 @@
 //! The terminal: a cursor on a grid, and what can be done with it.
 //!
-//! It behaves as what programs know as `TERM=linux` does, with two exceptions that make
-//! the editing of long lines look right: a backspace behind the last column goes to the
+//! It does all that terminfo's `linux` lists but blinking, palettes that change, and tab
+//! stops of one's own; so `TERM=linux` is what programs are told (and not `xterm`, whose
+//! second screen is missing). Two things are different, which makes the editing of long
+//! lines look right: a backspace behind the last column goes to the
 //! last column, and one in the first column goes to the end of the row above, if the
 //! text came from there by itself.
 //!

@@ -13,6 +13,8 @@
 //!   for longer than it takes to copy some words.
 //! * **Where processors are** ([`processors`]): each is interrupted unmaskably and notes
 //!   two registers; the stacks are read by whoever asked, with reads that may fault.
+//! * **The page table** ([`listing`](crate::mm::inspect::listing)) and the **events**
+//!   ([`trace`]) are read as they are.
 //! * **Counts** ([`counts`]): words that are read as they are.
 //!
 //! **What may be stale.** All of it: each word is read once, at a moment of its own. Sums
@@ -31,7 +33,8 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use self::output::Output;
-use crate::{irq, power};
+use crate::mm::inspect::listing::write_kernel_half;
+use crate::{irq, power, trace};
 
 /// Somebody prints.
 static IS_BUSY: AtomicBool = AtomicBool::new(false);
@@ -42,6 +45,8 @@ debug: h  this list\n\
 debug: t  tasks of all processors\n\
 debug: m  memory\n\
 debug: i  interrupts\n\
+debug: p  the kernel's page table\n\
+debug: e  the last events, if any are recorded\n\
 debug: b  backtraces of all processors\n\
 debug: s  backtraces of all tasks that sleep\n\
 debug: r  restart the machine\n\
@@ -62,6 +67,8 @@ pub(crate) fn command(letter: u8) {
         b's' => with_output(tasks::print_sleepers),
         b'm' => with_output(counts::print_memory),
         b'i' => with_output(counts::print_interrupts),
+        b'p' => with_output(|out| write_kernel_half(out)),
+        b'e' => with_output(|out| trace::write_latest_events(out)),
         b'b' => with_output(processors::print_backtraces),
         b'r' => power::restart(),
         b'o' => power::power_off(),

@@ -42,16 +42,18 @@ static ANSWERS: [Answer; MAX_CPUS] = [const {
 }; MAX_CPUS];
 
 /// Says where this processor was interrupted, if it was asked; called by the handler of
-/// unmaskable interrupts. `rip` is zero in ring 3.
-pub(crate) fn answer_if_asked(rip: Vaddr, rbp: Vaddr) {
+/// unmaskable interrupts. `rip` is zero in ring 3. Returns whether it was asked.
+pub(crate) fn answer_if_asked(rip: Vaddr, rbp: Vaddr) -> bool {
     let answer = &ANSWERS[cpu::current_id().as_usize()];
     // Acquire: pairs with the Release of whoever asks.
-    if answer.is_asked.swap(false, Ordering::Acquire) {
+    let is_asked = answer.is_asked.swap(false, Ordering::Acquire);
+    if is_asked {
         // Relaxed, both: published by the Release below.
         answer.rip.store(rip, Ordering::Relaxed);
         answer.rbp.store(rbp, Ordering::Relaxed);
         answer.is_given.store(true, Ordering::Release);
     }
+    is_asked
 }
 
 /// Prints the calls that each processor is in.

@@ -1,6 +1,6 @@
 //! Running the tests on the machine: each as a task that can be abandoned.
 
-use core::fmt;
+use core::fmt::{self, Write};
 use core::slice;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -10,7 +10,7 @@ use super::dialogue::{self, Choice, Run};
 use super::failures::Failures;
 use super::progress::Progress;
 use super::report::Ktap;
-use super::runner::{Ending, Isolation, Resources, Selection, Summary, run_all};
+use super::runner::{Ending, Isolation, Message, Resources, Selection, Summary, run_all};
 use crate::arch::x86_64::{features, timer};
 use crate::arch::{cpu, memory};
 use crate::boot::platform;
@@ -124,7 +124,11 @@ impl fmt::Display for ThisMachine {
         writeln!(f, "    memory      {mebibytes} MiB")?;
         writeln!(f, "    firmware    {}", boot::firmware())?;
         if let Some(platform) = platform::try_get() {
-            writeln!(f, "    devices     {platform}")?;
+            let mut text: Message = Message::new();
+            // A message takes any text, and cuts it off.
+            let _ = write!(text, "{platform}");
+            let devices = text.as_str().trim_start_matches("platform: ");
+            writeln!(f, "    devices     {devices}")?;
         }
         writeln!(f, "    time        {seconds} s")
     }

@@ -108,6 +108,13 @@ impl CpuTasks {
         result
     }
 
+    /// Runs with the lock of the queue held.
+    #[cfg(ktest)]
+    pub(crate) fn queue_for_test(&self, body: fn()) {
+        let _queue = self.queue.lock();
+        body();
+    }
+
     /// Counts a switch of tasks; for the processor itself.
     pub(super) fn count_switch(&self) {
         // Relaxed, and no single operation: only this processor writes it.

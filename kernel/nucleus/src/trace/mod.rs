@@ -36,6 +36,8 @@ use bitflags::bitflags;
 use spin::Once;
 
 pub use self::event::Event;
+#[cfg(target_os = "none")]
+pub(crate) use self::report::write_latest_events;
 pub use self::report::{print_latest, print_summary};
 use self::ring::Ring;
 use crate::arch::cpu;

@@ -15,9 +15,18 @@ pub(super) const LATEST: usize = 24;
 /// Prints the last events of all processors in the order of their times, if there are
 /// some. Takes no lock but the console's.
 pub fn print_latest() {
-    let rings = RINGS.get().map_or(&[][..], |rings| rings);
     // The console's writer does not fail.
-    let _ = write_latest(&mut ToConsole, rings, LATEST);
+    let _ = write_latest_events(&mut ToConsole);
+}
+
+/// Writes what [`print_latest`] prints, and takes no lock.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub(crate) fn write_latest_events(out: &mut impl Write) -> fmt::Result {
+    let rings = RINGS.get().map_or(&[][..], |rings| rings);
+    write_latest(out, rings, LATEST)
 }
 
 /// Prints what was counted, if anything was to be.

@@ -24,10 +24,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use nucleus::console;
 use nucleus::mm::{VmReader, VmWriter};
 use nucleus::sync::{Once, SpinLock, WaitQueue};
 use nucleus::task::TaskOptions;
+use nucleus::{console, power};
 
 use self::line::{Discipline, Typed};
 pub(crate) use self::settings::{SETTINGS_SIZE, Settings};
@@ -80,13 +80,22 @@ impl Terminal {
     /// [`Errno::NoMemory`].
     pub(crate) fn start() -> Result<(), Errno> {
         let terminal = Self::get();
-        TaskOptions::new(move || terminal.take_input_for_ever()).spawn()?;
+        TaskOptions::new(move || terminal.take_input_for_ever())
+            .name("terminal")
+            .spawn()?;
         Ok(())
     }
 
     fn take_input_for_ever(&self) {
         loop {
-            console::input_queue().wait_until(|| (console::input_len() > 0).then_some(()));
+            let has_come = || console::input_len() > 0;
+            let keys = console::input_queue().wait_until(|| {
+                let keys = power::take_restart_keys();
+                (keys || has_come()).then_some(keys)
+            });
+            if keys {
+                super::hooks::interrupt_first();
+            }
             self.take_input();
         }
     }

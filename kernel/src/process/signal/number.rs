@@ -23,6 +23,7 @@ const NAMES: [&str; 31] = [
 ];
 
 impl Signal {
+    pub(crate) const INT: Self = Self(2);
     pub(crate) const ILL: Self = Self(4);
     pub(crate) const TRAP: Self = Self(5);
     pub(crate) const BUS: Self = Self(7);

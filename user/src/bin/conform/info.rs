@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     ("getrandom", random),
     ("uname", uname),
     ("sysinfo", sysinfo),
+    ("reboot-by-mistake", reboot_by_mistake),
     ("getrusage", usage),
     ("times", times),
     ("affinity", affinity),
@@ -256,6 +257,25 @@ fn uname() {
     );
     say!("uname(kernel) = {}", call(libc::SYS_uname, [KERNEL]));
     say!("uname(null) = {}", call(libc::SYS_uname, [0]));
+}
+
+/// With numbers that are not those that say that the caller means it. A Linux that does not
+/// let the caller end the system at all says so first.
+fn reboot_by_mistake() {
+    const FIRST: usize = 0xfee1_dead;
+    const SECOND: usize = 0x2812_1969;
+    const RESTART: usize = 0x0123_4567;
+    for (first, second, command) in [
+        (0, SECOND, RESTART),
+        (FIRST, 0, RESTART),
+        (FIRST, SECOND + 1, RESTART),
+        (SECOND, FIRST, RESTART),
+        (FIRST, SECOND, 12345),
+    ] {
+        let answer = call(libc::SYS_reboot, [first, second, command, 0]);
+        let is_refused = ["EINVAL", "EPERM"].contains(&answer.to_string().as_str());
+        say!("{first:#x}, {second:#x}, {command}: refused: {is_refused}");
+    }
 }
 
 fn sysinfo() {

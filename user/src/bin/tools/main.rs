@@ -8,6 +8,7 @@ mod fault_storm;
 mod fuzz;
 mod init;
 mod memhog;
+mod power;
 mod proc;
 mod ps;
 mod random;
@@ -80,6 +81,8 @@ const TOOLS: &[Tool] = &[
         "PATH…: remove files and empty directories",
         basics::rm,
     ),
+    tool("poweroff", "power the machine off", power::off),
+    tool("reboot", "restart the machine", power::restart),
     tool("sleep", "SECONDS: wait", basics::sleep),
     tool("true", "succeed", basics::succeed),
     tool(

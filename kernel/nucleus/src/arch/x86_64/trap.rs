@@ -63,8 +63,12 @@ static NR_LOGGED: AtomicU32 = AtomicU32::new(0);
 
 /// Called by the entry code for each trap that interrupted the kernel.
 pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
-    if frame.vector == u64::from(vector::NON_MASKABLE) {
-        processors::answer_if_asked(frame.rip as Vaddr, frame.rbp as Vaddr);
+    if frame.vector == u64::from(vector::NON_MASKABLE)
+        && processors::answer_if_asked(frame.rip as Vaddr, frame.rbp as Vaddr)
+    {
+        // One interrupt may have been sent for both.
+        stop::stop_if_told();
+        return;
     }
     if handle_interrupt(frame.vector, Origin::Kernel) {
         if is_external(frame.vector) && frame.rflags & INTERRUPT_FLAG != 0 {
@@ -166,8 +170,10 @@ pub(crate) fn handle_interrupt(vector: u64, origin: Origin) -> bool {
         }
         Ok(vector::NON_MASKABLE) => {
             stop::stop_if_told();
-            // Of the kernel, the caller has said it.
-            processors::answer_if_asked(0, 0);
+            // From the kernel, the caller has answered.
+            if processors::answer_if_asked(0, 0) {
+                return true;
+            }
             // It may have interrupted whoever holds the console, so `log_rare` says it.
             // Relaxed: a statistic that orders nothing.
             NON_MASKABLE.fetch_add(1, Ordering::Relaxed);

@@ -104,6 +104,11 @@ impl Keymap {
 pub(crate) enum Key {
     /// Bytes for whoever reads.
     Bytes(Sequence),
+    /// Shift and Page Up, or Page Down: look back, or forth again.
+    Scroll {
+        /// Towards what is older.
+        is_back: bool,
+    },
     /// Ctrl, Alt and Delete.
     Restart,
     /// Print Screen, which is SysRq, or Ctrl, Alt and F12 where there is none.
@@ -198,10 +203,13 @@ impl Keyboard {
     fn kernels_key(&self, code: KeyCode) -> Option<Key> {
         let modifiers = &self.modifiers;
         let is_ctrl_alt = modifiers.is_ctrl() && modifiers.is_alt();
+        let is_shift = modifiers.is_shifted() && !modifiers.is_ctrl() && !modifiers.is_alt();
         match code {
             KeyCode::Delete | KeyCode::NumpadPeriod if is_ctrl_alt => Some(Key::Restart),
             KeyCode::F12 if is_ctrl_alt => Some(Key::Debug),
             KeyCode::PrintScreen | KeyCode::SysRq => Some(Key::Debug),
+            KeyCode::PageUp if is_shift => Some(Key::Scroll { is_back: true }),
+            KeyCode::PageDown if is_shift => Some(Key::Scroll { is_back: false }),
             _ => None,
         }
     }

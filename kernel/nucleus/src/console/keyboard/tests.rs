@@ -124,6 +124,9 @@ fn some_keys_are_the_kernels() {
     );
     assert_eq!(us(&[ALT, 0x54]), [Key::Debug]);
     assert_eq!(us(&[CTRL, ALT, 0x58]), [Key::Debug]);
+    let scroll = |is_back| Key::Scroll { is_back };
+    let pages = [SHIFT, 0xe0, 0x49, 0xe0, 0x51];
+    assert_eq!(us(&pages), [scroll(true), scroll(false)]);
 }
 
 #[ktest]
