@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Usb(UsbOptions),
     /// Boot each machine of the matrix, and print a table of what came of it
     Matrix(MatrixOptions),
-    /// Boot stopped, with gdb attached and symbols loaded
+    /// Boot with gdb attached, stopped at the kernel's first function, with its symbols
     Gdb(GdbOptions),
     /// Format, lints, house rules, documentation
     Check,
@@ -341,6 +341,12 @@ pub(crate) struct UsbOptions {
 pub(crate) struct GdbOptions {
     #[command(flatten)]
     pub(crate) machine: MachineOptions,
+    /// Stop at the processor's reset, not at the kernel's first function
+    #[arg(long)]
+    pub(crate) from_reset: bool,
+    /// Add options to the kernel's command line
+    #[arg(long, value_name = "OPTIONS", default_value = "")]
+    pub(crate) append: String,
     /// Run these gdb commands and leave
     #[arg(long, value_name = "COMMAND")]
     pub(crate) batch: Vec<String>,

@@ -15,8 +15,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::emulator::Emulator;
 use crate::interrupt::{self, RunningGuest};
-use crate::shell;
 use crate::stream::{Event, Facts, Stream};
+use crate::{exit_code, shell};
 
 /// How the emulator ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,20 +326,30 @@ pub(crate) fn complaint(ending: Ending, facts: &Facts) -> Option<(u8, String)> {
             124,
             format!("the guest took too long and was ended; its last line was: {last}"),
         )),
-        Ending::Exited(_) | Ending::Dismissed if facts.panicked => {
-            Some((101, "the kernel panicked".to_owned()))
-        }
+        Ending::Exited(_) | Ending::Dismissed if facts.panicked => Some((
+            101,
+            how_it_ended(ending).unwrap_or("the kernel panicked".to_owned()),
+        )),
         Ending::Exited(_) if facts.is_finished() => None,
         Ending::Dismissed => None,
         Ending::Exited(_) if !facts.started => Some((
             125,
             "the emulator ended before the kernel's first line (-v shows all of it)".to_owned(),
         )),
-        Ending::Exited(status) => Some((
-            125,
-            format!(
-                "the guest reset or died without a word (emulator status {status:?}); its last line was: {last}"
-            ),
-        )),
+        Ending::Exited(status) => {
+            let how = how_it_ended(ending).unwrap_or_else(|| {
+                let status = status.map_or("none".to_owned(), |status| status.to_string());
+                format!("the guest reset or died without a word (emulator status {status})")
+            });
+            Some((125, format!("{how}; its last line was: {last}")))
+        }
     }
+}
+
+/// Says how the guest ended, if the emulator's status is one of the kernel's codes.
+fn how_it_ended(ending: Ending) -> Option<String> {
+    let Ending::Exited(status) = ending else {
+        return None;
+    };
+    Some(format!("the guest ended: {}", exit_code::of_qemu(status?)?))
 }

@@ -14,7 +14,7 @@ use crate::shell::Progress;
 use crate::stream::{Event, Facts, Stream};
 use crate::test::{Outcome, Verdict};
 use crate::toolchain::Toolchain;
-use crate::{console_tests, interrupt, kernel_deaths, matrix, screen_tests};
+use crate::{console_tests, gdb_tests, interrupt, kernel_deaths, matrix, screen_tests};
 
 /// A guest that prints nothing for so long hangs.
 pub(crate) const SILENCE: Duration = Duration::from_secs(120);
@@ -75,6 +75,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<Vec<Outcome>> {
         }
         outcomes.extend(kernel_deaths::run(&toolchain, options)?);
         outcomes.extend(screen_tests::run(&toolchain, options)?);
+        outcomes.extend(gdb_tests::run(&toolchain, options)?);
         outcomes.extend(console_tests::run(&toolchain, options)?);
     }
     outcomes.extend(matrix::outcomes(options)?);

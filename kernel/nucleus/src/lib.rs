@@ -32,6 +32,7 @@ pub mod check;
 pub mod console;
 pub mod cpu;
 pub mod error;
+pub mod exit_code;
 pub mod irq;
 pub mod ktest;
 pub mod log;

@@ -19,21 +19,8 @@ use core::time::Duration;
 use crate::arch::x86_64::{irq, power, serial};
 use crate::boot::cmdline::ResetWay;
 use crate::console::{self, Color};
+pub use crate::exit_code::ExitCode;
 use crate::{stop, time};
-
-/// How a run of the kernel ended, as `xtask` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum ExitCode {
-    /// The program returned 0, or no test failed.
-    Success = 0x10,
-    /// The program returned something else, or a test failed.
-    Failure = 0x11,
-    /// The kernel panicked.
-    Panic = 0x12,
-    /// The kernel got a double fault.
-    DoubleFault = 0x13,
-}
 
 /// Time for a machine to restart, or to power off, before that has failed.
 const PATIENCE: Duration = Duration::from_millis(500);

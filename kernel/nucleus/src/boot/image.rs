@@ -21,7 +21,7 @@ use crate::mm::{PAGE_SIZE, Vaddr};
 
 unsafe extern "C" {
     /// The ELF header, made by the linker.
-    static __ehdr_start: [u8; PAGE_SIZE];
+    pub(super) static __ehdr_start: [u8; PAGE_SIZE];
 }
 
 /// Pages of the image with equal rights.

@@ -210,31 +210,32 @@ fn map_image(tree: Tree, base: Vaddr, nodes: &mut SpareNodes) -> core::result::R
 /// # Safety
 ///
 /// 1. The placement is [`place`]'s, and no static has been written since.
-/// 2. The caller is at the loader's base, and keeps the nodes on its stack.
+/// 2. The caller keeps the nodes on its stack.
 pub(super) unsafe fn leap(info: &'static mut BootInfo, placement: &Placement) -> ! {
-    // Down, as the range is below the loader's base.
-    let distance = placement.base.wrapping_sub(image::base());
-    // SAFETY: By 1 the image is mapped and relocated at that distance from here. By 2
-    // what is handed on outlives whom it is handed to.
-    unsafe { enter_image(info, placement, distance, placement.base) }
+    // SAFETY: By 1 the image is mapped and relocated at that base. By 2 what is handed on
+    // outlives whom it is handed to.
+    unsafe { enter_image(info, placement, placement.base) }
 }
 
-/// Jumps to the first half of start-up, `distance` bytes from where it is relative to
-/// this code, with the first two arguments and as if nobody had called it. `_base` is for
-/// debuggers, which learn here where the image is (`xtask/src/gdb`).
+/// Jumps to the first half of start-up in the image at `base`, with the first two
+/// arguments and as if nobody had called it. Debuggers wait for this function, and learn by
+/// the third argument where the image is (`xtask/src/gdb`).
 ///
 /// # Safety
 ///
-/// The image is mapped and relocated at that distance.
+/// The image is mapped and relocated at `base`.
 #[unsafe(naked)]
 unsafe extern "C" fn enter_image(
     info: &'static mut BootInfo,
     placement: &Placement,
-    distance: usize,
-    _base: Vaddr,
+    base: Vaddr,
 ) -> ! {
+    // By which of the two bases this function was called depends on the compiler, so that
+    // only differences of addresses are used.
     naked_asm!(
         "lea rax, [rip + {first_half}]",
+        "lea rcx, [rip + {image}]",
+        "sub rax, rcx",
         "add rax, rdx",
         // Two zeros: the return address, which ends backtraces, and the ABI's alignment.
         "xor ebp, ebp",
@@ -242,6 +243,7 @@ unsafe extern "C" fn enter_image(
         "push rbp",
         "jmp rax",
         first_half = sym first_half,
+        image = sym image::__ehdr_start,
     )
 }
 
