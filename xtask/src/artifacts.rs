@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::firmware::Applications;
 use crate::toolchain::Toolchain;
 use crate::{shell, system};
 
@@ -161,13 +162,22 @@ pub(crate) fn host_cargo() -> std::process::Command {
 /// Makes the disk image, which starts by BIOS and by UEFI, unless one of the same
 /// inputs is there; returns where.
 pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathBuf> {
+    image_with(toolchain, spec, &Applications::usual(toolchain)?)
+}
+
+/// Makes the disk image with these applications of UEFI; returns where.
+pub(crate) fn image_with(
+    toolchain: &Toolchain,
+    spec: &ImageSpec<'_>,
+    applications: &Applications,
+) -> Result<PathBuf> {
     if let Some(rootfs) = &spec.rootfs
         && !rootfs.is_dir()
     {
         bail!("--rootfs: there is no directory {}", rootfs.display());
     }
     let boot = boot_program(toolchain)?;
-    let fingerprint = format!("{:016x}", fingerprint(spec, &boot)?);
+    let fingerprint = format!("{:016x}", fingerprint(spec, &boot, applications)?);
     let image = target().join("vostok.img");
     let stamp = target().join("vostok.stamp");
     let is_current = fs::read_to_string(&stamp).is_ok_and(|old| old == fingerprint);
@@ -180,6 +190,11 @@ pub(crate) fn image(toolchain: &Toolchain, spec: &ImageSpec<'_>) -> Result<PathB
     command.arg("--kernel").arg(&spec.kernel.stripped);
     command.arg("--cmdline").arg(&spec.cmdline);
     command.arg("--image").arg(&image);
+    command.arg("--preloader").arg(&applications.first);
+    for (name, path) in &applications.others {
+        let file = format!("{name}={}", path.display());
+        command.arg("--fat-file").arg(file);
+    }
     command
         .arg("--initramfs")
         .arg(target().join("initramfs.cpio"));
@@ -223,10 +238,13 @@ fn boot_program(toolchain: &Toolchain) -> Result<PathBuf> {
 }
 
 /// Digests everything that an image depends on.
-fn fingerprint(spec: &ImageSpec<'_>, boot: &Path) -> Result<u64> {
+fn fingerprint(spec: &ImageSpec<'_>, boot: &Path, applications: &Applications) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     hasher.write(spec.cmdline.as_bytes());
     for file in [boot, &spec.kernel.stripped] {
+        hash_file(&mut hasher, file)?;
+    }
+    for file in applications.files() {
         hash_file(&mut hasher, file)?;
     }
     for (name, path) in &spec.files {

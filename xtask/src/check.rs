@@ -5,16 +5,18 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::artifacts::{self, BARE_TARGET, KernelKind, RUSTFLAGS_VARIABLE};
+use crate::firmware::FIRMWARE_TARGET;
 use crate::toolchain::Toolchain;
 use crate::{shell, tidy};
 
 /// Crates that build for the host by the user's own toolchain.
-const HOST_CRATES: [&str; 9] = [
+const HOST_CRATES: [&str; 10] = [
     "xtask",
     "user",
     "model",
     "nucleus",
     "nucleus-macros",
+    "preloader",
     "verify",
     "fuzz",
     "concurrency",
@@ -57,6 +59,11 @@ pub(crate) fn run() -> Result<u8> {
         .arg(artifacts::target().join("boot"))
         .args(["--", "-Dwarnings"]);
     shell::step("clippy: boot", &mut clippy)?;
+    let mut clippy = toolchain.clippy();
+    clippy.args(FIRMWARE_TARGET).arg("--target-dir");
+    clippy.arg(artifacts::target().join("check"));
+    clippy.args(["--", "-Dwarnings"]);
+    shell::step("clippy: preloader", &mut clippy)?;
     for kind in [KernelKind::Release, KernelKind::Tests, KernelKind::Bench] {
         let mut clippy = toolchain.clippy();
         clippy

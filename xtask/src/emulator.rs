@@ -112,6 +112,9 @@ fn qemu(machine: &MachineOptions, boot: &Boot) -> Result<Emulator> {
     let mut command = dying_with_us("qemu-system-x86_64");
     let cpu = machine.cpu.as_deref().unwrap_or("max");
     command.args(["-cpu", cpu, "-no-reboot", "-net", "none"]);
+    if let Some(backend) = lazy_memory(&machine.memory) {
+        command.args(["-object", &backend, "-machine", "memory-backend=ram"]);
+    }
     command.args(["-m", &machine.memory, "-smp", &machine.smp().to_string()]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     command.args(if boot.icount {
@@ -173,6 +176,14 @@ fn attach(command: &mut Command, medium: Medium, image: &Path) {
             command.args(["-device", "usb-storage,drive=image,bus=xhci.0,removable=on"]);
         }
     }
+}
+
+/// Returns what memory QEMU has to make for a guest that may have more than the host:
+/// none of it is reserved, so that only what the guest touches is taken.
+fn lazy_memory(size: &str) -> Option<String> {
+    const LARGE_MIB: u64 = 8 << 10;
+    let mebibytes: u64 = size.strip_suffix('M')?.parse().ok()?;
+    (mebibytes > LARGE_MIB).then(|| format!("memory-backend-ram,id=ram,size={size},reserve=off"))
 }
 
 /// Bochs wants whole cylinders, a configuration file, and a display even if

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     FuzzSyscalls(FuzzOptions),
     /// Make the disk image for real machines
     Image(ImageOptions),
+    /// Write the disk image to a USB stick
+    Usb(UsbOptions),
     /// Boot each machine of the matrix, and print a table of what came of it
     Matrix(MatrixOptions),
     /// Boot stopped, with gdb attached and symbols loaded
@@ -314,6 +316,25 @@ pub(crate) struct ImageOptions {
     /// Also make one that runs the tests in the kernel
     #[arg(long)]
     pub(crate) tests: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UsbOptions {
+    /// The whole device, such as /dev/sdb; without it, those that there are are listed
+    #[arg(long, value_name = "DEV")]
+    pub(crate) device: Option<PathBuf>,
+    /// Another image than the one with the shell, which is built for it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// Write even to a fixed disk, to one in use, or to a file
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do all but write
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Args, Debug)]

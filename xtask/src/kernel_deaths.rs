@@ -17,12 +17,13 @@ use crate::test::{Outcome, Verdict};
 use crate::toolchain::Toolchain;
 
 /// Deaths on purpose: the option, and what the report has to contain.
-const DEATHS: [(&str, &[&str]); 6] = [
+const DEATHS: [(&str, &[&str]); 11] = [
     (
         "null",
         &[
             "page fault",
             "kernel read of a page that is not mapped",
+            "that address is next to zero",
             "boot::crash::read_null",
         ],
     ),
@@ -52,6 +53,45 @@ const DEATHS: [(&str, &[&str]); 6] = [
     (
         "double-fault",
         &["double fault", "boot::crash::fault_without_a_stack"],
+    ),
+    (
+        "write-text",
+        &[
+            "kernel write to a page that may not be written",
+            "that address is in the kernel's text",
+            "boot::crash::write_text",
+        ],
+    ),
+    (
+        "run-data",
+        &[
+            "kernel instruction fetch from a page that may not be executed",
+            "that address is in the kernel's data",
+            "boot::crash::die",
+        ],
+    ),
+    (
+        "guard-page",
+        &[
+            "kernel read of a page that is not mapped",
+            "that address is in a guard page of a kernel stack",
+            "boot::crash::read_guard_page",
+        ],
+    ),
+    (
+        "canary",
+        &[
+            "the stack of its own for NonMaskable has overflowed",
+            "trap::handle_trap_on_own_stack",
+        ],
+    ),
+    (
+        "nested-trap",
+        &[
+            "debug exception (vector 1), nested",
+            "it struck while its own handler ran",
+            "trap::handle_trap_on_own_stack",
+        ],
     ),
 ];
 

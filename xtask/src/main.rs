@@ -10,6 +10,7 @@ mod check;
 mod claims;
 mod debian;
 mod emulator;
+mod firmware;
 mod flags;
 mod gdb;
 mod guest;
@@ -34,6 +35,7 @@ mod system;
 mod test;
 mod tidy;
 mod toolchain;
+mod usb;
 mod verify;
 
 use std::process::ExitCode;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Screenshot(options) => screenshot::run(&options),
         Command::Image(options) => image::run(&options),
+        Command::Usb(options) => usb::run(&options),
         Command::Matrix(options) => matrix::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Bench(options) => bench::run(&options),

@@ -188,7 +188,7 @@ fn run_host(options: &TestOptions) -> Result<Vec<Outcome>> {
     for (what, packages) in [
         (
             "the host's tests",
-            &["nucleus", "nucleus-macros", "model", "xtask"][..],
+            &["nucleus", "nucleus-macros", "model", "preloader", "xtask"][..],
         ),
         ("the checkers' own tests", &["verify", "fuzz"]),
     ] {

@@ -52,6 +52,8 @@ pub use nucleus_macros::{ktest, main};
 // ---- The line: from here on, the bare machine alone. ----
 
 #[cfg(target_os = "none")]
+mod debug;
+#[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
 pub mod power;
@@ -59,5 +61,7 @@ pub mod power;
 pub mod random;
 #[cfg(target_os = "none")]
 pub mod smp;
+#[cfg(target_os = "none")]
+mod stop;
 #[cfg(target_os = "none")]
 pub mod user;

@@ -6,30 +6,26 @@
 //! that a damaged stack ends it and nothing more. `xtask` turns the addresses
 //! into functions and lines as they stream by.
 //!
-//! The processor that panics first reports; it stops the others by a non-maskable
-//! interrupt, wherever they are, before it writes.
+//! The processor that panics first reports; it [stops](crate::stop) the others before it
+//! writes.
 
+use core::fmt::{self, Write};
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::arch::x86_64::{cpu, irq, power as machine, uaccess};
+use crate::arch::x86_64::{cpu, irq, uaccess};
 use crate::boot::image;
 use crate::console::{self, println};
-use crate::cpu::CpuSet;
+use crate::cpu::CpuId;
 use crate::mm::Vaddr;
 use crate::power::{self, ExitCode};
-use crate::{task, trace};
+use crate::{stop, task, trace};
 
 /// Longest backtrace; recursion deeper than that tells nothing new.
 const MAX_FRAMES: usize = 32;
 
-/// The processor that reports, by its number.
-static REPORTER: AtomicUsize = AtomicUsize::new(NOBODY);
-const NOBODY: usize = usize::MAX;
-/// Processors that have stopped for the report.
-static NR_STOPPED: AtomicUsize = AtomicUsize::new(0);
-/// Looks at that count before the report is written in any case.
-const STOP_POLLS: usize = 10_000_000;
+/// A report is being written.
+static IS_REPORTING: AtomicBool = AtomicBool::new(false);
 
 #[panic_handler]
 fn on_panic(info: &PanicInfo<'_>) -> ! {
@@ -49,48 +45,14 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
 /// A panic during a report ends the machine at once; one on another processor
 /// stops that.
 pub(crate) fn start_report() {
-    irq::disable();
-    let here = cpu::current_id().as_usize();
-    // Relaxed, here and below: single words, and nothing is read because of them.
-    let first = REPORTER.compare_exchange(NOBODY, here, Ordering::Relaxed, Ordering::Relaxed);
-    match first {
-        Ok(_) => stop_others(),
-        Err(reporter) if reporter == here => power::exit(ExitCode::Panic),
-        Err(_) => stop(),
+    stop::take_over();
+    // Relaxed: this processor's own from here on.
+    if IS_REPORTING.swap(true, Ordering::Relaxed) {
+        power::exit(ExitCode::Panic);
     }
     // SAFETY: The machine stops after the report, so that no holder goes on.
     unsafe { console::force_unlock_for_panic() };
     console::panic_screen();
-}
-
-/// Stops all other processors; gives up on one that does not answer.
-fn stop_others() {
-    let here = cpu::current_id();
-    let mut nr_others = 0;
-    for other in CpuSet::new_full().iter().filter(|other| *other != here) {
-        cpu::interrupt_to_stop(other);
-        nr_others += 1;
-    }
-    for _ in 0..STOP_POLLS {
-        if NR_STOPPED.load(Ordering::Relaxed) >= nr_others {
-            return;
-        }
-        core::hint::spin_loop();
-    }
-}
-
-/// Stops this processor if another one reports a panic; called by the handler of
-/// non-maskable interrupts.
-pub(crate) fn stop_if_reported() {
-    let reporter = REPORTER.load(Ordering::Relaxed);
-    if reporter != NOBODY && reporter != cpu::current_id().as_usize() {
-        stop();
-    }
-}
-
-fn stop() -> ! {
-    NR_STOPPED.fetch_add(1, Ordering::Relaxed);
-    machine::halt()
 }
 
 /// Ends the machine after a report.
@@ -100,26 +62,61 @@ pub(crate) fn finish_report(code: ExitCode) -> ! {
     power::exit(code)
 }
 
-/// Prints the return addresses of a chain of frame pointers, innermost first.
+/// Prints the return addresses of a chain of frame pointers of this processor, innermost
+/// first: as [`write_backtrace`].
+pub(crate) fn print_backtrace(first: Option<Vaddr>, frame_pointer: Vaddr) {
+    // The console never fails.
+    let _ = write_backtrace(&mut Console, cpu::current_id(), first, frame_pointer);
+}
+
+/// The console, line by line.
+struct Console;
+
+impl Write for Console {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        console::write_str(text);
+        Ok(())
+    }
+
+    fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> fmt::Result {
+        console::write_fmt(arguments);
+        Ok(())
+    }
+}
+
+/// Writes the return addresses of a chain of frame pointers of a processor, innermost
+/// first.
 ///
 /// `first` is the address of the innermost code itself, if it is known. Of a
 /// caller the address before the return address is printed, which belongs to
 /// the call. The image's base is said again, for those who see no other line of the log.
-pub(crate) fn print_backtrace(first: Option<Vaddr>, frame_pointer: Vaddr) {
-    println!(
+pub(crate) fn write_backtrace(
+    out: &mut impl Write,
+    cpu: CpuId,
+    first: Option<Vaddr>,
+    frame_pointer: Vaddr,
+) -> fmt::Result {
+    writeln!(
+        out,
         "backtrace of processor {} (image base {:#x}):",
-        cpu::current_id().as_usize(),
+        cpu.as_usize(),
         image::base()
-    );
+    )?;
+    write_calls(out, first, frame_pointer)
+}
+
+/// Writes the addresses of [`write_backtrace`] alone.
+pub(crate) fn write_calls(
+    out: &mut impl Write,
+    first: Option<Vaddr>,
+    frame_pointer: Vaddr,
+) -> fmt::Result {
     let callers = Frames { frame_pointer };
-    for (number, address) in first
-        .into_iter()
-        .chain(callers)
-        .take(MAX_FRAMES)
-        .enumerate()
-    {
-        println!("  #{number} {address:#018x}");
+    let calls = first.into_iter().chain(callers).take(MAX_FRAMES);
+    for (number, address) in calls.enumerate() {
+        writeln!(out, "  #{number} {address:#018x}")?;
     }
+    Ok(())
 }
 
 /// The calls on a stack, by their frame pointers.

@@ -16,6 +16,7 @@ use super::row::{End, Row};
 use super::rows;
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
+use crate::firmware::Applications;
 use crate::flags::EmulatorKind;
 use crate::guest::{self, Director, Ending, Limits};
 use crate::interrupt;
@@ -121,7 +122,9 @@ impl Queue {
     }
 }
 
-/// The images that the rows boot; they differ in the kernel's command line.
+/// The images that the rows boot. They differ in the kernel's command line, and in what
+/// makes the firmware odd; the same file starts by BIOS and by UEFI, from a disk and from a
+/// stick.
 struct Images(Vec<(String, PathBuf)>);
 
 impl Images {
@@ -142,7 +145,11 @@ impl Images {
                 files: files.clone(),
                 rootfs: None,
             };
-            let made = artifacts::image(toolchain, &spec)?;
+            let applications = match row.firmware {
+                "" => Applications::usual(toolchain)?,
+                words => Applications::odd(toolchain, words)?,
+            };
+            let made = artifacts::image_with(toolchain, &spec, &applications)?;
             let image = directory.join(format!("{}.img", images.len()));
             fs::copy(&made, &image).context("cannot copy an image for the matrix")?;
             images.push((name, image));
@@ -152,7 +159,7 @@ impl Images {
 
     /// Returns what tells an image from the others.
     fn name(row: &Row) -> String {
-        format!("{} {}", row.uefi, command_line(row))
+        format!("{} {}", row.firmware, command_line(row))
     }
 
     fn of(&self, row: &Row) -> Result<PathBuf> {

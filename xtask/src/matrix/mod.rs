@@ -5,12 +5,14 @@
 //! * [`row`]: what a row is, and what counts as success.
 //! * [`rows`]: the machines.
 //! * `boot`: booting them, two at a time.
+//! * `odd`: machines whose success takes more than the kernel's word.
 //!
 //! `cargo xtask test` boots them as a part of the ring of the kernel, by the names
 //! `machine=NAME`; `cargo xtask matrix` boots them one after the other, so that times
 //! mean something, and prints a table.
 
 mod boot;
+mod odd;
 pub(crate) mod row;
 pub(crate) mod rows;
 
@@ -40,12 +42,14 @@ pub(crate) fn outcomes(options: &TestOptions) -> Result<Vec<Outcome>> {
         return Ok(Vec::new());
     }
     let is_wanted = |name: &str| options.selects(&format!("{PREFIX}{name}"));
-    let tried = boot::try_all(is_wanted, JOBS_OF_THE_RING)?;
+    let tried = boot::try_all(&is_wanted, JOBS_OF_THE_RING)?;
     let outcome = |tried: Tried| {
         let name = format!("{PREFIX}{}", tried.row.name);
         Outcome::new("kernel", &name, tried.verdict).on("matrix")
     };
-    Ok(tried.into_iter().map(outcome).collect())
+    let mut outcomes: Vec<_> = tried.into_iter().map(outcome).collect();
+    outcomes.extend(odd::outcomes(is_wanted)?);
+    Ok(outcomes)
 }
 
 /// The command: a table.

@@ -1,6 +1,6 @@
 //! A row of the matrix: a machine as data, and what the kernel has to make of it.
 
-use crate::flags::{EmulatorKind, MachineOptions};
+use crate::flags::{EmulatorKind, MachineOptions, Medium};
 
 /// A machine, and what has to come of booting it.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +11,10 @@ pub(crate) struct Row {
     /// The model of the processor, as the emulator calls it; empty for the usual one.
     pub(crate) cpu: &'static str,
     pub(crate) uefi: bool,
+    /// What the image is on.
+    pub(crate) medium: Medium,
+    /// What is made odd about UEFI firmware, in words of `preloader::oddities`.
+    pub(crate) firmware: &'static str,
     pub(crate) smp: u32,
     /// In mebibytes, as in `512M`.
     pub(crate) memory: &'static str,
@@ -44,6 +48,8 @@ pub(crate) const QEMU: Row = Row {
     emulator: EmulatorKind::Qemu,
     cpu: "",
     uefi: false,
+    medium: Medium::Disk,
+    firmware: "",
     smp: 1,
     memory: "512M",
     arguments: &[],
@@ -72,6 +78,7 @@ impl Row {
     pub(crate) fn machine(&self) -> MachineOptions {
         let mut machine = MachineOptions::new(self.emulator, self.smp, self.memory);
         machine.uefi = self.uefi;
+        machine.medium = self.medium;
         machine.cpu = (!self.cpu.is_empty()).then(|| match self.emulator {
             // What it does not simulate of a model is no news.
             EmulatorKind::Qemu => format!("{},check=off", self.cpu),

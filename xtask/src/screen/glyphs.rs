@@ -6,14 +6,15 @@
 //! whatever the colours are: a cell shows the character to whose amounts they are most
 //! nearly parallel. The background is the colour that more of a cell's pixels have than
 //! any other; a cell of one colour is a space.
+//!
+//! Boxes and blocks, which are not the font's, and underlined text are not read.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use super::picture::{Picture, Pixel};
 
-/// How the kernel's console draws: as in `nucleus::console::text`.
+/// How the kernel's console draws: as in `nucleus::console`, `glyph.rs` and `paint.rs`.
 mod console {
     use noto_sans_mono_bitmap::{FontWeight, RasterHeight};
 
@@ -21,6 +22,13 @@ mod console {
     pub(super) const HEIGHT: RasterHeight = RasterHeight::Size16;
     /// Lines above the text: the marks of start-up.
     pub(super) const TOP: usize = 16;
+
+    /// Returns the ink that bold text has, of a line of pixels: each spreads to its right.
+    pub(super) fn bolder(line: &[u8]) -> Vec<u8> {
+        let left = [0].iter().chain(line);
+        let pairs = line.iter().zip(left);
+        pairs.map(|(ink, left)| (left / 4 * 3).max(*ink)).collect()
+    }
 }
 
 const CELL_WIDTH: usize = noto_sans_mono_bitmap::get_raster_width(console::WEIGHT, console::HEIGHT);
@@ -28,11 +36,10 @@ const CELL_HEIGHT: usize = console::HEIGHT as usize;
 /// Columns between the tabulator's stops.
 const TAB: usize = 8;
 
-/// What stands for a cell that shows no character of the font: the box, too, that the
-/// console shows for a character that it has no picture of.
+/// What stands for a cell that shows no character of the font.
 pub(crate) const UNKNOWN: char = '\u{fffd}';
-/// Letters of Latin scripts that the font has, beside ASCII.
-const LATIN: RangeInclusive<char> = '\u{a1}'..='\u{17f}';
+/// What the console shows for a character that it has no picture of.
+const NOT_IN_FONT: char = UNKNOWN;
 /// How parallel a cell has to be to a character, at the least: the square of the
 /// cosine. Colours are whole numbers, so that it is never quite one.
 const LIKENESS: f64 = 0.98;
@@ -43,14 +50,27 @@ struct Glyph {
     ink: Vec<f64>,
 }
 
+/// Those of the font, and then their bold forms.
 static GLYPHS: LazyLock<Vec<Glyph>> = LazyLock::new(|| {
-    let drawn = ('!'..='~').chain(LATIN);
-    drawn.filter_map(glyph).collect()
+    let plain = characters().filter_map(|character| glyph(character, <[u8]>::to_vec));
+    let bold = characters().filter_map(|character| glyph(character, console::bolder));
+    plain.chain(bold).collect()
 });
 
-fn glyph(character: char) -> Option<Glyph> {
+/// Returns the characters that the console takes from the font, but for the space.
+fn characters() -> impl Iterator<Item = char> {
+    ('!'..='\u{17f}').filter(|character| is_shown(*character))
+}
+
+/// Returns whether the console shows a character by itself.
+fn is_shown(character: char) -> bool {
+    matches!(character, ' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{17f}')
+}
+
+/// Returns a character's glyph, of whose lines each has become another one.
+fn glyph(character: char, style: fn(&[u8]) -> Vec<u8>) -> Option<Glyph> {
     let raster = noto_sans_mono_bitmap::get_raster(character, console::WEIGHT, console::HEIGHT)?;
-    let ink = raster.rows().flatten().map(|ink| f64::from(*ink)).collect();
+    let ink = raster.rows().flat_map(style).map(f64::from).collect();
     Some(Glyph { character, ink })
 }
 
@@ -130,7 +150,8 @@ fn recognise(cell: &[Pixel]) -> char {
     let likenesses = GLYPHS
         .iter()
         .map(|glyph| (likeness(&ink, &glyph.ink), glyph));
-    let best = likenesses.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    // Of characters that look the same, the first one.
+    let best = likenesses.rev().max_by(|(a, _), (b, _)| a.total_cmp(b));
     match best {
         Some((likeness, glyph)) if likeness >= LIKENESS => glyph.character,
         _ => UNKNOWN,
@@ -162,23 +183,25 @@ fn likeness(a: &[f64], b: &[f64]) -> f64 {
 pub(crate) fn rows_of<'a>(lines: impl IntoIterator<Item = &'a str>, columns: usize) -> Vec<String> {
     let mut rows = Vec::new();
     for line in lines {
-        let mut row = String::new();
+        let (mut row, mut len) = (String::new(), 0);
         for character in without_escapes(line).chars() {
             let shown = match character {
                 '\t' => {
-                    let end = (row.len() / TAB + 1) * TAB;
-                    row.extend(std::iter::repeat_n(' ', end - row.len()));
+                    let gap = TAB - len % TAB;
+                    row.extend(std::iter::repeat_n(' ', gap));
+                    len += gap;
                     continue;
                 }
-                ' '..='~' => character,
+                _ if is_shown(character) => character,
                 _ if character.is_control() => continue,
-                _ if LATIN.contains(&character) => character,
-                _ => UNKNOWN,
+                _ => NOT_IN_FONT,
             };
-            if row.len() == columns {
+            if len == columns {
                 rows.push(std::mem::take(&mut row).trim_end().to_owned());
+                len = 0;
             }
             row.push(shown);
+            len += 1;
         }
         rows.push(row.trim_end().to_owned());
     }
@@ -199,17 +222,30 @@ fn without_escapes(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::console::TOP;
+    use super::console::{TOP, bolder};
     use super::{CELL_HEIGHT, CELL_WIDTH, Picture, Pixel, ScreenText, UNKNOWN, glyph, rows_of};
 
-    /// Draws rows of text as the console does.
     fn draw(rows: &[&str], text: Pixel, background: Pixel) -> Picture {
-        let columns = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        draw_styled(rows, <[u8]>::to_vec, text, background)
+    }
+
+    /// Draws rows of text as the console does.
+    fn draw_styled(
+        rows: &[&str],
+        style: fn(&[u8]) -> Vec<u8>,
+        text: Pixel,
+        background: Pixel,
+    ) -> Picture {
+        let columns = rows
+            .iter()
+            .map(|row| row.chars().count())
+            .max()
+            .unwrap_or(0);
         let (width, height) = (columns * CELL_WIDTH + 3, TOP + rows.len() * CELL_HEIGHT + 5);
         let mut pixels = vec![background; width * height];
         for (row, line) in rows.iter().enumerate() {
             for (column, character) in line.chars().enumerate() {
-                let ink = glyph(character).expect("the font has it").ink;
+                let ink = glyph(character, style).expect("the font has it").ink;
                 for (place, ink) in ink.into_iter().enumerate() {
                     let x = column * CELL_WIDTH + place % CELL_WIDTH;
                     let y = TOP + row * CELL_HEIGHT + place / CELL_WIDTH;
@@ -242,6 +278,15 @@ mod tests {
     }
 
     #[test]
+    fn bold_text_and_letters_with_marks_are_read() {
+        let all: String = (' '..='~').collect();
+        let bold = draw_styled(&[&all], bolder, [230, 80, 70], [12, 16, 24]);
+        assert_eq!(ScreenText::read(&bold).rows, [&all[..]]);
+        let marked = draw(&["äÖßçé", "x"], [200; 3], [0; 3]);
+        assert_eq!(ScreenText::read(&marked).rows, ["äÖßçé", "x"]);
+    }
+
+    #[test]
     fn what_is_no_character_is_told_from_all() {
         let mut picture = draw(&["ab"], [200; 3], [0; 3]);
         let pixels = (0..CELL_HEIGHT).map(|i| (CELL_WIDTH + i % CELL_WIDTH, TOP + i));
@@ -267,7 +312,7 @@ mod tests {
         assert_eq!(rows("abcde"), ["abcd", "e"]);
         assert_eq!(rows(""), [""]);
         assert_eq!(rows("\x1b[1;31mab\x1b[0mc\r"), ["abc"]);
-        assert_eq!(rows("ä汉-"), [format!("ä{UNKNOWN}-")]);
+        assert_eq!(rows("ä…cdö"), ["ä\u{fffd}cd", "ö"]);
         assert_eq!(rows_of(["a\tb", "c"], 20), ["a       b", "c"]);
     }
 }

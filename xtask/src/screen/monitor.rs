@@ -85,6 +85,12 @@ impl Monitor {
         Ok(())
     }
 
+    /// Returns whether the guest has powered off, or was stopped when it reset.
+    pub(crate) fn is_off(&mut self) -> Result<bool> {
+        let answer = self.execute("query-status", &json!({}))?;
+        Ok(answer["status"] == "shutdown")
+    }
+
     /// Connects unless that is done; returns whether it is.
     fn is_connected(&mut self) -> Result<bool> {
         if self.connection.is_some() {
@@ -102,7 +108,7 @@ impl Monitor {
         Ok(true)
     }
 
-    fn execute(&mut self, command: &str, arguments: &Value) -> Result<()> {
+    fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let connection = self.connection.as_mut();
         let connection = connection.context("QEMU does not listen")?;
         connection
@@ -112,13 +118,13 @@ impl Monitor {
 }
 
 impl Connection {
-    fn execute(&mut self, command: &str, arguments: &Value) -> Result<()> {
+    fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let line = json!({ "execute": command, "arguments": arguments });
         writeln!(self.commands, "{line}")?;
         loop {
-            let answer = self.read_line()?;
-            if answer.get("return").is_some() {
-                return Ok(());
+            let mut answer = self.read_line()?;
+            if let Some(value) = answer.get_mut("return") {
+                return Ok(value.take());
             }
             if let Some(error) = answer.get("error") {
                 bail!("{}", error["desc"]);

@@ -38,6 +38,8 @@ pub(crate) enum Step {
     UntilScreen(Vec<String>),
     /// Waits until the screen does not change.
     UntilRest,
+    /// Waits until the guest has powered off.
+    UntilOff,
     /// Presses keys.
     Press(Vec<Chord>),
     /// Keeps a picture.
@@ -180,6 +182,7 @@ impl Session {
                 }
                 Ok(now == before)
             }
+            Step::UntilOff => self.monitor.is_off(),
             Step::Press(chords) => {
                 self.unread.clear();
                 self.monitor.press(chords)?;

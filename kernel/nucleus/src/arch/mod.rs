@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `cpu` | which processor this is, its memory state, interrupting others |
 //! | `irq` | the interrupt flag |
+//! | `keyboard` | the keyboard |
 //! | `memory` | where physical memory and metadata are seen, and their bound |
 //! | `mmu` | the root register and the TLB |
 //! | `pages` | zeroing and copying whole pages |
@@ -26,6 +27,10 @@ pub mod sim;
 pub(crate) mod x86_64;
 
 #[cfg(not(target_os = "none"))]
-pub(crate) use self::sim::{cpu, irq, memory, mmu, pages, serial, tasks, timer, uaccess, watch};
+pub(crate) use self::sim::{
+    cpu, irq, keyboard, memory, mmu, pages, serial, tasks, timer, uaccess, watch,
+};
 #[cfg(target_os = "none")]
-pub(crate) use self::x86_64::{cpu, irq, memory, mmu, pages, serial, tasks, timer, uaccess, watch};
+pub(crate) use self::x86_64::{
+    cpu, irq, keyboard, memory, mmu, pages, serial, tasks, timer, uaccess, watch,
+};

@@ -16,18 +16,24 @@
 //! | `ktest.from=N` | start with the N-th of them, counted from 1 |
 //! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
 //! | `ktest.stress=OPERATIONS` | length of each stress test; each has its own unless given |
+//! | `ktest.wait` | after the tests show a summary and the failures, and wait for a key |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
 //! | `thp=off\|advised\|on` | huge pages for programs: nowhere, where they ask for them, or wherever they fit; `advised` unless given |
 //! | `trace=fault,tlb,task\|all\|off` | the events that are recorded; none unless given, all in a kernel with its tests |
-//! | `crash=null\|panic\|other-panic\|message\|stack-overflow\|double-fault` | die on purpose after start-up, to show the report |
+//! | `keymap=us\|uk\|de\|fr\|no\|se\|fi\|jp\|colemak\|dvorak\|dvp` | what is printed on the keyboard's keys; `us` unless given |
+//! | `reset=acpi\|keyboard\|cf9\|triple-fault` | the way to restart that is tried first; in this order unless given |
+//! | `crash=null\|panic\|other-panic\|message\|stack-overflow\|double-fault\|write-text\|run-data\|guard-page\|canary\|nested-trap` | die on purpose after start-up, to show the report |
 //! | `pagetable` | print the kernel's page table after start-up |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
 //! Parsing allocates nothing, so that it works before the heap does. What it
 //! does not understand is kept, to be warned of, and changes nothing.
 
+use core::fmt;
+
 use ::log::LevelFilter;
 
+use crate::console::Keymap;
 use crate::trace::Group;
 
 /// A way to die on purpose.
@@ -45,6 +51,16 @@ pub enum Crash {
     StackOverflow,
     /// Fault without a usable stack.
     DoubleFault,
+    /// Write to the kernel's text.
+    WriteText,
+    /// Execute what is in its data.
+    RunData,
+    /// Read below a stack.
+    GuardPage,
+    /// Overwrite the canary of an exception's stack.
+    Canary,
+    /// Have an exception strike in its own handler.
+    NestedTrap,
 }
 
 /// Where programs get huge pages.
@@ -56,6 +72,42 @@ pub enum HugePages {
     Advised,
     /// Wherever they fit.
     Always,
+}
+
+/// A way to restart the machine. They are tried in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ResetWay {
+    /// The register that ACPI's tables name.
+    #[default]
+    Acpi,
+    /// The keyboard controller, whose output 0 is the reset line of the processors.
+    Keyboard,
+    /// Port 0xcf9, the register of most chip sets for that.
+    Cf9,
+    /// A trap without any handler, which shuts the processor down.
+    TripleFault,
+}
+
+impl ResetWay {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Acpi, Self::Keyboard, Self::Cf9, Self::TripleFault];
+
+    /// Returns its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Acpi => "acpi",
+            Self::Keyboard => "keyboard",
+            Self::Cf9 => "cf9",
+            Self::TripleFault => "triple-fault",
+        }
+    }
+}
+
+impl fmt::Display for ResetWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// What the command line asks for.
@@ -84,12 +136,18 @@ pub struct CommandLine<'a> {
     pub ktest_timeout_s: u32,
     /// Operations of a stress test, if not as many as it has by itself.
     pub ktest_stress: Option<u32>,
+    /// After the tests, somebody is there to look at them.
+    pub ktest_wait: bool,
     /// The filter of the benchmarks to run, if any are to run.
     pub bench: Option<&'a str>,
     /// Where programs get huge pages.
     pub huge_pages: HugePages,
     /// The events that are recorded, if it says so.
     pub trace: Option<Group>,
+    /// What is printed on the keyboard's keys.
+    pub keymap: Keymap,
+    /// The way to restart that is tried first.
+    pub reset: ResetWay,
     /// A way to die after start-up.
     pub crash: Option<Crash>,
     /// The kernel's page table is to be printed after start-up.
@@ -112,9 +170,12 @@ impl<'a> CommandLine<'a> {
             ktest_from: 1,
             ktest_timeout_s: 20,
             ktest_stress: None,
+            ktest_wait: false,
             bench: None,
             huge_pages: HugePages::Advised,
             trace: None,
+            keymap: Keymap::default(),
+            reset: ResetWay::default(),
             crash: None,
             page_table: false,
         };
@@ -167,6 +228,7 @@ impl<'a> CommandLine<'a> {
                 let operations = value.parse().ok().filter(|number| *number > 0);
                 set(&mut self.ktest_stress, operations.map(Some))
             }
+            ("ktest.wait", None) => set(&mut self.ktest_wait, Some(true)),
             ("bench", filter) => set(&mut self.bench, Some(Some(filter.unwrap_or("")))),
             ("thp", Some(value)) => {
                 let wanted = match value {
@@ -178,6 +240,11 @@ impl<'a> CommandLine<'a> {
                 set(&mut self.huge_pages, Some(wanted))
             }
             ("trace", Some(names)) => set(&mut self.trace, Group::parse(names).map(Some)),
+            ("keymap", Some(name)) => set(&mut self.keymap, Keymap::by_name(name)),
+            ("reset", Some(name)) => {
+                let mut ways = ResetWay::ALL.into_iter();
+                set(&mut self.reset, ways.find(|way| way.name() == name))
+            }
             ("crash", Some(value)) => {
                 let crash = match value {
                     "null" => Crash::Null,
@@ -186,6 +253,11 @@ impl<'a> CommandLine<'a> {
                     "message" => Crash::Message,
                     "stack-overflow" => Crash::StackOverflow,
                     "double-fault" => Crash::DoubleFault,
+                    "write-text" => Crash::WriteText,
+                    "run-data" => Crash::RunData,
+                    "guard-page" => Crash::GuardPage,
+                    "canary" => Crash::Canary,
+                    "nested-trap" => Crash::NestedTrap,
                     _ => return false,
                 };
                 set(&mut self.crash, Some(Some(crash)))
@@ -227,7 +299,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use ::log::LevelFilter;
 
-    use super::{CommandLine, Crash, HugePages};
+    use super::{CommandLine, Crash, HugePages, Keymap, ResetWay};
     use crate::prelude::*;
     use crate::trace::Group;
 
@@ -257,16 +329,29 @@ mod tests {
     }
 
     #[ktest]
+    fn keyboard_has_a_layout_and_restart_a_way() {
+        let line = CommandLine::parse("keymap=de reset=triple-fault");
+        assert_eq!(line.keymap, Keymap::De);
+        assert_eq!(line.reset, ResetWay::TripleFault);
+        assert_eq!(line.unknown().count(), 0);
+        let line = CommandLine::parse("");
+        assert_eq!((line.keymap, line.reset), (Keymap::Us, ResetWay::Acpi));
+    }
+
+    #[ktest]
     fn tests_have_filters_and_a_length() {
-        let line = CommandLine::parse("ktest=a|b ktest.among=c|d ktest.stress=1000000");
+        let line = CommandLine::parse("ktest=a|b ktest.among=c|d ktest.stress=1000000 ktest.wait");
         assert_eq!((line.ktest, line.ktest_among), (Some("a|b"), "c|d"));
-        assert_eq!(line.ktest_stress, Some(1_000_000));
+        assert_eq!(
+            (line.ktest_stress, line.ktest_wait),
+            (Some(1_000_000), true)
+        );
         assert_eq!(line.unknown().count(), 0);
     }
 
     #[ktest]
     fn bad_values_are_named_and_change_nothing() {
-        let text = "log=loud ktest.from=0 ktest.timeout=soon ktest.stress=0 crash=gently thp=maybe trace=faults colour debug-exit=1";
+        let text = "log=loud ktest.from=0 ktest.timeout=soon ktest.stress=0 crash=gently thp=maybe trace=faults colour debug-exit=1 keymap=xx reset=softly";
         let line = CommandLine::parse(text);
         assert!(line.unknown().eq(text.split(' ')));
         assert_eq!(

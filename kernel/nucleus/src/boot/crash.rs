@@ -2,10 +2,13 @@
 
 use core::fmt;
 use core::hint::black_box;
-use core::ptr;
+use core::sync::atomic::AtomicU8;
+use core::{mem, ptr};
 
 use super::cmdline::Crash;
+use crate::arch::x86_64::{breakpoints, exception_stacks};
 use crate::cpu::{CpuId, CpuSet, num_cpus};
+use crate::mm::kspace::KernelStack;
 use crate::smp::inter_processor_call_and_wait;
 
 /// Dies in the way that was asked for.
@@ -20,6 +23,11 @@ pub(super) fn die(way: Crash) -> ! {
             recurse_for_ever(0);
         }
         Crash::DoubleFault => fault_without_a_stack(),
+        Crash::WriteText => write_text(),
+        Crash::RunData => run_data(),
+        Crash::GuardPage => read_guard_page(),
+        Crash::Canary => exception_stacks::destroy_canary(),
+        Crash::NestedTrap => breakpoints::nest_debug_exceptions(),
     }
     unreachable!("the crash did not happen")
 }
@@ -54,6 +62,33 @@ fn read_null() {
 fn recurse_for_ever(depth: u64) -> u64 {
     let padding = black_box([depth; 64]);
     recurse_for_ever(depth + 1) + padding[0]
+}
+
+#[inline(never)]
+fn write_text() {
+    let text = black_box(write_text as *const () as *mut u8);
+    // SAFETY: Not sound at all, which is the point: text cannot be written, so that the
+    // processor refuses.
+    unsafe { ptr::write_volatile(text, 0xcc) };
+}
+
+#[inline(never)]
+fn run_data() {
+    /// The instruction `ret`, in memory that can be written.
+    static DATA: AtomicU8 = AtomicU8::new(0xc3);
+    // SAFETY: Not sound at all, which is the point: data cannot be executed, so that the
+    // processor refuses.
+    let data: fn() = unsafe { mem::transmute(black_box(DATA.as_ptr())) };
+    data();
+}
+
+#[inline(never)]
+fn read_guard_page() {
+    let stack = KernelStack::new(KernelStack::DEFAULT_SIZE).expect("memory for a stack");
+    let guard = black_box(stack.bottom() - size_of::<u64>()) as *const u64;
+    // SAFETY: Not sound at all, which is the point: the page is not mapped, so that the
+    // processor refuses.
+    black_box(unsafe { ptr::read_volatile(guard) });
 }
 
 /// Faults with a stack on which the fault cannot be delivered.

@@ -13,6 +13,7 @@ use bootloader_api::{BootInfo, BootloaderConfig};
 
 use super::image;
 use super::memory_map::{MemoryMap, RawRegion, RegionKind};
+use super::platform::Firmware;
 use crate::arch::x86_64::mmu;
 use crate::console::{FramebufferInfo, PixelFormat};
 use crate::mm::kspace::layout::{IMAGE_BASE, LINEAR_MAP_BASE};
@@ -92,6 +93,20 @@ pub(super) fn initramfs(info: &BootInfo) -> Range<Vaddr> {
 /// Returns the address of ACPI's root pointer.
 pub(super) fn rsdp(info: &BootInfo) -> Option<Paddr> {
     info.rsdp_addr.into_option().map(|address| address as Paddr)
+}
+
+/// Returns the kind of firmware, by whose memory map the loader has passed on: there is
+/// always something in it that the loader does not know, such as the firmware's own.
+pub(super) fn firmware(info: &BootInfo) -> Firmware {
+    let is_uefi = |kind| matches!(kind, MemoryRegionKind::UnknownUefi(_));
+    match info
+        .memory_regions
+        .iter()
+        .any(|region| is_uefi(region.kind))
+    {
+        true => Firmware::Uefi,
+        false => Firmware::Bios,
+    }
 }
 
 /// Returns the memory map: the loader's, sanitised, with what the kernel keeps

@@ -33,7 +33,7 @@ pub(crate) mod protection;
 mod start;
 
 #[cfg(ktest)]
-pub(crate) use self::start::reclaimed_bytes;
+pub(crate) use self::start::{firmware, reclaimed_bytes};
 #[cfg(target_os = "none")]
 pub use self::{
     protection::check_protection,

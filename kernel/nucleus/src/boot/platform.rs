@@ -11,6 +11,24 @@ use spin::Once;
 
 use crate::cpu::MAX_CPUS;
 
+/// What started the loader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// A BIOS, or what a UEFI firmware has in place of one.
+    Bios,
+    /// UEFI.
+    Uefi,
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bios => "BIOS",
+            Self::Uefi => "UEFI",
+        })
+    }
+}
+
 /// The name of a processor in the interrupt hardware: 8 bits in xAPIC mode, 32 in
 /// x2APIC mode. Names may have gaps, which a `CpuId` has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,29 +119,68 @@ pub struct CalendarClock {
     pub century: Option<u8>,
 }
 
-/// A value, and the 16-bit port to write it to.
+/// A value of 8 bits, and the port to write it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortWrite {
     /// The port.
     pub port: u16,
     /// The value.
-    pub value: u16,
+    pub value: u8,
 }
 
-/// The writes that enter sleep state S5.
+/// Where a register of 8 bits is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SleepPorts {
-    /// The first control register.
-    pub a: PortWrite,
-    /// The second one, which few machines have.
-    pub b: Option<PortWrite>,
+pub enum Register {
+    /// At a port.
+    Port(u16),
+    /// In memory, at a physical address.
+    Memory(u64),
+    /// In the configuration of a PCI device on bus 0.
+    PciConfiguration {
+        /// The device, below 32.
+        device: u8,
+        /// Its function, below 8.
+        function: u8,
+        /// The byte.
+        offset: u8,
+    },
+}
+
+/// A control register of power management, of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SleepPort {
+    /// Its port.
+    pub port: u16,
+    /// The type of sleep that is S5 there, below 8.
+    pub sleep_type: u8,
+}
+
+/// How a machine enters sleep state S5: it is off then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerOff {
+    /// By its control registers.
+    Ports {
+        /// The first one.
+        a: SleepPort,
+        /// The second one, which few machines have.
+        b: Option<SleepPort>,
+        /// What gets these registers from firmware, if it has them.
+        enable: Option<PortWrite>,
+    },
+    /// By one register for that, on machines without the others.
+    Register {
+        /// The register.
+        control: Register,
+        /// The type of sleep that is S5 there, below 8.
+        sleep_type: u8,
+    },
 }
 
 /// The write of 8 bits that resets the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResetRegister {
-    /// The port.
-    pub port: u16,
+    /// Where to.
+    pub register: Register,
     /// The value.
     pub value: u8,
 }
@@ -209,9 +266,11 @@ pub struct Platform {
     /// The battery-backed clock, unless the machine is said to have none.
     pub calendar_clock: Option<CalendarClock>,
     /// How the machine is powered off.
-    pub power_off: Option<SleepPorts>,
+    pub power_off: Option<PowerOff>,
     /// How the machine is reset.
     pub reset: Option<ResetRegister>,
+    /// Whether there is a keyboard controller, if anybody says so.
+    pub keyboard_controller: Option<bool>,
 }
 
 impl Platform {
@@ -231,6 +290,7 @@ impl Platform {
             calendar_clock: Some(CalendarClock::default()),
             power_off: None,
             reset: None,
+            keyboard_controller: None,
         }
     }
 

@@ -12,11 +12,11 @@ use super::kaslr::{self, Placement};
 use super::loader::bytes_at;
 use super::loader_map::LoaderMap;
 use super::memory_map::{MemoryMap, RegionKind};
-use super::platform::{self, Platform};
+use super::platform::{self, Firmware, Platform};
 use super::{acpi, crash, image, initramfs as archive, loader, metadata, protection};
 use crate::arch::x86_64::{
-    apic, cmos, context, features, gdt, idt, irq, lines, local, mmu, serial, smp, timer,
-    trampoline, user_entry,
+    apic, cmos, context, exception_stacks, features, gdt, idt, irq, keyboard, lines, local, mmu,
+    power as machine_power, serial, smp, timer, trampoline, user_entry,
 };
 use crate::arch::{cpu, memory};
 use crate::console::framebuffer::Framebuffer;
@@ -37,6 +37,8 @@ static INITRAMFS: Once<&'static [u8]> = Once::new();
 /// Bytes of memory that the loader used and gave back.
 static RECLAIMED: Once<usize> = Once::new();
 static COMMAND_LINE: Once<CommandLine<'static>> = Once::new();
+
+static FIRMWARE: Once<Firmware> = Once::new();
 
 /// The command line wants ACPI's tables left alone.
 static NO_ACPI: Once<bool> = Once::new();
@@ -69,6 +71,16 @@ pub fn command_line() -> &'static CommandLine<'static> {
     COMMAND_LINE.get().expect("start-up reads the command line")
 }
 
+/// Returns what started the loader.
+///
+/// # Panics
+///
+/// Panics during start-up.
+#[cfg(ktest)]
+pub(crate) fn firmware() -> Firmware {
+    *FIRMWARE.get().expect("start-up asks the loader")
+}
+
 /// Returns how many bytes of memory the loader used and gave back.
 #[cfg(ktest)]
 pub(crate) fn reclaimed_bytes() -> usize {
@@ -96,19 +108,22 @@ pub(super) extern "C" fn first_half(info: &'static mut BootInfo, placement: &Pla
 
     let archive_range = loader::initramfs(info);
     apply_early_options(archive_range.clone());
+    // Before anything is said, so that the screen has it, too.
+    let framebuffer = loader::framebuffer(info);
+    if let Some(framebuffer) = &framebuffer {
+        // SAFETY: The loader mapped the framebuffer, for as long as its tables
+        // are active; the screen is removed before they are not.
+        let _ = unsafe { show_screen(framebuffer.vaddr, framebuffer.info) };
+    }
     log::info!(
         "Vostok {} (image base {:#x})",
         env!("CARGO_PKG_VERSION"),
         image::base()
     );
     placement.log();
-    let framebuffer = loader::framebuffer(info);
-    if let Some(framebuffer) = &framebuffer {
-        // SAFETY: The loader mapped the framebuffer, for as long as its tables
-        // are active; the screen is removed before they are not.
-        unsafe { show_screen(framebuffer.vaddr, framebuffer.info) };
-    }
     features::init();
+    let firmware = *FIRMWARE.call_once(|| loader::firmware(info));
+    log::info!("firmware: {firmware}");
     read_platform(loader::rsdp(info));
     say_what_the_machine_is(has_serial, framebuffer.as_ref().map(|f| f.info));
     console::mark(Stage::Traps);
@@ -132,7 +147,7 @@ pub(super) extern "C" fn first_half(info: &'static mut BootInfo, placement: &Pla
     // The allocator's rest is carved from the map by taking what it used.
     let map = early.into_map();
     console::remove_screen();
-    let (tree, stack_top) = (space.tree, space.stack_top);
+    let (tree, stack_top) = (space.tree, space.stack.end);
     *HANDOVER.lock() = Some(Handover {
         map,
         space,
@@ -149,9 +164,13 @@ pub(super) extern "C" fn first_half(info: &'static mut BootInfo, placement: &Pla
 extern "C" fn go_on() -> ! {
     let handover = HANDOVER.lock().take().expect("the first half left it");
     features::protect();
+    local::current().note_idle_stack(handover.space.stack.clone());
     if let (Some(vaddr), Some(info)) = (handover.space.framebuffer, handover.framebuffer) {
         // SAFETY: The kernel's tree maps the framebuffer there for ever.
-        unsafe { show_screen(vaddr, info) };
+        let is_shown = unsafe { show_screen(vaddr, info) };
+        if !is_shown {
+            log::warn!("the framebuffer's shape makes no sense: {info:?}");
+        }
     }
     console::mark(Stage::OwnSpace);
 
@@ -164,13 +183,14 @@ extern "C" fn go_on() -> ! {
     heap::init().expect("the machine has too little memory for the heap");
     console::grow();
     cpu::local().init();
-    gdt::install_guarded_stacks().expect("the machine has too little memory for its stacks");
+    exception_stacks::install_guarded().expect("the machine has too little memory for its stacks");
     open_initramfs(handover.space.initramfs);
     console::mark(Stage::Memory);
 
     init_interrupts();
     timer::init_tick();
     init_input();
+    machine_power::init();
     user_entry::init();
     irq::enable();
     console::mark(Stage::Interrupts);
@@ -194,9 +214,7 @@ fn apply_early_options(archive_range: Range<Vaddr>) {
     let bytes = unsafe { bytes_at(archive_range) };
     let line = CommandLine::parse(archive::command_line(bytes));
     kernel_log::init(line.log);
-    if line.debug_exit {
-        power::use_debug_exit();
-    }
+    power::configure(line.debug_exit, line.reset);
     NO_ACPI.call_once(|| line.no_acpi);
 }
 
@@ -243,28 +261,33 @@ fn init_interrupts() {
     lines::init();
 }
 
-/// Has the serial port interrupt when somebody types: its line first, since a request
-/// that is there already would not be seen.
+/// Has serial port and keyboard interrupt when somebody types: their lines first, since a
+/// request that is there already would not be seen.
 fn init_input() {
+    if keyboard::init(platform::get().keyboard_controller) {
+        lines::unmask(lines::KEYBOARD);
+        keyboard::enable_interrupts();
+        console::set_keymap(command_line().keymap);
+    }
     lines::unmask(lines::SERIAL);
     if !serial::enable_interrupts() {
         lines::mask(lines::SERIAL);
     }
 }
 
-/// Shows the console on a framebuffer.
+/// Shows the console on a framebuffer; returns whether its shape makes sense.
 ///
 /// # Safety
 ///
 /// The framebuffer is mapped there until the screen is removed, and belongs to
 /// the console.
-unsafe fn show_screen(vaddr: Vaddr, info: FramebufferInfo) {
+unsafe fn show_screen(vaddr: Vaddr, info: FramebufferInfo) -> bool {
     // SAFETY: As the caller promises.
     let bytes = unsafe { slice::from_raw_parts_mut(vaddr as *mut u8, info.byte_len) };
-    match Framebuffer::new(bytes, info) {
-        Some(screen) => console::set_screen(screen),
-        None => log::warn!("the framebuffer's shape makes no sense: {info:?}"),
-    }
+    let screen = Framebuffer::new(bytes, info);
+    let is_shown = screen.is_some();
+    screen.into_iter().for_each(console::set_screen);
+    is_shown
 }
 
 fn say_what_the_machine_is(serial: bool, screen: Option<FramebufferInfo>) {

@@ -28,10 +28,13 @@ pub mod framebuffer;
 mod glyph;
 mod grid;
 pub(crate) mod input;
+mod keyboard;
 #[cfg(ktest)]
 mod machine_tests;
 pub mod marks;
 mod paint;
+#[cfg(target_os = "none")]
+pub(crate) mod requests;
 mod shapes;
 mod terminal;
 #[cfg(test)]
@@ -43,7 +46,10 @@ use core::fmt::{self, Write};
 use self::early::Early;
 use self::framebuffer::Framebuffer;
 pub use self::framebuffer::{Color, FramebufferInfo, PixelFormat};
-pub use self::input::{input_len, input_queue, nr_dropped_input, read_input};
+#[cfg(target_os = "none")]
+pub(crate) use self::input::set_keymap;
+pub use self::input::{input_len, input_queue, nr_dropped_input, read_input, read_key};
+pub use self::keyboard::Keymap;
 use self::text::{FixedMemory, Speaker, TextConsole, TextMemory};
 use crate::arch::serial;
 use crate::mm::frame::memory_counts;
@@ -108,15 +114,7 @@ struct Console {
 impl Console {
     /// Writes bytes to serial, with carriage returns, and to the screen's text.
     fn write(&mut self, speaker: Speaker, bytes: &[u8]) {
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match line.split_last() {
-                Some((b'\n', text)) => {
-                    serial::write(text);
-                    serial::write(b"\r\n");
-                }
-                _ => serial::write(line),
-            }
-        }
+        write_lines_to_serial(bytes);
         if let Some(text) = &mut self.text {
             text.write(speaker, bytes);
         }
@@ -150,6 +148,43 @@ impl Console {
         if let (Some(screen), Some(text)) = (&mut self.screen, &mut self.text) {
             text.show(screen);
         }
+    }
+}
+
+/// Writes bytes to serial, with carriage returns.
+fn write_lines_to_serial(bytes: &[u8]) {
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        match line.split_last() {
+            Some((b'\n', text)) => {
+                serial::write(text);
+                serial::write(b"\r\n");
+            }
+            _ => serial::write(line),
+        }
+    }
+}
+
+/// The serial line without the screen.
+#[cfg(ktest)]
+struct OnSerial;
+
+#[cfg(ktest)]
+impl Write for OnSerial {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_lines_to_serial(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The screen without the serial line.
+#[cfg(ktest)]
+struct OnScreen<'a>(&'a mut TextConsole<'static>);
+
+#[cfg(ktest)]
+impl Write for OnScreen<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(Speaker::Kernel, text.as_bytes());
+        Ok(())
     }
 }
 
@@ -270,9 +305,46 @@ pub(crate) fn write_colored(color: Color, arguments: fmt::Arguments<'_>) {
     console.set_color(None);
 }
 
+/// Prints formatted text on serial alone, as a whole.
+#[cfg(ktest)]
+pub(crate) fn write_to_serial(arguments: fmt::Arguments<'_>) {
+    let _others_wait = CONSOLE.lock();
+    // As in `Console::say`.
+    let _ = OnSerial.write_fmt(arguments);
+}
+
+/// Prints formatted text on the screen alone, as a whole.
+#[cfg(ktest)]
+pub(crate) fn write_to_screen(arguments: fmt::Arguments<'_>) {
+    let mut console = CONSOLE.lock();
+    if let Some(text) = &mut console.text {
+        // As in `Console::say`.
+        let _ = OnScreen(text).write_fmt(arguments);
+    }
+    console.show();
+}
+
 /// Returns whether the console's lock is held, by whomever.
 pub fn is_locked() -> bool {
     CONSOLE.is_locked()
+}
+
+/// The console, held for a report of several lines: see [`try_hold`].
+#[cfg(target_os = "none")]
+pub(crate) struct HeldConsole(crate::sync::SpinLockGuard<'static, Console>);
+
+/// Takes the console if nobody has it, nor the serial port, which it writes to.
+#[cfg(target_os = "none")]
+pub(crate) fn try_hold() -> Option<HeldConsole> {
+    let console = CONSOLE.try_lock()?;
+    (!serial::is_locked()).then_some(HeldConsole(console))
+}
+
+#[cfg(target_os = "none")]
+impl Write for HeldConsole {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(text)
+    }
 }
 
 /// Marks the start of a program's output, for whoever reads the serial line.
@@ -299,14 +371,6 @@ pub fn finish_program_output(status: u8) {
             "\nvostok: exit status {status} (no newline)\n"
         ));
     }
-}
-
-/// Sleeps until the next interrupt, at most a tick of the timer.
-///
-/// May not be called with a lock held.
-#[cfg(target_os = "none")]
-pub fn wait_for_input() {
-    crate::arch::irq::wait_for_interrupt();
 }
 
 /// Makes the screen show that what follows is a panic, after the console was taken from

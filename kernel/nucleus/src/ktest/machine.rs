@@ -6,16 +6,21 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use super::KtestItem;
-use super::runner::{Ending, Isolation, Resources, Selection, run_all};
-use crate::arch::x86_64::timer;
+use super::dialogue::{self, Choice, Run};
+use super::failures::Failures;
+use super::progress::Progress;
+use super::report::Ktap;
+use super::runner::{Ending, Isolation, Resources, Selection, Summary, run_all};
+use crate::arch::x86_64::{features, timer};
 use crate::arch::{cpu, memory};
-use crate::cpu::{CpuSet, disable_preempt};
-use crate::mm::frame::frame_counts;
+use crate::boot::platform;
+use crate::cpu::{CpuSet, disable_preempt, num_cpus};
+use crate::mm::frame::{frame_counts, memory_counts};
 use crate::mm::{VmSpace, heap, tlb};
 use crate::power::{self, ExitCode};
 use crate::sync::rcu;
 use crate::task::{self, Task, stack_cache};
-use crate::{boot, console, planted};
+use crate::{boot, console, planted, time};
 
 unsafe extern "C" {
     /// First byte of the section of tests.
@@ -43,16 +48,86 @@ pub(super) fn run_if_requested() {
         among: command_line.ktest_among,
         from: command_line.ktest_from,
     };
-    let mut isolation = Tasks {
-        timeout: Duration::from_secs(u64::from(command_line.ktest_timeout_s)),
-    };
     task::prepare_tests().expect("the machine has too little memory for tests");
-    let result = run_all(registered(), selection, &mut isolation, &mut Report);
-    let code = match result {
-        Ok(summary) if summary.failed == 0 => ExitCode::Success,
-        _ => ExitCode::Failure,
+    let mut failures = Failures::new();
+    loop {
+        let started = time::uptime();
+        let summary = run(selection, &mut failures);
+        if !command_line.ktest_wait {
+            power::exit(match summary.failed {
+                0 => ExitCode::Success,
+                _ => ExitCode::Failure,
+            })
+        }
+        let run = Run {
+            summary: &summary,
+            failures: &failures,
+            machine: &ThisMachine {
+                mebibytes: memory_counts().total >> 20,
+                seconds: (time::uptime() - started).as_secs(),
+            },
+        };
+        forget_keys();
+        match dialogue::hold(run, &mut ToAll, screen_size(), &mut read_key) {
+            Choice::Again => {}
+            Choice::Restart => power::restart(),
+            Choice::PowerOff => power::exit(ExitCode::Success),
+        }
+    }
+}
+
+/// Runs the tests once, and tells of it on serial and on the screen.
+fn run(selection: Selection<'_>, failures: &mut Failures) -> Summary {
+    let timeout_s = boot::command_line().ktest_timeout_s;
+    let mut isolation = Tasks {
+        timeout: Duration::from_secs(u64::from(timeout_s)),
     };
-    power::exit(code)
+    let mut ktap = Ktap(ToSerial);
+    let mut progress = Progress::new(ToScreen, screen_size());
+    let mut shown = (&mut ktap, &mut progress);
+    let mut report = (&mut shown, failures);
+    run_all(registered(), selection, &mut isolation, &mut report)
+}
+
+/// Returns the size of the screen in characters, or that of a usual terminal.
+fn screen_size() -> (usize, usize) {
+    console::screen_size().unwrap_or((80, 24))
+}
+
+/// Waits for a key; returns the first byte that it sends, and drops the others.
+fn read_key() -> u8 {
+    let key = console::read_key();
+    forget_keys();
+    key
+}
+
+/// Drops what has been typed.
+fn forget_keys() {
+    let mut buffer = [0; 16];
+    while console::read_input(&mut buffer) > 0 {}
+}
+
+/// What a report of somebody else's machine has to tell about it. It is printed with the
+/// console's lock held, so nothing is asked for then that others lock.
+struct ThisMachine {
+    mebibytes: usize,
+    /// How long the tests ran.
+    seconds: u64,
+}
+
+impl fmt::Display for ThisMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mebibytes, seconds } = self;
+        let processors = num_cpus();
+        writeln!(f, "    processors  {processors} of {}", features::brand())?;
+        writeln!(f, "    features    {}", features::get())?;
+        writeln!(f, "    memory      {mebibytes} MiB")?;
+        writeln!(f, "    firmware    {}", boot::firmware())?;
+        if let Some(platform) = platform::try_get() {
+            writeln!(f, "    devices     {platform}")?;
+        }
+        writeln!(f, "    time        {seconds} s")
+    }
 }
 
 /// Ends the current test: it does not apply, for this reason.
@@ -64,20 +139,28 @@ pub fn skip(reason: &'static str) -> ! {
     task::end_test(Ending::Skipped(reason))
 }
 
-struct Report;
+/// Places that text goes to; formatted text as a whole, so that no message of an
+/// interrupt gets into a line.
+macro_rules! writer {
+    ($name:ident, $write:path) => {
+        struct $name;
 
-impl fmt::Write for Report {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        console::write_str(text);
-        Ok(())
-    }
+        impl fmt::Write for $name {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.write_fmt(format_args!("{text}"))
+            }
 
-    /// As a whole, so that no message of an interrupt gets into a line of the report.
-    fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> fmt::Result {
-        console::write_fmt(arguments);
-        Ok(())
-    }
+            fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> fmt::Result {
+                $write(arguments);
+                Ok(())
+            }
+        }
+    };
 }
+
+writer!(ToAll, console::write_fmt);
+writer!(ToSerial, console::write_to_serial);
+writer!(ToScreen, console::write_to_screen);
 
 struct Tasks {
     timeout: Duration,

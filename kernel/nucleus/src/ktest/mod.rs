@@ -1,11 +1,20 @@
-//! In-kernel tests: registration, selection, and the report in KTAP.
+//! In-kernel tests: registration, selection, and what is told of them: KTAP for
+//! programs, over serial, and progress for people, on the screen.
 //!
 //! A function with `#[ktest]` puts a [`KtestItem`] into the section `ktests` of
 //! the image; the linker makes an array of them. Each test runs as a task of its
 //! own, under a time-out, so that one which panics, faults or hangs is reported
 //! by name and the rest still run: see [`runner`]. A test that finds the machine
 //! unfit calls `skip`.
+//!
+//! On a machine of one's own, where nobody reads serial, the option `ktest.wait` has
+//! the run end with a [`dialogue`]: a summary to be photographed, the failures page by
+//! page, and a choice of how to go on.
 
+pub mod dialogue;
+pub mod failures;
+pub mod progress;
+pub mod report;
 pub mod runner;
 
 #[cfg(ktest)]

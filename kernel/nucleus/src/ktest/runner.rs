@@ -1,12 +1,13 @@
-//! The runner: selects tests, runs them one by one, and reports in KTAP.
+//! The runner: selects tests, runs them one by one, and judges.
 //!
 //! It knows nothing of tasks and machines: an [`Isolation`] runs a test and says
-//! how it ended. A test that dies with one of the kernel's own locks held would
+//! how it ended, and a [`Report`] tells people. A test that dies with one of the kernel's own locks held would
 //! hang whoever takes it next, so the runner then stops and asks for a reboot;
 //! `xtask` boots again and goes on after that test.
 
 use core::fmt::{self, Write};
 
+use super::report::{Report, Verdict};
 use super::{KtestItem, ShouldPanic};
 
 /// How a test's task ended.
@@ -18,8 +19,13 @@ use super::{KtestItem, ShouldPanic};
 pub enum Ending {
     /// The function returned.
     Returned,
-    /// It panicked, with this message.
-    Panicked(Message),
+    /// It panicked.
+    Panicked {
+        /// What it said.
+        message: Message,
+        /// Where in the source, as `file:line:column`; empty if nobody knows.
+        place: Message<128>,
+    },
     /// It raised an exception.
     Faulted(&'static str),
     /// It was still running after its time.
@@ -30,16 +36,16 @@ pub enum Ending {
 
 /// A message of limited length, kept without an allocator; the rest is cut off.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Message {
-    bytes: [u8; 256],
+pub struct Message<const CAPACITY: usize = 256> {
+    bytes: [u8; CAPACITY],
     len: usize,
 }
 
-impl Message {
+impl<const CAPACITY: usize> Message<CAPACITY> {
     /// Returns an empty message.
     pub const fn new() -> Self {
         Self {
-            bytes: [0; 256],
+            bytes: [0; CAPACITY],
             len: 0,
         }
     }
@@ -55,13 +61,13 @@ impl Message {
     }
 }
 
-impl Default for Message {
+impl<const CAPACITY: usize> Default for Message<CAPACITY> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Write for Message {
+impl<const CAPACITY: usize> Write for Message<CAPACITY> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = self.bytes.len() - self.len;
         let taken = text.len().min(room);
@@ -71,7 +77,7 @@ impl Write for Message {
     }
 }
 
-impl fmt::Debug for Message {
+impl<const CAPACITY: usize> fmt::Debug for Message<CAPACITY> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
     }
@@ -133,6 +139,8 @@ fn passes(name: &str, filter: &str) -> bool {
 /// What came of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
+    /// Tests that were selected.
+    pub selected: usize,
     /// Tests that passed.
     pub passed: usize,
     /// Tests that failed.
@@ -143,40 +151,41 @@ pub struct Summary {
     pub needs_reboot: bool,
 }
 
-/// Runs the selected tests and writes the report to `out`.
-///
-/// # Errors
-///
-/// Those of `out`.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            passed,
+            failed,
+            skipped,
+            ..
+        } = self;
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+/// Runs the selected tests and reports.
 pub fn run_all(
     tests: &[KtestItem],
     selection: Selection<'_>,
     isolation: &mut dyn Isolation,
-    out: &mut dyn Write,
-) -> Result<Summary, fmt::Error> {
+    report: &mut dyn Report,
+) -> Summary {
     let selected = || tests.iter().filter(|test| selection.selects(test.name));
-    let mut summary = Summary::default();
-    writeln!(out, "KTAP version 1")?;
-    writeln!(out, "1..{}", selected().count())?;
+    let mut summary = Summary {
+        selected: selected().count(),
+        ..Summary::default()
+    };
+    report.start(summary.selected);
     let numbered = (1..).zip(selected());
     for (number, test) in numbered.skip(selection.from - 1) {
-        run_one(number, test, isolation, &mut summary, out)?;
+        run_one(number, test, isolation, &mut summary, report);
         if summary.needs_reboot {
-            writeln!(out, "# reboot needed after {number}")?;
-            return Ok(summary);
+            report.stop(number);
+            return summary;
         }
     }
-    let Summary {
-        passed,
-        failed,
-        skipped,
-        ..
-    } = summary;
-    writeln!(
-        out,
-        "# tests done: {passed} passed, {failed} failed, {skipped} skipped"
-    )?;
-    Ok(summary)
+    report.finish(&summary);
+    summary
 }
 
 fn run_one(
@@ -184,68 +193,71 @@ fn run_one(
     test: &KtestItem,
     isolation: &mut dyn Isolation,
     summary: &mut Summary,
-    out: &mut dyn Write,
-) -> fmt::Result {
-    writeln!(out, "# run {}", test.name)?;
+    report: &mut dyn Report,
+) {
+    report.test(number, test.name);
     let before = isolation.resources();
     let ending = isolation.run(test.run);
     summary.needs_reboot = isolation.is_stuck();
     if let Ending::Skipped(reason) = ending {
         summary.skipped += 1;
-        return writeln!(out, "ok {number} {} # SKIP {reason}", test.name);
+        return report.verdict(number, test.name, Verdict::Skipped(reason));
     }
     // What a task held when it died stays lost; that is no leak of the code
     // under test. The counters are behind locks, so none may be stuck.
     let after = (ending == Ending::Returned).then(|| isolation.resources());
-    let passed = judge(test, &ending, out)? && !leaked(before, after.unwrap_or(before), out)?;
+    let passed = judge(test, &ending, report) && !leaked(before, after.unwrap_or(before), report);
     let verdict = if passed {
         summary.passed += 1;
-        "ok"
+        Verdict::Passed
     } else {
         summary.failed += 1;
-        "not ok"
+        Verdict::Failed
     };
-    writeln!(out, "{verdict} {number} {}", test.name)
+    report.verdict(number, test.name, verdict);
 }
 
 /// Returns whether an ending is the one that the test wants; says why not.
-fn judge(test: &KtestItem, ending: &Ending, out: &mut dyn Write) -> Result<bool, fmt::Error> {
+fn judge(test: &KtestItem, ending: &Ending, report: &mut dyn Report) -> bool {
     match (ending, test.should_panic) {
-        (Ending::Returned, ShouldPanic::No) | (Ending::Panicked(_), ShouldPanic::Yes) => {
-            return Ok(true);
+        (Ending::Returned, ShouldPanic::No) | (Ending::Panicked { .. }, ShouldPanic::Yes) => {
+            return true;
         }
-        (Ending::Panicked(message), ShouldPanic::With(expected))
+        (Ending::Panicked { message, .. }, ShouldPanic::With(expected))
             if message.as_str().contains(expected) =>
         {
-            return Ok(true);
+            return true;
         }
-        (Ending::Panicked(message), ShouldPanic::With(expected)) => {
-            writeln!(out, "# panicked: {}", message.as_str())?;
-            writeln!(out, "# expected a panic with: {expected}")?;
+        (Ending::Panicked { message, place }, wanted) => {
+            report.explain(format_args!("panicked: {}", message.as_str()));
+            if let ShouldPanic::With(expected) = wanted {
+                report.explain(format_args!("expected a panic with: {expected}"));
+            }
+            if !place.as_str().is_empty() {
+                report.explain(format_args!("at {}", place.as_str()));
+            }
         }
-        (Ending::Panicked(message), ShouldPanic::No) => {
-            writeln!(out, "# panicked: {}", message.as_str())?;
+        (Ending::Returned, _) => report.explain(format_args!("did not panic as it should")),
+        (Ending::Faulted(name), _) => {
+            report.explain(format_args!("raised an exception: {name}"));
         }
-        (Ending::Returned, _) => writeln!(out, "# did not panic as it should")?,
-        (Ending::Faulted(name), _) => writeln!(out, "# raised an exception: {name}")?,
-        (Ending::TimedOut, _) => writeln!(out, "# timed out")?,
+        (Ending::TimedOut, _) => report.explain(format_args!("timed out")),
         (Ending::Skipped(_), _) => {}
     }
-    Ok(false)
+    false
 }
 
-fn leaked(before: Resources, after: Resources, out: &mut dyn Write) -> Result<bool, fmt::Error> {
+fn leaked(before: Resources, after: Resources, report: &mut dyn Report) -> bool {
     let frames = before.free_frames.saturating_sub(after.free_frames);
     let bytes = after.heap_bytes.saturating_sub(before.heap_bytes);
     let tasks = after.tasks.saturating_sub(before.tasks);
-    if frames == 0 && bytes == 0 && tasks == 0 {
-        return Ok(false);
+    let lost_none = frames == 0 && bytes == 0 && tasks == 0;
+    if !lost_none {
+        report.explain(format_args!(
+            "leaked {frames} frames, {bytes} bytes of the heap and {tasks} tasks"
+        ));
     }
-    writeln!(
-        out,
-        "# leaked {frames} frames, {bytes} bytes of the heap and {tasks} tasks"
-    )?;
-    Ok(true)
+    !lost_none
 }
 
 #[cfg(any(test, ktest))]

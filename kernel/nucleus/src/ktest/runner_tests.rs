@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 
 use super::{Ending, Isolation, Message, Resources, Selection, Summary, run_all};
+use crate::ktest::report::Ktap;
 use crate::ktest::{KtestItem, ShouldPanic};
 use crate::prelude::*;
 
@@ -72,12 +73,16 @@ fn script(endings: impl IntoIterator<Item = Ending>) -> Script {
 fn panicked(text: &str) -> Ending {
     let mut message = Message::new();
     message.write_str(text).expect("a message takes any text");
-    Ending::Panicked(message)
+    let mut place = Message::new();
+    place
+        .write_str("x.rs:7:1")
+        .expect("a message takes any text");
+    Ending::Panicked { message, place }
 }
 
 fn run(script: &mut Script, selection: Selection<'_>) -> (String, Summary) {
     let mut report = String::new();
-    let summary = run_all(&TESTS, selection, script, &mut report).expect("a string takes any text");
+    let summary = run_all(&TESTS, selection, script, &mut Ktap(&mut report));
     (report, summary)
 }
 
@@ -98,8 +103,8 @@ fn wrong_endings_fail_with_a_reason() {
     let (report, summary) = run(&mut script, ALL);
     assert_eq!((summary.passed, summary.failed), (0, 3));
     for line in [
-        "# panicked: oh\nnot ok 1",
-        "with: boom\nnot ok 2",
+        "# panicked: oh\n# at x.rs:7:1\nnot ok 1",
+        "with: boom\n# at x.rs:7:1\nnot ok 2",
         "should\nnot ok 3",
     ] {
         assert!(report.contains(line), "{report}");
@@ -192,7 +197,7 @@ fn stuck_lock_ends_the_run_and_later_tests_keep_their_numbers() {
 
 #[ktest]
 fn message_that_is_too_long_is_cut_between_characters() {
-    let mut message = Message::new();
+    let mut message: Message = Message::new();
     for _ in 0..200 {
         message.write_char('ä').expect("a message takes any text");
     }

@@ -9,7 +9,7 @@ use core::fmt;
 
 use super::run_queue::RunQueue;
 use super::{Task, Timers};
-use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Rank, SpinLock};
 
 /// What becomes of a task that leaves its processor.
@@ -30,6 +30,8 @@ pub(crate) enum Leave {
 pub(crate) struct CpuTasks {
     /// The task that runs; nothing before there are tasks.
     current: Cell<Option<Arc<Task>>>,
+    /// The number of that task on the [roll](super::roll), for others.
+    current_number: AtomicU64,
     /// The task that runs when no other one is ready.
     pub(super) idle: Cell<Option<Arc<Task>>>,
     /// The task that was left last, until the next one has seen to it.
@@ -39,7 +41,7 @@ pub(crate) struct CpuTasks {
     /// The count of cycles when the current task was last given its time.
     pub(super) settled_at: Cell<u64>,
     /// Switches of tasks so far.
-    pub(super) nr_switches: Cell<u64>,
+    nr_switches: AtomicU64,
     pub(super) queue: SpinLock<RunQueue>,
     /// How many tasks are in the queue; written under its lock.
     nr_ready: AtomicUsize,
@@ -52,11 +54,12 @@ impl CpuTasks {
     pub(crate) const fn new() -> Self {
         Self {
             current: Cell::new(None),
+            current_number: AtomicU64::new(0),
             idle: Cell::new(None),
             left: Cell::new(None),
             slice: Cell::new(0),
             settled_at: Cell::new(0),
-            nr_switches: Cell::new(0),
+            nr_switches: AtomicU64::new(0),
             queue: SpinLock::ranked(RunQueue::new(), Rank::Ready),
             nr_ready: AtomicUsize::new(0),
             sleep: Sleep::new(),
@@ -74,7 +77,16 @@ impl CpuTasks {
 
     /// Makes a task the one that runs; returns the one before.
     pub(crate) fn replace_current(&self, task: Arc<Task>) -> Option<Arc<Task>> {
+        // Relaxed: for a look from outside.
+        self.current_number
+            .store(task.entry.number(), Ordering::Relaxed);
         self.current.replace(Some(task))
+    }
+
+    /// Returns the number on the roll of the task that runs, or ran a moment ago.
+    pub(crate) fn current_number(&self) -> u64 {
+        // Relaxed: as it is written.
+        self.current_number.load(Ordering::Relaxed)
     }
 
     /// Returns whether the processor's own task runs.
@@ -96,8 +108,22 @@ impl CpuTasks {
         result
     }
 
+    /// Counts a switch of tasks; for the processor itself.
+    pub(super) fn count_switch(&self) {
+        // Relaxed, and no single operation: only this processor writes it.
+        let count = self.nr_switches.load(Ordering::Relaxed);
+        self.nr_switches
+            .store(count.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Returns how often the processor has switched tasks.
+    pub(crate) fn nr_switches(&self) -> u64 {
+        // Relaxed: a count.
+        self.nr_switches.load(Ordering::Relaxed)
+    }
+
     /// Returns how many tasks were ready a moment ago.
-    pub(super) fn nr_ready(&self) -> usize {
+    pub(crate) fn nr_ready(&self) -> usize {
         // Relaxed: as above.
         self.nr_ready.load(Ordering::Relaxed)
     }

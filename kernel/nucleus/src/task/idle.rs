@@ -6,7 +6,7 @@
 use alloc::sync::Arc;
 use core::mem;
 
-use super::{Task, scheduler};
+use super::{Task, roll, scheduler};
 use crate::arch::cpu;
 use crate::arch::x86_64::{idle, irq};
 use crate::cpu::CpuSet;
@@ -21,7 +21,7 @@ pub(crate) fn run_idle() -> ! {
     loop {
         irq::disable();
         scheduler::switch_from_idle();
-        let switches_before = mem::replace(&mut switches, cpu::tasks().nr_switches.get());
+        let switches_before = mem::replace(&mut switches, cpu::tasks().nr_switches());
         if switches == switches_before {
             // Nothing has run since it slept last: the space of the task that did is
             // let go, which may be the last to know it.
@@ -41,6 +41,8 @@ pub(crate) fn adopt() {
     let here = cpu::tasks();
     let alone = CpuSet::from(cpu::current_id());
     let task = Arc::new(Task::without_stack().with_affinity(alone));
+    task.set_name(b"idle\0\0\0\0\0\0\0\0\0\0\0\0");
+    roll::enter(&task, None);
     here.idle.set(Some(Arc::clone(&task)));
     let before = here.replace_current(task);
     assert!(before.is_none(), "a processor runs tasks already");

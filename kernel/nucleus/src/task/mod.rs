@@ -2,6 +2,7 @@
 //!
 //! * [`Task`], [`TaskOptions`]: a task, and how one is made.
 //! * `state`: what a task may be, and how it becomes something else.
+//! * `roll`: all tasks, for the debug menu.
 //! * `list`: lists that tasks are linked into without allocating.
 //! * `run_queue`: a processor's ready tasks, where new ones go, who takes whose.
 //! * `timers`: tasks that want to be woken at some time.
@@ -28,6 +29,7 @@
 mod cpu_tasks;
 mod list;
 mod record;
+pub(crate) mod roll;
 mod run_queue;
 mod state;
 mod timers;

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use super::record::Body;
-use super::{Task, scheduler, stack_cache};
+use super::{Task, roll, scheduler, stack_cache};
 use crate::arch::cpu;
 use crate::arch::x86_64::{context, fpu, irq};
 use crate::cpu::CpuSet;
@@ -17,6 +17,7 @@ pub struct TaskOptions {
     body: Body,
     affinity: CpuSet,
     stack_size: usize,
+    name: &'static str,
 }
 
 impl TaskOptions {
@@ -26,7 +27,15 @@ impl TaskOptions {
             body: Box::new(body),
             affinity: CpuSet::of_any_machine(),
             stack_size: KernelStack::DEFAULT_SIZE,
+            name: "",
         }
+    }
+
+    /// Gives the task a name, where tasks are listed, of which 15 bytes are used.
+    #[must_use]
+    pub const fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
     }
 
     /// Has the task run on these processors alone; on any of them otherwise.
@@ -61,6 +70,10 @@ impl TaskOptions {
         let stack = stack_cache::take(self.stack_size)?;
         let top = stack.top();
         let task = Task::made(Some(stack), Some(self.body)).with_affinity(self.affinity);
+        let mut name = [0; 16];
+        let len = self.name.len().min(name.len() - 1);
+        name[..len].copy_from_slice(&self.name.as_bytes()[..len]);
+        task.set_name(&name);
         Ok(prepare(task, top))
     }
 
@@ -99,7 +112,9 @@ pub(super) fn prepare(task: Task, top: Vaddr) -> Arc<Task> {
     // SAFETY: As above; the area's size keeps the alignment.
     let context = unsafe { context::prepare(area, enter) };
     task.context.set(context);
-    Arc::new(task)
+    let task = Arc::new(task);
+    roll::enter(&task, Some(top));
+    task
 }
 
 /// Where a task starts: after a switch, with interrupts off.

@@ -28,7 +28,7 @@ static NR_DEAD: AtomicUsize = AtomicUsize::new(0);
 ///
 /// Panics when there is no memory for it.
 pub(super) fn start() {
-    let reaper = TaskOptions::new(reap).spawn();
+    let reaper = TaskOptions::new(reap).name("reaper").spawn();
     let reaper = reaper.expect("the machine has too little memory for the reaper");
     REAPER.call_once(|| reaper);
 }

@@ -6,6 +6,7 @@ use core::cell::Cell;
 use core::fmt;
 
 use super::list::{Link, NR_LINKS};
+use super::roll::Entry;
 use super::state::State;
 use super::timers::Timer;
 use super::usage::Usage;
@@ -24,6 +25,8 @@ pub(super) type Body = Box<dyn FnOnce() + Send>;
 ///
 /// A task that runs holds itself, so that dropping the last handle does not end it.
 pub struct Task {
+    /// Its place among all tasks. The first field: it is dropped before the others.
+    pub(crate) entry: Entry,
     pub(crate) state: State,
     /// The processors on which it may run.
     pub(super) affinity: AtomicCpuSet,
@@ -89,6 +92,7 @@ impl Task {
     /// Makes a task that has not run yet.
     pub(super) fn made(stack: Option<KernelStack>, body: Option<Body>) -> Self {
         Self {
+            entry: Entry::default(),
             state: State::made(),
             affinity: AtomicCpuSet::new(CpuSet::of_any_machine()),
             links: Default::default(),
@@ -181,6 +185,27 @@ impl Task {
         if self.state.unpark() {
             tasks::make_ready(Arc::clone(self));
         }
+    }
+
+    /// Says what the task is called, where tasks are listed: at most 15 bytes, and zeros.
+    pub fn set_name(&self, name: &[u8; 16]) {
+        self.entry.set_name(name);
+    }
+
+    /// Says which thread the task runs, where tasks are listed.
+    pub fn set_thread(&self, number: u32) {
+        self.entry.set_thread(number);
+    }
+
+    /// Returns where the word is that says where its registers are saved.
+    pub(crate) fn context_address(&self) -> Vaddr {
+        self.context.as_ptr() as Vaddr
+    }
+
+    /// Returns how many cycles the task has run, but for those since the last tick of the
+    /// processor that it runs on.
+    pub(crate) fn cycles(&self) -> u64 {
+        self.usage.cycles()
     }
 
     /// Returns the processor that the task ran on last.

@@ -45,6 +45,7 @@ pub(crate) fn start(main: fn() -> !) -> ! {
     reaper::start();
     // Where the runner of tests has to be.
     TaskOptions::new(move || main())
+        .name("main")
         .stack_size(MAIN_STACK_SIZE)
         .affinity(CpuId::bsp().into())
         .spawn()
@@ -207,7 +208,7 @@ fn switch(how: Leave) {
         from: Arc::as_ptr(&current) as Vaddr,
         to: here.current().map_or(0, |next| Arc::as_ptr(next) as Vaddr),
     });
-    here.nr_switches.set(here.nr_switches.get().wrapping_add(1));
+    here.count_switch();
     here.left.set(Some((current, how)));
     // SAFETY:
     // 1. The task is kept by `left`, and then by a queue or the reaper's list, until

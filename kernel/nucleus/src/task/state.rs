@@ -137,6 +137,18 @@ impl State {
         self.0.load(Ordering::Acquire) & !TOKEN == ENDED
     }
 
+    /// Returns what the state is called.
+    pub(crate) fn name(&self) -> &'static str {
+        // Relaxed: for a look from outside.
+        match self.0.load(Ordering::Relaxed) & !TOKEN {
+            MADE => "made",
+            AWAKE => "ready",
+            PARKING => "parking",
+            PARKED => "sleeps",
+            _ => "ended",
+        }
+    }
+
     /// Ends a task that sleeps, for good; returns whether it did.
     #[cfg(ktest)]
     pub(crate) fn abandon(&self) -> bool {

@@ -70,7 +70,7 @@ mod in_tests {
     use super::super::{Task, scheduler};
     use crate::arch::cpu;
     use crate::arch::x86_64::{irq, local, timer};
-    use crate::console::{self, println};
+    use crate::console;
     use crate::cpu::CpuId;
     use crate::error::Result;
     use crate::ktest::runner::{Ending, Message};
@@ -255,15 +255,15 @@ mod in_tests {
         }
         // A test may die while it holds the console: then its report is lost.
         if !console::is_locked() {
-            if let Some(place) = info.location() {
-                println!("# panic at {place}");
-            }
             panic::print_backtrace(None, panic::frame_pointer());
         }
-        let mut message = Message::new();
+        let (mut message, mut place) = (Message::new(), Message::new());
         // A message takes any text and cuts it off.
         let _ = write!(message, "{}", info.message());
-        end_test(Ending::Panicked(message))
+        if let Some(location) = info.location() {
+            let _ = write!(place, "{location}");
+        }
+        end_test(Ending::Panicked { message, place })
     }
 
     /// Ends the current test with an exception; returns when no test runs.

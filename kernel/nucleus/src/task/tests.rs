@@ -331,7 +331,7 @@ fn panic_of_a_task_that_a_test_has_started_ends_the_test() {
 fn switches_are_counted_on_their_processor() {
     let switches = || {
         let _stays = disable_preempt();
-        cpu::tasks().nr_switches.get()
+        cpu::tasks().nr_switches()
     };
     let before = switches();
     spawn_here(|| ()).join();

@@ -97,6 +97,12 @@ impl Usage {
         }
     }
 
+    /// Returns how many cycles were added.
+    pub(super) fn cycles(&self) -> u64 {
+        // Relaxed: a count.
+        self.cycles.load(Ordering::Relaxed)
+    }
+
     /// Returns how often the task has left its processor.
     pub(super) fn switches(&self) -> Switches {
         // Relaxed, both: counts.

@@ -42,6 +42,7 @@ pub(crate) mod cpu;
 mod host_memory;
 pub mod interleave;
 pub(crate) mod irq;
+pub(crate) mod keyboard;
 mod machine;
 pub(crate) mod memory;
 pub(crate) mod mmu;

@@ -5,12 +5,14 @@ extern crate std;
 
 use std::string::String;
 
+use crate::console::input::Received;
+
 /// Sends bytes.
 pub(crate) fn write(bytes: &[u8]) {
     std::print!("{}", String::from_utf8_lossy(bytes));
 }
 
 /// Reads nothing: nobody types.
-pub(crate) fn try_read(_buffer: &mut [u8]) -> usize {
-    0
+pub(crate) fn try_read() -> Option<Received> {
+    None
 }

@@ -197,12 +197,12 @@ pub(crate) fn interrupt_to_call(cpu: CpuId) {
     apic::send(local::of(cpu).apic_id(), vector::CALL);
 }
 
-/// Has a processor stop, whatever it does, if a panic is reported.
+/// Interrupts a processor whatever it does: to stop, or to say where it is.
 ///
 /// # Panics
 ///
 /// Panics when the machine has no such processor.
-pub(crate) fn interrupt_to_stop(cpu: CpuId) {
+pub(crate) fn interrupt_unmaskably(cpu: CpuId) {
     apic::send_nmi(local::of(cpu).apic_id());
 }
 

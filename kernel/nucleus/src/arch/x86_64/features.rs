@@ -74,21 +74,49 @@ pub(crate) fn has_fsgsbase() -> bool {
     HAS_FSGSBASE.load(Ordering::Relaxed)
 }
 
+/// What the kernel and every 64-bit program take for granted: bits of EDX of leaf 1
+/// (SDM vol. 2A, CPUID), and what they are called.
+const BASELINE: [(u32, &str); 9] = [
+    (0, "fpu"),
+    (4, "tsc"),
+    (5, "msr"),
+    (6, "pae"),
+    (8, "cx8"),
+    (15, "cmov"),
+    (24, "fxsr"),
+    (25, "sse"),
+    (26, "sse2"),
+];
+
+/// The same, of EDX of leaf 0x80000001.
+const EXTENDED_BASELINE: [(u32, &str); 2] = [(11, "syscall"), (20, "nx")];
+
 /// Finds the features of the processor, and switches on those that the kernel's
 /// page tables use: no-execute pages and the page-attribute table.
 ///
 /// # Panics
 ///
-/// Panics on a processor without no-execute pages, which no 64-bit processor of
-/// the last twenty years is.
+/// Panics on a processor that lacks something of the baseline, which no 64-bit
+/// processor of the last twenty years does; a virtual one may.
 pub(crate) fn init() {
+    let (basic, extended) = (core::arch::x86_64::__cpuid(1).edx, extended_edx());
+    if let Some(name) = lacks(basic, extended) {
+        panic!("the processor lacks {name}, which the kernel and its programs need");
+    }
     let features = detect();
     FEATURES.call_once(|| features);
     // Relaxed: as in `has_fsgsbase`.
     HAS_FSGSBASE.store(features.fsgsbase, Ordering::Relaxed);
-    let has_no_execute = bit(extended_edx(), 20);
-    assert!(has_no_execute, "the processor has no no-execute pages");
     prepare_paging(features);
+}
+
+/// Returns what of the baseline is not among the features of these two words.
+fn lacks(basic_edx: u32, extended_edx: u32) -> Option<&'static str> {
+    let basic = BASELINE.iter().map(|of| (basic_edx, of));
+    let extended = EXTENDED_BASELINE.iter().map(|of| (extended_edx, of));
+    let mut missing = basic.chain(extended);
+    let missing = missing.find(|(word, (index, _))| !bit(*word, *index));
+    missing.map(|(_, (_, name))| *name)
 }
 
 /// Sets this processor up as the boot processor is: all control registers, and
@@ -207,6 +235,41 @@ fn wide_registers_fit(max_basic: u32) -> bool {
     end.is_some_and(|end| end as usize <= fpu::AREA_SIZE)
 }
 
+/// What a processor calls itself.
+#[cfg(ktest)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Brand([u8; 48]);
+
+/// Returns what the processor calls itself.
+#[cfg(ktest)]
+pub(crate) fn brand() -> Brand {
+    use core::arch::x86_64::__cpuid;
+    const FIRST: u32 = 0x8000_0002;
+    const LAST: u32 = 0x8000_0004;
+    let mut bytes = [0; 48];
+    if __cpuid(0x8000_0000).eax >= LAST {
+        let answers = (FIRST..=LAST).map(__cpuid);
+        let words = answers.flat_map(|answer| [answer.eax, answer.ebx, answer.ecx, answer.edx]);
+        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+    Brand(bytes)
+}
+
+#[cfg(ktest)]
+impl fmt::Display for Brand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_text = |byte: &u8| (0x20..0x7f).contains(byte);
+        let end = self.0.iter().position(|byte| !is_text(byte));
+        let text = &self.0[..end.unwrap_or(self.0.len())];
+        match core::str::from_utf8(text).unwrap_or_default().trim() {
+            "" => f.write_str("a nameless kind"),
+            name => f.write_str(name),
+        }
+    }
+}
+
 /// Asks for the extended features, zero on a processor that has none.
 fn extended_edx() -> u32 {
     use core::arch::x86_64::__cpuid;
@@ -270,7 +333,7 @@ mod tests {
 
     use super::{
         Cr0, Cr0Flags, Cr4, Cr4Flags, EXTENDED_STATE, Efer, EferFlags, IA32_PAT, Msr, XCr0, cr0,
-        cr4, detect, get,
+        cr4, detect, get, lacks,
     };
     use crate::arch::paging::PageTableEntry;
     use crate::cpu::{CpuSet, num_cpus};
@@ -289,6 +352,14 @@ mod tests {
         if get().avx {
             assert_eq!(XCr0::read(), EXTENDED_STATE);
         }
+    }
+
+    #[ktest]
+    fn processor_without_the_baseline_is_told_by_what_it_lacks() {
+        assert_eq!(lacks(!0, !0), None);
+        assert_eq!(lacks(!(1 << 24), !0), Some("fxsr"));
+        assert_eq!(lacks(!0, !(1 << 20)), Some("nx"));
+        assert_eq!(lacks(0, 0), Some("fpu"));
     }
 
     #[ktest]

@@ -9,7 +9,7 @@ use x86_64::structures::DescriptorTablePointer;
 use x86_64::structures::idt::Entry;
 use x86_64::{PrivilegeLevel, VirtAddr};
 
-use super::gdt::Ist;
+use super::exception_stacks::Ist;
 use super::trap_entry;
 use crate::sync::SpinLock;
 
@@ -47,17 +47,6 @@ pub(crate) mod vector {
 
 static IDT: SpinLock<[Entry<()>; 256]> = SpinLock::new([const { Entry::missing() }; 256]);
 
-/// Returns the stack of its own that a vector runs on, if it has one.
-const fn stack_of(vector: u8) -> Option<Ist> {
-    match vector {
-        vector::DEBUG => Some(Ist::Debug),
-        vector::NON_MASKABLE => Some(Ist::NonMaskable),
-        vector::DOUBLE_FAULT => Some(Ist::DoubleFault),
-        vector::MACHINE_CHECK => Some(Ist::MachineCheck),
-        _ => None,
-    }
-}
-
 /// Fills the table in and loads it on the boot processor.
 ///
 /// Must run after the GDT is loaded: gates name the current code segment.
@@ -73,8 +62,8 @@ fn fill() {
         // SAFETY: The stub of a vector expects exactly what the hardware pushes
         // for it, error code or none.
         let options = unsafe { gate.set_handler_addr(stub) };
-        if let Some(ist) = stack_of(vector) {
-            // SAFETY: The GDT module set a stack up for each slot of `Ist`.
+        if let Some(ist) = Ist::of(vector) {
+            // SAFETY: Each slot of `Ist` has a stack from the GDT's loading on.
             unsafe { options.set_stack_index(ist as u16) };
         }
         if vector == vector::BREAKPOINT {

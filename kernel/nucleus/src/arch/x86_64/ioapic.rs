@@ -14,10 +14,10 @@
 //! All lines go to the boot processor, whose id has to fit into 8 bits for that.
 
 use super::apic::ApicId;
+use super::device_memory;
 use crate::boot::platform::{IoApic, Platform, Polarity, Route, Trigger};
 use crate::error::Result;
-use crate::mm::kspace::KVirtArea;
-use crate::mm::{CachePolicy, IoMem, PAGE_SIZE, PageFlags, PageProperty, Vaddr};
+use crate::mm::Vaddr;
 use crate::sync::SpinLock;
 
 const VERSION: u32 = 1;
@@ -100,31 +100,21 @@ impl Unit {
     ///
     /// # Errors
     ///
-    /// As [`IoMem::acquire`]; [`Error::NoMemory`](crate::Error::NoMemory).
+    /// As [`device_memory::map`].
     fn map(description: &IoApic) -> Result<Option<Self>> {
-        let address = description.address as usize;
-        let page = address - address % PAGE_SIZE;
-        let end = page.checked_add(PAGE_SIZE).ok_or(crate::Error::Overflow)?;
-        let memory = IoMem::acquire(page..end, CachePolicy::Uncacheable)?;
-        let prop = PageProperty::new_kernel(PageFlags::RW, memory.cache_policy());
-        // SAFETY: The page is no RAM, so that nobody's memory changes by it, and
-        // only this module uses the registers.
-        let area = unsafe {
-            KVirtArea::map_untracked_frames(2 * PAGE_SIZE, PAGE_SIZE, memory.paddr_range(), prop)
-        }?;
+        let registers = device_memory::map(description.address)?;
         let unit = Self {
-            registers: area.start() + PAGE_SIZE + address % PAGE_SIZE / WINDOW * WINDOW,
+            registers: registers - registers % WINDOW,
             first_line: description.first_line,
             nr_lines: 0,
         };
         let version = unit.read(VERSION);
-        if version == u32::MAX {
-            // Nobody drives the bus.
-            return Ok(None);
-        }
-        let nr_lines = (version >> 16 & 0xff) + 1;
-        area.leak();
-        Ok(Some(Self { nr_lines, ..unit }))
+        // Nobody drives the bus where all bits are one.
+        let is_there = version != u32::MAX;
+        Ok(is_there.then(|| Self {
+            nr_lines: (version >> 16 & 0xff) + 1,
+            ..unit
+        }))
     }
 
     const fn has(&self, line: u32) -> bool {

@@ -10,11 +10,14 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use super::idt::vector::LINE_BASE;
 use super::{apic, ioapic, pic, timer};
 use crate::boot::platform;
-use crate::console;
+use crate::console::input::{self, Source};
+use crate::console::requests;
 use crate::task::Origin;
 
 /// The line of the interval timer.
 pub(crate) const TIMER: u8 = 0;
+/// The line of the keyboard.
+pub(crate) const KEYBOARD: u8 = 1;
 /// The line of the first serial port.
 pub(crate) const SERIAL: u8 = 4;
 const NR_LINES: u8 = 16;
@@ -79,12 +82,31 @@ pub(super) fn handle(line: u8, origin: Origin) {
     COUNTS[usize::from(line)].fetch_add(1, Ordering::Relaxed);
     match line {
         TIMER => timer::on_line_tick(origin),
-        SERIAL if console::input::on_interrupt() => {
-            log::warn!("line {line} interrupts for nothing, and is masked");
-            mask(line);
-        }
+        KEYBOARD => on_input(line, Source::Keyboard),
+        SERIAL => on_input(line, Source::Serial),
         _ => {}
     }
+}
+
+/// Handles an interrupt of where somebody types.
+fn on_input(line: u8, source: Source) {
+    if input::on_interrupt(source) {
+        log::warn!("line {line} interrupts for nothing, and is masked");
+        mask(line);
+    }
+    requests::perform();
+}
+
+/// Returns how often each line has interrupted.
+pub(crate) fn counts() -> impl Iterator<Item = u32> {
+    // Relaxed: as where they are counted.
+    COUNTS.iter().map(|count| count.load(Ordering::Relaxed))
+}
+
+/// Returns how many interrupts no device asked for.
+pub(crate) fn nr_spurious() -> u32 {
+    // Relaxed: as above.
+    SPURIOUS.load(Ordering::Relaxed)
 }
 
 /// Tells the controller that the interrupt has been handled; returns whether there

@@ -8,6 +8,7 @@
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::offset_of;
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -17,8 +18,10 @@ use x86_64::structures::gdt::GlobalDescriptorTable;
 use x86_64::structures::tss::TaskStateSegment;
 
 use super::apic::ApicId;
+use super::exception_stacks::{self, OwnStacks};
 use super::fpu::LiveRegisters;
 use crate::cpu::{CpuId, MAX_CPUS, PreemptState};
+use crate::mm::Vaddr;
 use crate::mm::heap::Magazines;
 use crate::mm::state::CpuMemory;
 use crate::smp::CallQueue;
@@ -46,6 +49,8 @@ pub(crate) struct CpuLocal {
     pub(super) tss: UnsafeCell<TaskStateSegment>,
     /// The segment descriptors, of which that of the TSS is the processor's own.
     pub(super) gdt: UnsafeCell<GlobalDescriptorTable>,
+    /// Where the stacks are that are the processor's own.
+    pub(super) stacks: OwnStacks,
     /// Live guards that hold interrupts off.
     pub(super) irq_guards: IrqGuards,
     /// Whose registers of ring 3 the processor has.
@@ -72,6 +77,7 @@ impl CpuLocal {
             apic_id: Cell::new(ApicId(0)),
             tss: UnsafeCell::new(TaskStateSegment::new()),
             gdt: UnsafeCell::new(GlobalDescriptorTable::empty()),
+            stacks: OwnStacks::new(),
             irq_guards: IrqGuards::new(),
             live_registers: LiveRegisters::new(),
             memory: CpuMemory::new(),
@@ -84,6 +90,11 @@ impl CpuLocal {
     /// Returns the processor's number.
     pub(super) fn id(&self) -> CpuId {
         self.id
+    }
+
+    /// Notes the stack that the processor has when it has nothing to do.
+    pub(crate) fn note_idle_stack(&self, stack: Range<Vaddr>) {
+        self.stacks.set_idle(stack);
     }
 
     /// Notes the processor's name among the interrupt controllers, before others
@@ -252,7 +263,8 @@ pub(super) fn is_reschedule_due() -> bool {
     is_due != 0
 }
 
-/// Forgets the guards of an abandoned task, and what it had begun to flush.
+/// Forgets the guards of an abandoned task, what it had begun to flush, and that it died
+/// in the handler of an exception.
 #[cfg(ktest)]
 pub(crate) fn abandon_guards() {
     let local = current();
@@ -261,6 +273,7 @@ pub(crate) fn abandon_guards() {
     local.memory.locks.abandon();
     local.memory.rcu.abandon();
     local.memory.flush_buffers.abandon();
+    exception_stacks::abandon();
 }
 
 #[cfg(ktest)]

@@ -30,6 +30,9 @@ pub(super) fn start_tick(per_second: u32) {
     program(RATE_OF_CHANNEL_0, CHANNEL_0, divisor);
 }
 
+/// How it is called in the log.
+pub(super) const NAME: &str = "interval timer";
+
 /// Channel 2, while it counts.
 #[derive(Debug)]
 pub(super) struct Countdown {
@@ -61,7 +64,7 @@ impl Drop for Countdown {
 
 impl Reference for Countdown {
     fn name(&self) -> &'static str {
-        "interval timer"
+        NAME
     }
 
     fn hz(&self) -> u64 {

@@ -3,11 +3,20 @@
 //! A machine without a UART reads all ones there. The port is probed by its
 //! scratch register and its loop-back mode, every wait is bounded, and a port
 //! that does not answer is never touched again.
+//!
+//! **A break** is a line that is held low for longer than any byte takes, which somebody
+//! at a terminal can do on purpose. The port makes a zero byte of it, and a mark in the
+//! line status register that is gone once it was read. So everybody who reads that
+//! register here keeps the mark, and the next zero byte is taken for the break. (The
+//! crate's own reads of the register may lose one: the break is then a zero byte.)
+
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use uart_16550::backend::PioBackend;
 use uart_16550::spec::registers::{FifoTriggerLevel, IER, LSR};
 use uart_16550::{BaudRate, Config, Uart16550};
 
+use crate::console::input::Received;
 use crate::sync::{Rank, SpinLock};
 
 const COM1: u16 = 0x3f8;
@@ -17,14 +26,29 @@ const COM1: u16 = 0x3f8;
 /// microsecond on a real machine.
 const MAX_POLLS: u32 = 100_000;
 
-static PORT: SpinLock<Option<Uart16550<PioBackend>>> = SpinLock::ranked(None, Rank::Serial);
+static PORT: SpinLock<Option<SerialPort>> = SpinLock::ranked(None, Rank::Serial);
+
+/// Start-up found the port.
+static IS_PRESENT: AtomicBool = AtomicBool::new(false);
+
+/// A port that works.
+struct SerialPort {
+    uart: Uart16550<PioBackend>,
+    /// A break has come whose zero byte was not read yet.
+    has_break: bool,
+}
 
 /// Probes the port and sets it to 115200 baud, 8N1; returns whether it is there.
 pub(crate) fn init() -> bool {
     // SAFETY: COM1's registers belong to this driver alone.
-    let port = unsafe { probe(COM1) };
-    let is_present = port.is_some();
-    *PORT.lock() = port;
+    let uart = unsafe { probe(COM1) };
+    let is_present = uart.is_some();
+    // Relaxed: by the only processor.
+    IS_PRESENT.store(is_present, Ordering::Relaxed);
+    *PORT.lock() = uart.map(|uart| SerialPort {
+        uart,
+        has_break: false,
+    });
     is_present
 }
 
@@ -49,34 +73,60 @@ unsafe fn probe(base: u16) -> Option<Uart16550<PioBackend>> {
     (is_present && uart.init(config).is_ok()).then_some(uart)
 }
 
+impl SerialPort {
+    /// Reads the line status register.
+    fn status(&mut self) -> LSR {
+        let status = self.uart.lsr();
+        // All ones are no status.
+        self.has_break |= status.contains(LSR::BREAK_INTERRUPT) && status.bits() != u8::MAX;
+        status
+    }
+
+    /// Returns whether the port takes a byte, or several if it has room for them.
+    fn is_ready(&mut self) -> bool {
+        self.status().contains(LSR::THR_EMPTY)
+    }
+}
+
 /// Sends bytes; a port that stops taking them is given up.
 pub(crate) fn write(mut bytes: &[u8]) {
-    let mut port = PORT.lock();
-    let Some(uart) = port.as_mut() else { return };
+    let mut place = PORT.lock();
+    let Some(port) = place.as_mut() else { return };
     let mut polls = 0;
     while !bytes.is_empty() {
-        let sent = uart.send_bytes(bytes);
+        let sent = if port.is_ready() {
+            port.uart.send_bytes(bytes)
+        } else {
+            0
+        };
         bytes = &bytes[sent..];
         polls = if sent == 0 { polls + 1 } else { 0 };
         if polls == MAX_POLLS {
-            *port = None;
+            *place = None;
             return;
         }
     }
 }
 
-/// Reads what has arrived, without waiting, not even for the port's lock; returns how
-/// many bytes.
-pub(crate) fn try_read(buffer: &mut [u8]) -> usize {
-    let Some(mut port) = PORT.try_lock() else {
-        return 0;
-    };
-    let Some(uart) = port.as_mut() else { return 0 };
-    if is_gone(uart) {
-        *port = None;
-        return 0;
+/// Reads what has arrived next, without waiting, not even for the port's lock.
+pub(crate) fn try_read() -> Option<Received> {
+    let mut place = PORT.try_lock()?;
+    let port = place.as_mut()?;
+    let status = port.status();
+    if status.bits() == u8::MAX && is_gone(&mut port.uart) {
+        *place = None;
+        return None;
     }
-    uart.receive_bytes(buffer)
+    if !status.contains(LSR::DATA_READY) {
+        return None;
+    }
+    let byte = port.uart.try_receive_byte().ok()?;
+    let is_break = byte == 0 && core::mem::take(&mut port.has_break);
+    Some(if is_break {
+        Received::Break
+    } else {
+        Received::Byte(byte)
+    })
 }
 
 /// Returns whether nobody answers any more: a UART never has all of these bits set, as
@@ -89,8 +139,8 @@ fn is_gone(uart: &mut Uart16550<PioBackend>) -> bool {
 /// there is.
 pub(crate) fn enable_interrupts() -> bool {
     match PORT.lock().as_mut() {
-        Some(uart) => {
-            uart.enable_interrupts(IER::DATA_READY);
+        Some(port) => {
+            port.uart.enable_interrupts(IER::DATA_READY);
             true
         }
         None => false,
@@ -99,8 +149,37 @@ pub(crate) fn enable_interrupts() -> bool {
 
 /// Waits, for a bounded time, until the last byte has left the port.
 pub(crate) fn drain() {
-    if let Some(uart) = PORT.lock().as_mut() {
-        drain_port(uart);
+    if let Some(port) = PORT.lock().as_mut() {
+        drain_port(&mut port.uart);
+    }
+}
+
+/// Returns whether somebody has the port at this moment.
+pub(crate) fn is_locked() -> bool {
+    PORT.is_locked()
+}
+
+/// Sends bytes without the port's lock, beside whoever has it: what both send is mixed,
+/// and some of it may be lost. A port that does not go on is written to all the same.
+pub(crate) fn write_beside(bytes: &[u8]) {
+    // Relaxed: written at start-up by the only processor.
+    if !IS_PRESENT.load(Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: The port's registers are a serial port's. Beside its driver, this sends
+    // bytes and reads the status, which breaks no invariant of the driver's.
+    let Ok(mut uart) = (unsafe { Uart16550::new_port(COM1) }) else {
+        return;
+    };
+    let mut send = |byte: u8| {
+        (0..MAX_POLLS).any(|_| uart.lsr().contains(LSR::THR_EMPTY));
+        uart.send_bytes(&[byte]);
+    };
+    for byte in bytes {
+        if *byte == b'\n' {
+            send(b'\r');
+        }
+        send(*byte);
     }
 }
 

@@ -28,7 +28,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use core::time::Duration;
 
 use super::apic::{self, ApicId};
-use super::gdt::ExceptionStacks;
+use super::exception_stacks::ExceptionStacks;
 use super::local::CpuLocal;
 use super::trampoline::Trampoline;
 use super::{features, gdt, idt, local, mmu, power, timer, tsc, user_entry};
@@ -214,6 +214,8 @@ extern "C" fn enter(record: &'static Record) -> ! {
     gdt::load();
     idt::load();
     record.exception_stacks.install();
+    let stack = record.stack.bottom()..record.stack.top();
+    record.local.note_idle_stack(stack);
     if !features::adopt() {
         record.set_stage(stage::UNFIT);
         power::halt();

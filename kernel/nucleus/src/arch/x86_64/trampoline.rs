@@ -1,15 +1,24 @@
 //! Where processors start: in real mode, below 1 MiB (SDM vol. 3A, 9.4).
 //!
 //! A started processor fetches its first instruction from a page that the
-//! start-up interrupt names by its number. Four pages there are set aside, which
+//! start-up interrupt names by its number. Six pages there are set aside, which
 //! no allocator ever has:
 //!
 //! ```text
 //!  page 0   a header, which tells what to load, and the code below
-//!  page 1   root node: the kernel's upper half, and the next page for the lower
-//!  page 2   level 3: one entry
-//!  page 3   level 2: one page of 2 MiB, which maps the code where it runs
+//!  page 1   the mailbox: the record, and the stack
+//!  page 2   root node: the kernel's upper half, and the next page for the lower
+//!  page 3   level 3: one entry
+//!  page 4   level 2: one entry
+//!  page 5   level 1: pages 0 and 1, where they are
 //! ```
+//!
+//! **Nothing is writable and executable** here either: page 0 is mapped read-only and
+//! executable, page 1 writable and not executable, with write protection on from the
+//! first instruction in long mode. They are mapped at their physical addresses by the
+//! trampoline's own root alone, which a processor leaves for the kernel's in its first
+//! lines of Rust. In the linear map page 0 is read-only once it is filled in. The pages
+//! stay as they are, since a processor may answer at any time.
 //!
 //! The code goes from real mode to long mode in one step, *claims* the record that
 //! was left for it by an exchange, and calls the entry with it. A record is claimed
@@ -24,8 +33,10 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use x86_64::registers::model_specific::EferFlags;
 
 use super::memory::paddr_to_vaddr;
+use super::mmu;
 use crate::arch::paging::PageTableEntry;
 use crate::boot::memory_map::{MemoryMap, RegionKind};
+use crate::mm::kspace::kernel_page_table;
 use crate::mm::kspace::layout::KERNEL_ROOT_INDEX;
 use crate::mm::page_table::boot::Node;
 use crate::mm::page_table::{PageTableEntryTrait, PtFlags};
@@ -33,7 +44,7 @@ use crate::mm::prop::{CachePolicy, PageFlags, PageProperty};
 use crate::mm::{NR_ENTRIES, PAGE_SIZE, Paddr, Vaddr};
 
 /// Pages that are set aside.
-const NR_PAGES: usize = 4;
+const NR_PAGES: usize = 6;
 /// The code is below this, where real mode reaches it; above it the firmware keeps
 /// its own data.
 const LIMIT: u64 = 0x8_0000;
@@ -76,10 +87,6 @@ struct Header {
     efer: u32,
     /// What to call.
     entry: usize,
-    /// The stack to call it on.
-    stack_top: usize,
-    /// What to call it with, to be claimed.
-    record: AtomicPtr<()>,
     /// Two descriptors: none, and one of 64-bit code.
     gdt: [u64; 2],
     /// Limit and base of the descriptors.
@@ -88,8 +95,20 @@ struct Header {
     long_mode: [u16; 3],
 }
 
+/// What is left for the next processor.
+#[repr(C)]
+struct Mailbox {
+    /// What to call the entry with, to be claimed.
+    record: AtomicPtr<()>,
+    /// The stack to call it on.
+    stack_top: usize,
+}
+
+/// Where the mailbox is from the first page.
+const MAILBOX: usize = PAGE_SIZE;
+
 impl Trampoline {
-    /// Fills the pages in; nothing when there are none.
+    /// Fills the pages in; nothing when there are none, or no memory to protect them.
     ///
     /// `root` is the kernel's root node.
     pub(super) fn install<T>(root: Paddr, entry: Entry<T>) -> Option<Self> {
@@ -99,7 +118,7 @@ impl Trampoline {
             return None;
         }
         let start = paddr_to_vaddr(first) as *mut u8;
-        // SAFETY: Four pages of RAM that `reserve` found, which are nobody else's.
+        // SAFETY: Pages of RAM that `reserve` found, which are nobody else's.
         unsafe { ptr::write_bytes(start, 0, NR_PAGES * PAGE_SIZE) };
         let (code, len) = code();
         assert!(len <= PAGE_SIZE);
@@ -109,7 +128,7 @@ impl Trampoline {
         trampoline.link_tables(root);
         // SAFETY: The page starts with the header, and nobody uses it yet.
         let header = unsafe { &mut *trampoline.header() };
-        header.root = trampoline.real_mode_address(PAGE_SIZE);
+        header.root = trampoline.real_mode_address(ROOT * PAGE_SIZE);
         header.efer = EFER;
         header.entry = entry as usize;
         header.gdt = [0, CODE_SEGMENT];
@@ -117,7 +136,26 @@ impl Trampoline {
         header.gdt_pointer = [size_of_val(&header.gdt) as u16 - 1, low, high];
         let [low, high] = halves(trampoline.real_mode_address(long_mode_offset()));
         header.long_mode = [low, high, CODE_SELECTOR];
+        trampoline.protect_code()?;
         Some(trampoline)
+    }
+
+    /// Makes the first page read-only in the linear map; nothing when there is no memory
+    /// for that. Only this processor runs.
+    fn protect_code(&self) -> Option<()> {
+        let start = paddr_to_vaddr(self.0);
+        let irq_off = crate::irq::disable_local();
+        let range = start..start + PAGE_SIZE;
+        let mut cursor = kernel_page_table().cursor_mut(&irq_off, &range).ok()?;
+        let read_only = |old: PageProperty| PageProperty {
+            flags: old.flags - PageFlags::W,
+            ..old
+        };
+        // SAFETY: Nobody writes there any more: the page is filled in.
+        unsafe { cursor.protect_next(PAGE_SIZE, read_only) }.ok()?;
+        drop(cursor);
+        mmu::flush_page(start);
+        Some(())
     }
 
     /// Returns the address of a byte of the pages.
@@ -139,20 +177,21 @@ impl Trampoline {
         // SAFETY: The kernel's root node is never taken down.
         let kernel = unsafe { Node::from_paddr(root) };
         // SAFETY: Zeroed pages are nodes without entries.
-        let tables = unsafe { [1, 2, 3].map(|page| Node::from_paddr(self.page(page))) };
+        let tables = unsafe { TABLES.map(|page| Node::from_paddr(self.page(page))) };
         for index in KERNEL_ROOT_INDEX..NR_ENTRIES {
             tables[0].write(index, kernel.read(index));
         }
-        for (upper, lower) in [(0, 2), (1, 3)] {
-            let entry = PageTableEntry::new_pt(self.page(lower), PtFlags::empty());
-            tables[upper].write(0, entry);
+        for (upper, lower) in [(0, 1), (1, 2), (2, 3)] {
+            let child = self.page(TABLES[lower]);
+            tables[upper].write(0, PageTableEntry::new_pt(child, PtFlags::empty()));
         }
-        let prop = PageProperty {
-            // The code claims its record by a write.
-            flags: PageFlags::RWX,
-            ..PageProperty::new_kernel(PageFlags::RW, CachePolicy::Writeback)
-        };
-        tables[2].write(0, PageTableEntry::new_page(0, 2, prop));
+        for (page, flags) in [(0, PageFlags::RX), (1, PageFlags::RW)] {
+            let paddr = self.page(page);
+            let prop = PageProperty::new_kernel(flags, CachePolicy::Writeback);
+            // Below 2 MiB, so the first node of level 1 is the one.
+            let index = paddr / PAGE_SIZE;
+            tables[3].write(index, PageTableEntry::new_page(paddr, 1, prop));
+        }
     }
 
     fn header(&self) -> *mut Header {
@@ -167,8 +206,8 @@ impl Trampoline {
     /// 2. The stack is nobody else's.
     /// 3. The record is what the entry takes.
     pub(super) unsafe fn leave<T>(&self, record: &'static T, stack_top: Vaddr) {
-        let stack_top_at = self.0 + offset_of!(Header, stack_top);
-        // SAFETY: The word is a part of the header, and by 1 nobody reads it.
+        let stack_top_at = self.0 + MAILBOX + offset_of!(Mailbox, stack_top);
+        // SAFETY: The word is a part of the mailbox, and by 1 nobody reads it.
         unsafe { (paddr_to_vaddr(stack_top_at) as *mut Vaddr).write(stack_top) };
         let record = ptr::from_ref(record).cast_mut().cast();
         // Release: whoever claims the record finds it, and the stack, complete.
@@ -185,10 +224,16 @@ impl Trampoline {
     }
 
     fn record(&self) -> &'static AtomicPtr<()> {
-        // SAFETY: The header is there for ever, and this part of it is an atomic.
-        unsafe { &(*self.header()).record }
+        let mailbox = paddr_to_vaddr(self.0 + MAILBOX) as *const Mailbox;
+        // SAFETY: The mailbox is there for ever, and this part of it is an atomic.
+        unsafe { &(*mailbox).record }
     }
 }
+
+/// The page of the root node.
+const ROOT: usize = 2;
+/// The pages of the nodes, from the root down.
+const TABLES: [usize; 4] = [ROOT, 3, 4, 5];
 
 /// Long mode, and no-execute pages.
 const EFER: u32 = (EferFlags::LONG_MODE_ENABLE.bits() | EferFlags::NO_EXECUTE_ENABLE.bits()) as u32;
@@ -240,7 +285,7 @@ global_asm!(
         xor edx, edx
         mov eax, [{efer}]
         wrmsr
-        mov eax, 0x80000011             // CR0: paging, protected mode; caches on
+        mov eax, 0x80010011             // CR0: paging, write and protected mode; caches on
         mov cr0, eax
         .byte 0x66, 0xff, 0x2e          // far jump by the offset and selector at
         .word {long_mode}
@@ -270,7 +315,48 @@ global_asm!(
     long_mode = const offset_of!(Header, long_mode),
     root = const offset_of!(Header, root),
     efer = const offset_of!(Header, efer),
-    record = const offset_of!(Header, record),
-    stack_top = const offset_of!(Header, stack_top),
+    record = const MAILBOX + offset_of!(Mailbox, record),
+    stack_top = const MAILBOX + offset_of!(Mailbox, stack_top),
     entry = const offset_of!(Header, entry),
 );
+
+#[cfg(ktest)]
+mod tests {
+    use super::{FIRST_PAGE, Ordering, PAGE_SIZE, ROOT, TABLES};
+    use crate::arch::memory::paddr_to_vaddr;
+    use crate::arch::paging::PageTableEntry;
+    use crate::boot::protection;
+    use crate::cpu::{disable_preempt, num_cpus};
+    use crate::mm::inspect::rights::{Fault, inspect};
+    use crate::mm::kspace::kernel_page_table;
+    use crate::mm::page_table::PageTableEntryTrait;
+    use crate::mm::page_table::boot::Node;
+    use crate::mm::{NR_ENTRIES, Paddr, PageFlags};
+    use crate::prelude::*;
+
+    #[ktest]
+    fn smp_where_processors_start_nothing_is_writable_and_executable() {
+        if num_cpus() == 1 {
+            crate::ktest::skip("no other processor was started");
+        }
+        let first = FIRST_PAGE.load(Ordering::Relaxed);
+        // SAFETY: The pages are the trampoline's for ever.
+        let lowest = unsafe { Node::from_paddr(first + TABLES[3] * PAGE_SIZE) };
+        let mapped: alloc::vec::Vec<(Paddr, PageFlags)> = (0..NR_ENTRIES)
+            .map(|index| lowest.read(index))
+            .filter(PageTableEntry::is_present)
+            .map(|entry| (entry.paddr(1), entry.prop(1).flags & PageFlags::RWX))
+            .collect();
+        let expected = [(first, PageFlags::RX), (first + PAGE_SIZE, PageFlags::RW)];
+        assert_eq!(mapped, expected);
+        // Beside that, the trampoline's root has what the kernel's has.
+        let constants = protection::constants().expect("enough memory");
+        let report = inspect(first + ROOT * PAGE_SIZE, &constants);
+        let faults: alloc::vec::Vec<_> = report.first.iter().map(|found| found.fault).collect();
+        assert_eq!(faults, [Fault::UserHalf]);
+        let alias = paddr_to_vaddr(first);
+        let walk = kernel_page_table().page_walk(&disable_preempt(), alias);
+        let (_, prop) = walk.expect("low memory is RAM");
+        assert_eq!(prop.flags & PageFlags::RWX, PageFlags::R);
+    }
+}

@@ -7,13 +7,14 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::idt::vector;
 pub(crate) use super::idt::vector::PAGE_FAULT;
-use super::{apic, cpu, features, irq, lines, timer, trap_report, uaccess};
+use super::{apic, cpu, exception_stacks, features, irq, lines, timer, trap_report, uaccess};
+use crate::debug::processors;
 use crate::mm::frame::reserve;
 use crate::mm::vm_space::{PageFaultInfo, handle_user_fault};
 use crate::mm::{USER_END, Vaddr};
 use crate::task::{Origin, scheduler};
 use crate::trap_decode::PageFaultCode;
-use crate::{panic, smp, trace};
+use crate::{smp, stop, trace};
 
 /// The registers of interrupted code, as the entry code and the hardware leave
 /// them on the stack, lowest address first.
@@ -62,6 +63,9 @@ static NR_LOGGED: AtomicU32 = AtomicU32::new(0);
 
 /// Called by the entry code for each trap that interrupted the kernel.
 pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
+    if frame.vector == u64::from(vector::NON_MASKABLE) {
+        processors::answer_if_asked(frame.rip as Vaddr, frame.rbp as Vaddr);
+    }
     if handle_interrupt(frame.vector, Origin::Kernel) {
         if is_external(frame.vector) && frame.rflags & INTERRUPT_FLAG != 0 {
             scheduler::preempt_if_due();
@@ -89,6 +93,12 @@ pub(super) extern "C" fn handle_kernel_trap(frame: &mut TrapFrame) {
         }
         _ => trap_report::die(frame, fault_address),
     }
+}
+
+/// Called by the entry code for each trap from the kernel that has a stack of its own.
+pub(super) extern "C" fn handle_trap_on_own_stack(frame: &mut TrapFrame) {
+    handle_kernel_trap(frame);
+    exception_stacks::check_canaries();
 }
 
 /// Returns whether a vector is an interrupt's, which is handled on the stack of the
@@ -155,7 +165,9 @@ pub(crate) fn handle_interrupt(vector: u64, origin: Origin) -> bool {
             true
         }
         Ok(vector::NON_MASKABLE) => {
-            panic::stop_if_reported();
+            stop::stop_if_told();
+            // Of the kernel, the caller has said it.
+            processors::answer_if_asked(0, 0);
             // It may have interrupted whoever holds the console, so `log_rare` says it.
             // Relaxed: a statistic that orders nothing.
             NON_MASKABLE.fetch_add(1, Ordering::Relaxed);
@@ -171,23 +183,37 @@ pub(crate) fn handle_interrupt(vector: u64, origin: Origin) -> bool {
         }
         Ok(vector::TIMER) => {
             timer::on_local_tick(origin);
-            log_rare();
+            look_around();
             true
         }
         Ok(number) if let Some(line) = lines::of_vector(number) => {
             lines::handle(line, origin);
-            log_rare();
+            look_around();
             true
         }
         _ => false,
     }
 }
 
+/// Returns how many non-maskable interrupts and debug exceptions there were.
+pub(crate) fn rare_counts() -> (u32, u32) {
+    // Relaxed: statistics.
+    let [unmaskable, debug] = [&NON_MASKABLE, &DEBUG_TRAPS].map(|n| n.load(Ordering::Relaxed));
+    (unmaskable, debug)
+}
+
+/// Does what is to be done now and then.
+#[inline]
+fn look_around() {
+    log_rare();
+    exception_stacks::check_canaries();
+}
+
 /// Logs the traps that may strike where the log cannot be used.
 #[inline]
 fn log_rare() {
     // Relaxed, here and below: statistics, and at worst a line is logged twice.
-    let [unmaskable, debug] = [&NON_MASKABLE, &DEBUG_TRAPS].map(|n| n.load(Ordering::Relaxed));
+    let (unmaskable, debug) = rare_counts();
     let count = unmaskable.wrapping_add(debug);
     if count != NR_LOGGED.load(Ordering::Relaxed) {
         NR_LOGGED.store(count, Ordering::Relaxed);

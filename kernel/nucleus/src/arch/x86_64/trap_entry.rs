@@ -14,14 +14,17 @@
 //!   `swapgs` and a trusted stack. Where they come from does not say whose the GS
 //!   base is, and its value does not either, since a program may choose it (peers 82,
 //!   109). So they take the kernel's from the word above their stack, and give the
-//!   register back as it was; a frame of ring 3's they copy to its place.
+//!   register back as it was; a frame of ring 3's they copy to its place. One that
+//!   strikes in its own handler is not survived: see
+//!   [`exception_stacks`](super::exception_stacks).
 //!
-//! Nothing here looks at the program's GS base. Flags are set to a known state with `popfq` as soon as there is a kernel
-//! stack: direction and trap flags clear, and AC clear, so that SMAP holds even
-//! if the interrupted code had it switched off.
+//! Nothing here looks at the program's GS base. Flags are set to a known state with
+//! `popfq` as soon as there is a kernel stack: direction and trap flags clear, and AC
+//! clear, so that SMAP holds even if the interrupted code had it switched off.
 
 use core::arch::global_asm;
 
+use super::exception_stacks::{self, CURRENT_OWNER, IS_BUSY};
 use super::local::{KERNEL_RSP, USER_FRAME_END};
 use super::trap::{self, FRAME_SIZE};
 use crate::mm::Vaddr;
@@ -69,6 +72,9 @@ macro_rules! pop_registers {
 }
 
 pub(super) use {pop_registers, push_registers};
+
+/// Bytes of a frame before the general registers are pushed.
+const HEAD_SIZE: usize = FRAME_SIZE - 15 * 8;
 
 /// The register that is the GS base.
 const IA32_GS_BASE: u32 = 0xc000_0101;
@@ -134,6 +140,9 @@ global_asm!(
         iretq
 
     trap_on_own_stack:
+        cmp qword ptr [rsp + {head_size} + {is_busy}], 0
+        jne 4f                  // the frame of another one was here
+        mov qword ptr [rsp + {head_size} + {is_busy}], 1
         test byte ptr [rsp + 24], 3
         jnz 3f
     ",
@@ -143,14 +152,14 @@ global_asm!(
         rdmsr
         mov r12d, eax           // which the call preserves
         mov r13d, edx
-        mov rax, [rsp + {frame_size}]
+        mov rax, [rsp + {frame_size} + {owner}]
         mov rdx, rax
         shr rdx, 32
         wrmsr
         push 2
         popfq
         mov rdi, rsp
-        call {handle_kernel_trap}
+        call {handle_trap_on_own_stack}
         mov ecx, {gs_base}
         mov eax, r12d
         mov edx, r13d
@@ -159,7 +168,24 @@ global_asm!(
     pop_registers!(),
     r"
         add rsp, 16
+        mov qword ptr [rsp + {head_size} - 16 + {is_busy}], 0
         iretq
+
+    4:
+    ",
+    push_registers!(),
+    r"
+        mov ecx, {gs_base}
+        mov rax, [rsp + {frame_size} + {owner}]
+        mov rdx, rax
+        shr rdx, 32
+        wrmsr
+        push 2
+        popfq
+        mov rdi, rsp
+        call {die_nested}
+        ud2
+
     3:  swapgs
     ",
     push_registers!(),
@@ -170,6 +196,7 @@ global_asm!(
         sub rdi, {frame_size}
         mov ecx, {frame_size} / 8
         rep movsq
+        mov qword ptr [rsp + {frame_size} + {is_busy}], 0
         // fall through
 
     // The user's registers are in the frame. Return from `enter_user`.
@@ -181,6 +208,11 @@ global_asm!(
     .popsection
     ",
     handle_kernel_trap = sym trap::handle_kernel_trap,
+    handle_trap_on_own_stack = sym trap::handle_trap_on_own_stack,
+    die_nested = sym exception_stacks::die_nested,
+    owner = const CURRENT_OWNER,
+    is_busy = const IS_BUSY,
+    head_size = const HEAD_SIZE,
     user_frame_end = const USER_FRAME_END,
     kernel_rsp = const KERNEL_RSP,
     frame_size = const FRAME_SIZE,

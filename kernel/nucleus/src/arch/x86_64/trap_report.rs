@@ -4,7 +4,7 @@ use super::gdt::KERNEL_CODE;
 use super::idt::vector;
 use super::trap::TrapFrame;
 use crate::console::{self, println};
-use crate::mm::kspace::layout::is_kernel_address;
+use crate::mm::kspace::{self, layout::is_kernel_address};
 use crate::mm::{PAGE_SIZE, Vaddr};
 use crate::power::ExitCode;
 use crate::trap_decode::{PageFaultCode, exception_name};
@@ -28,6 +28,21 @@ pub(super) fn die(frame: &TrapFrame, fault_address: Option<Vaddr>) -> ! {
         ExitCode::Panic
     };
     panic::finish_report(code)
+}
+
+/// Reports an exception that struck while its own handler ran, and ends the machine:
+/// there is nothing that the first one could return to, a test neither.
+pub(super) fn die_nested(frame: &TrapFrame) -> ! {
+    panic::start_report();
+    let name = exception_name(frame.vector as u8);
+    println!("kernel trap: {name} (vector {}), nested", frame.vector);
+    println!(
+        "it struck while its own handler ran, on the same stack, whose first frame it has \
+         overwritten: there is no way back"
+    );
+    print_registers(frame);
+    panic::print_backtrace(Some(frame.rip as usize), frame.rbp as usize);
+    panic::finish_report(ExitCode::Panic)
 }
 
 fn print_report(frame: &TrapFrame, fault_address: Option<Vaddr>) {
@@ -60,6 +75,7 @@ fn print_cause(frame: &TrapFrame, fault_address: Option<Vaddr>) {
                 "address {address:#018x}: {code} (error code {:#x})",
                 frame.error_code
             );
+            println!("that address is {}", kspace::describe(address));
         }
         None => println!(
             "error code {:#x}, CR2 {:#018x}",

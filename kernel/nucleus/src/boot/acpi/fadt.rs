@@ -1,7 +1,8 @@
-//! The FADT: ports of power-off, reset, PM timer and calendar (specification 6.5,
-//! 5.2.9).
+//! The FADT: registers of power-off and reset, PM timer, calendar, and whether there is
+//! a keyboard controller (specification 6.5, 5.2.9).
 //!
-//! Power-off writes the sleep type of state S5 into one or two control registers.
+//! Power-off writes the sleep type of state S5 into one or two control registers, or
+//! into one of another kind on machines with "reduced hardware".
 //! The type stands in the firmware's byte code; instead of interpreting that, the
 //! bytes of the package `_S5_` are looked for, within the table's length.
 
@@ -12,7 +13,7 @@ use acpi::fadt::Fadt;
 use super::tables::Tables;
 use super::{PhysicalMemory, read};
 use crate::boot::platform::{
-    CalendarClock, Platform, PmTimer, PortWrite, ResetRegister, SleepPorts,
+    CalendarClock, Platform, PmTimer, PortWrite, PowerOff, Register, ResetRegister, SleepPort,
 };
 
 /// Bytes of a FADT that may be used: all that ACPI 1.0 had.
@@ -21,6 +22,10 @@ const OLD_SIZE: usize = 116;
 const BLOCK_LENGTHS: core::ops::Range<usize> = 88..92;
 /// No block is longer; the crate computes the number of bits in a byte.
 const MAX_BLOCK_LENGTH: u8 = 31;
+
+/// Where the table's revision is, and the first that says what PC hardware there is.
+const REVISION: usize = 8;
+const FIRST_WITH_BOOT_ARCHITECTURE: u8 = 3;
 
 /// Where a century may be, past the clock itself.
 const CENTURY_REGISTERS: core::ops::RangeInclusive<u8> = 0x0e..=0x7f;
@@ -51,7 +56,10 @@ pub(super) fn apply<M: PhysicalMemory>(
         .flatten();
     let dsdt = fadt.dsdt_address().ok();
     let dsdt = dsdt.and_then(|address| tables.at(address as u64, *b"DSDT"));
-    platform.power_off = dsdt.and_then(|code| sleep_ports(&fadt, sleep_types(code)?));
+    platform.power_off = dsdt.and_then(|code| power_off(&fadt, sleep_types(code)?));
+    let says = table[REVISION] >= FIRST_WITH_BOOT_ARCHITECTURE;
+    platform.keyboard_controller =
+        says.then(|| { fadt.iapc_boot_arch }.motherboard_implements_8042());
 }
 
 /// Reads a FADT as of the newest revision: fields that an older one does not have
@@ -69,28 +77,57 @@ fn complete(table: &[u8]) -> Option<Fadt> {
     read(&bytes)
 }
 
-fn sleep_ports(fadt: &Fadt, (type_a, type_b): (u8, u8)) -> Option<SleepPorts> {
-    /// The bit of the control register that enters the sleep state.
-    const SLEEP_ENABLE: u16 = 1 << 13;
-    /// Where the sleep type stands in the control register.
-    const SLEEP_TYPE_SHIFT: u16 = 10;
-    let write = |port, sleep_type: u8| PortWrite {
-        port,
-        value: u16::from(sleep_type & 7) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE,
+fn power_off(fadt: &Fadt, (type_a, type_b): (u8, u8)) -> Option<PowerOff> {
+    if { fadt.flags }.system_is_hw_reduced_acpi() {
+        let control = fadt.sleep_control_register().ok().flatten()?;
+        return Some(PowerOff::Register {
+            control: register(control)?,
+            sleep_type: type_a & 7,
+        });
+    }
+    let port = |block, sleep_type: u8| {
+        Some(SleepPort {
+            port: port_of(block)?,
+            sleep_type: sleep_type & 7,
+        })
     };
     let port_b = fadt.pm1b_control_block().ok().flatten();
-    Some(SleepPorts {
-        a: write(port_of(fadt.pm1a_control_block())?, type_a),
-        b: port_b.and_then(|block| Some(write(port_of(Ok(block))?, type_b))),
+    let command = u16::try_from(fadt.smi_cmd_port).ok();
+    let command = command.filter(|port| *port != 0 && fadt.acpi_enable != 0);
+    Some(PowerOff::Ports {
+        a: port(fadt.pm1a_control_block(), type_a)?,
+        b: port_b.and_then(|block| port(Ok(block), type_b)),
+        enable: command.map(|port| PortWrite {
+            port,
+            value: fadt.acpi_enable,
+        }),
     })
 }
 
 fn reset_register(fadt: &Fadt) -> Option<ResetRegister> {
-    let register = fadt.reset_register().ok()?;
     Some(ResetRegister {
-        port: port_of(Ok(register))?,
+        register: register(fadt.reset_register().ok()?)?,
         value: fadt.reset_value,
     })
+}
+
+/// Returns where a register is, if it can be written there; zero is nowhere.
+fn register(at: GenericAddress) -> Option<Register> {
+    match at.address_space {
+        AddressSpace::SystemIo => port_of(Ok(at)).map(Register::Port),
+        AddressSpace::SystemMemory => (at.address != 0).then_some(Register::Memory(at.address)),
+        AddressSpace::PciConfigSpace => {
+            let word = |shift: u32| (at.address >> shift & 0xffff) as u16;
+            let (device, function, offset) = (word(32), word(16), word(0));
+            let is_legal = device < 32 && function < 8 && offset < 256;
+            is_legal.then_some(Register::PciConfiguration {
+                device: device as u8,
+                function: function as u8,
+                offset: offset as u8,
+            })
+        }
+        _ => None,
+    }
 }
 
 /// Returns the port of a register, if it is at one.

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use super::firmware::{BASE, Firmware, root_pointer, table, with_sum};
 use super::{fadt, read_platform};
 use crate::boot::platform::{
-    ApicId, CalendarClock, IoApic, Platform, PmTimer, Polarity, PortWrite, ResetRegister, Route,
-    SleepPorts, Trigger,
+    ApicId, CalendarClock, IoApic, Platform, PmTimer, Polarity, PortWrite, PowerOff, Register,
+    ResetRegister, Route, SleepPort, Trigger,
 };
 use crate::cpu::MAX_CPUS;
 use crate::prelude::*;
@@ -15,6 +15,8 @@ const BOOT: ApicId = ApicId(0);
 /// Where the FADTs of these tests have their fields.
 mod field {
     pub(super) const DSDT: usize = 40;
+    pub(super) const SMI_COMMAND: usize = 48;
+    pub(super) const ACPI_ENABLE: usize = 52;
     pub(super) const PM1A_CONTROL: usize = 64;
     pub(super) const PM1B_CONTROL: usize = 68;
     pub(super) const PM_TIMER: usize = 76;
@@ -26,6 +28,7 @@ mod field {
     pub(super) const RESET_VALUE: usize = 128;
     pub(super) const X_PM1A_CONTROL: usize = 172;
     pub(super) const X_PM_TIMER: usize = 208;
+    pub(super) const SLEEP_CONTROL: usize = 244;
 }
 
 impl Firmware {
@@ -272,6 +275,8 @@ fn ports_of_power_off_timer_and_reset_are_found() {
     let dsdt = (firmware.put(&dsdt()) as u32).to_le_bytes();
     let fields: &[(usize, &[u8])] = &[
         (field::DSDT, &dsdt),
+        (field::SMI_COMMAND, &[0xb2]),
+        (field::ACPI_ENABLE, &[0xf1]),
         (field::PM1A_CONTROL, &[4, 6]),
         (field::PM1B_CONTROL, &[8, 6]),
         (field::PM_TIMER, &[8, 4]),
@@ -281,13 +286,14 @@ fn ports_of_power_off_timer_and_reset_are_found() {
         (field::RESET_VALUE, &[6]),
     ];
     let platform = firmware.clone().platform(&[fadt(3, 244, fields)]);
-    let write = |port, sleep_type: u16| PortWrite {
-        port,
-        value: sleep_type << 10 | 1 << 13,
-    };
-    let expected = SleepPorts {
-        a: write(0x604, 5),
-        b: Some(write(0x608, 0)),
+    let port = |port, sleep_type| SleepPort { port, sleep_type };
+    let expected = PowerOff::Ports {
+        a: port(0x604, 5),
+        b: Some(port(0x608, 0)),
+        enable: Some(PortWrite {
+            port: 0xb2,
+            value: 0xf1,
+        }),
     };
     assert_eq!(platform.power_off, Some(expected));
     let timer = PmTimer {
@@ -296,13 +302,65 @@ fn ports_of_power_off_timer_and_reset_are_found() {
     };
     assert_eq!(platform.pm_timer, Some(timer));
     let reset = ResetRegister {
-        port: 0xcf9,
+        register: Register::Port(0xcf9),
         value: 6,
     };
     assert_eq!(platform.reset, Some(reset));
     // As short as the first revision had it, without the register of reset.
-    let old = firmware.platform(&[fadt(1, 116, &fields[..6])]);
+    let old = firmware.platform(&[fadt(1, 116, &fields[..8])]);
     assert_eq!((old.power_off, old.reset), (Some(expected), None));
+}
+
+#[ktest]
+fn reset_may_be_in_memory_or_in_the_configuration_of_a_device() {
+    let reset = |space, address| {
+        let register = register(space, address);
+        let fields: &[(usize, &[u8])] = &[
+            (field::FLAGS, &[0, 4]),
+            (field::RESET, &register),
+            (field::RESET_VALUE, &[7]),
+        ];
+        let platform = Firmware::default().platform(&[fadt(3, 244, fields)]);
+        platform.reset.map(|reset| (reset.register, reset.value))
+    };
+    let in_memory = Register::Memory(0xfed0_0000);
+    assert_eq!(reset(0, 0xfed0_0000), Some((in_memory, 7)));
+    let of_device = Register::PciConfiguration {
+        device: 31,
+        function: 3,
+        offset: 0x44,
+    };
+    assert_eq!(reset(2, 31 << 32 | 3 << 16 | 0x44), Some((of_device, 7)));
+}
+
+#[ktest]
+fn reduced_hardware_powers_off_by_a_register_of_its_own() {
+    let mut firmware = Firmware::default();
+    let dsdt = (firmware.put(&dsdt()) as u32).to_le_bytes();
+    let fields: &[(usize, &[u8])] = &[
+        (field::DSDT, &dsdt),
+        (field::PM1A_CONTROL, &[4, 6]),
+        (field::FLAGS, &[0, 0, 1 << 4]),
+        (field::SLEEP_CONTROL, &register(1, 0x605)),
+    ];
+    let platform = firmware.platform(&[fadt(6, 276, fields)]);
+    let expected = PowerOff::Register {
+        control: Register::Port(0x605),
+        sleep_type: 5,
+    };
+    assert_eq!(platform.power_off, Some(expected));
+}
+
+#[ktest]
+fn keyboard_controller_is_known_since_the_tables_speak_of_it() {
+    let controller = |revision, flags| {
+        let table = fadt(revision, 244, &[(field::BOOT_ARCHITECTURE, &[flags])]);
+        Firmware::default().platform(&[table]).keyboard_controller
+    };
+    assert_eq!(controller(3, 0b10), Some(true));
+    assert_eq!(controller(6, 0b01), Some(false));
+    assert_eq!(controller(1, 0b00), None);
+    assert_eq!(of(&[]).keyboard_controller, None);
 }
 
 #[ktest]
@@ -336,8 +394,19 @@ fn fixed_table_with_nonsense_in_it_offers_nothing() {
         &[(field::DSDT, &dsdt), (field::X_PM1A_CONTROL, &in_memory)],
         &[(field::DSDT, &dsdt), (field::X_PM1A_CONTROL, &[0x50; 12])],
         &[(field::LENGTHS, &[0, 0, 0, 4]), (field::X_PM_TIMER, &far)],
-        &[(field::FLAGS, &[0, 4]), (field::RESET, &in_memory)],
         &[(field::FLAGS, &[0, 4]), (field::RESET, &[9; 12])],
+        &[(field::FLAGS, &[0, 4]), (field::RESET, &register(0, 0))],
+        &[
+            (field::FLAGS, &[0, 4]),
+            (field::RESET, &register(2, 32 << 32)),
+        ],
+        &[(field::FLAGS, &[0, 4]), (field::RESET, &register(2, 0x100))],
+        // Reduced hardware, and no register of sleep.
+        &[
+            (field::DSDT, &dsdt),
+            (field::PM1A_CONTROL, &[4, 6]),
+            (field::FLAGS, &[0, 0, 16]),
+        ],
     ] {
         let platform = firmware.clone().platform(&[fadt(6, 276, fields)]);
         let found = (platform.power_off, platform.pm_timer, platform.reset);

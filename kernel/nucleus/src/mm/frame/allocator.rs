@@ -406,6 +406,30 @@ pub fn frame_counts() -> FrameCounts {
     }
 }
 
+/// What [`try_counts`] finds, in frames.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Glimpse {
+    /// Ever given to the allocator.
+    pub(crate) managed: usize,
+    /// Free in the pool; nothing if its lock is taken, or it is another one.
+    pub(crate) in_pool: Option<usize>,
+    /// Free in the caches of all processors.
+    pub(crate) cached: usize,
+}
+
+/// Counts frames without waiting for any lock: for the debug menu.
+pub(crate) fn try_counts() -> Glimpse {
+    let memory = memory::memory();
+    let is_usual = memory.pool.get().is_none();
+    let pool = memory.buddy.buddy.try_lock().filter(|_| is_usual);
+    Glimpse {
+        // Relaxed: a count.
+        managed: memory.nr_managed.load(Ordering::Relaxed),
+        in_pool: pool.map(|pool| pool.nr_free()),
+        cached: cpu::all().map(|cpu| cpu.frames.nr_free()).sum(),
+    }
+}
+
 /// Recounts the frames of the buddy system from scratch, checking its lists;
 /// returns how many are free. For tests and debugging.
 ///

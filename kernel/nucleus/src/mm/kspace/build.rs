@@ -35,8 +35,8 @@ pub(crate) struct Extras {
 #[derive(Debug)]
 pub(crate) struct BootSpace {
     pub(crate) tree: Tree,
-    /// End of the stack to go on.
-    pub(crate) stack_top: Vaddr,
+    /// The stack to go on, between guard pages.
+    pub(crate) stack: Range<Vaddr>,
     pub(crate) framebuffer: Option<Vaddr>,
     pub(crate) initramfs: Range<Vaddr>,
     /// Bytes of metadata slots.
@@ -69,14 +69,14 @@ pub(crate) fn build(
     for segment in image::segments() {
         map_segment(tree, &segment, loader, early)?;
     }
-    let stack = reserve(BOOT_STACK_SIZE)?;
+    let stack = reserve(BOOT_STACK_SIZE + PAGE_SIZE)?;
     for vaddr in (stack..stack + BOOT_STACK_SIZE).step_by(PAGE_SIZE) {
         let frame = early.new_node()?;
         map_page(tree, vaddr, frame, PageFlags::RW, early)?;
     }
     Ok(BootSpace {
         tree,
-        stack_top: stack + BOOT_STACK_SIZE,
+        stack: stack..stack + BOOT_STACK_SIZE,
         framebuffer: map_framebuffer(tree, extras.framebuffer.clone(), early)?,
         initramfs: map_initramfs(tree, &extras.initramfs, loader, early)?,
         metadata_bytes,

@@ -22,11 +22,15 @@ mod stack;
 
 #[cfg(target_os = "none")]
 mod build;
+#[cfg(target_os = "none")]
+mod describe;
 
 pub(crate) use self::addresses::KvirtAllocator;
 #[cfg(target_os = "none")]
 pub(crate) use self::build::{BootSpace, Extras, build, map_memory, new_static};
 pub use self::config::{KernelPtConfig, MappedItem, MappedItemRef};
+#[cfg(target_os = "none")]
+pub(crate) use self::describe::describe;
 pub use self::kvirt::KVirtArea;
 pub use self::stack::KernelStack;
 use super::page_table::PageTable;

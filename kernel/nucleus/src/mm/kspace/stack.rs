@@ -8,7 +8,7 @@ use crate::mm::prop::{CachePolicy, PageFlags, PrivilegedPageFlags};
 use crate::mm::{PAGE_SIZE, PageProperty, Vaddr};
 
 /// Pages that are not mapped, at each end of a stack.
-const GUARD_SIZE: usize = 2 * PAGE_SIZE;
+pub(super) const GUARD_SIZE: usize = 2 * PAGE_SIZE;
 
 /// The type of a frame that is a part of a stack.
 #[derive(Debug)]
