@@ -379,8 +379,9 @@ pub(crate) fn panic_screen() {
     let mut console = CONSOLE.lock();
     let console = &mut *console;
     if !console.at_line_start {
-        // To the end of half a line on serial; on the screen it changes nothing.
-        console.write(Speaker::Kernel, b"\n");
+        // On serial alone: the screen's text is not to be touched before it is sound.
+        serial::write(b"\r\n");
+        console.at_line_start = true;
     }
     if let Some(text) = &mut console.text {
         text.recover(Color::PANIC);
