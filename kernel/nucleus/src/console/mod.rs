@@ -22,6 +22,7 @@
 //! is replaced as a whole (screen, memory) is so during start-up, when nobody else runs.
 
 mod cell;
+mod early;
 mod escape;
 pub mod framebuffer;
 mod glyph;
@@ -42,6 +43,7 @@ pub(crate) mod text;
 
 use core::fmt::{self, Write};
 
+use self::early::Early;
 use self::framebuffer::Framebuffer;
 pub use self::framebuffer::{Color, FramebufferInfo, PixelFormat};
 #[cfg(target_os = "none")]
@@ -86,6 +88,10 @@ const SHARE_OF_MEMORY: usize = 64;
 static FIXED_MEMORY: ::spin::Mutex<FixedMemory<FIXED_CELLS>> =
     ::spin::Mutex::new(FixedMemory::new());
 
+/// The first text; used under the console's lock alone, and so never waited for. After a
+/// panic that left it locked nothing is kept.
+static EARLY: ::spin::Mutex<Early> = ::spin::Mutex::new(Early::new());
+
 static CONSOLE: SpinLock<Console> = SpinLock::ranked(
     Console {
         screen: None,
@@ -112,8 +118,21 @@ impl Console {
         if let Some(text) = &mut self.text {
             text.write(speaker, bytes);
         }
+        if let Some(mut early) = EARLY.try_lock() {
+            early.keep(bytes);
+        }
         if let Some(last) = bytes.last() {
             self.at_line_start = *last == b'\n';
+        }
+    }
+
+    /// Sets the colour of what the kernel writes; None for that of all text.
+    fn set_color(&mut self, color: Option<Color>) {
+        if let Some(text) = &mut self.text {
+            text.set_color(color);
+        }
+        if let Some(mut early) = EARLY.try_lock() {
+            early.keep_color(color);
         }
     }
 
@@ -187,6 +206,9 @@ pub fn set_screen(screen: Framebuffer<'static>) {
     }
     if is_first && let Some(memory) = FIXED_MEMORY.try_lock() {
         console.text = TextConsole::new(::spin::MutexGuard::leak(memory), screen);
+        if let (Some(text), Some(early)) = (&mut console.text, EARLY.try_lock()) {
+            text.write(Speaker::Kernel, early.bytes().unwrap_or_default());
+        }
     }
     if let Some(text) = &mut console.text {
         text.redraw(screen);
@@ -214,8 +236,13 @@ pub(crate) fn grow() {
     let mut console = CONSOLE.lock();
     let console = &mut *console;
     if let (Some(screen), Some(text)) = (&mut console.screen, &mut console.text) {
-        text.grow(memory, screen);
+        let mut early = EARLY.try_lock();
+        let everything = early.as_ref().and_then(|early| early.bytes());
+        text.grow(memory, screen, everything);
         text.show(screen);
+        if let Some(early) = &mut early {
+            early.finish();
+        }
     }
 }
 
@@ -283,13 +310,9 @@ pub fn write_fmt(arguments: fmt::Arguments<'_>) {
 /// Prints formatted text in a colour of the screen.
 pub(crate) fn write_colored(color: Color, arguments: fmt::Arguments<'_>) {
     let mut console = CONSOLE.lock();
-    if let Some(text) = &mut console.text {
-        text.set_color(Some(color));
-    }
+    console.set_color(Some(color));
     console.say(arguments);
-    if let Some(text) = &mut console.text {
-        text.set_color(None);
-    }
+    console.set_color(None);
 }
 
 /// Prints formatted text on serial alone, as a whole.
@@ -381,8 +404,9 @@ pub(crate) fn panic_screen() {
     let mut console = CONSOLE.lock();
     let console = &mut *console;
     if !console.at_line_start {
-        // To the end of half a line on serial; on the screen it changes nothing.
-        console.write(Speaker::Kernel, b"\n");
+        // On serial alone: the screen's text is not to be touched before it is sound.
+        serial::write(b"\r\n");
+        console.at_line_start = true;
     }
     if let Some(text) = &mut console.text {
         text.recover(Color::PANIC);

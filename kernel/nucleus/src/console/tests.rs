@@ -1,13 +1,13 @@
 //! Tests of the screen as a whole: bytes in, text and pixels out.
 
+mod random;
+
 extern crate std;
 use std::boxed::Box;
 use std::format;
 use std::string::String;
 use std::vec;
 use std::vec::Vec;
-
-use proptest::prelude::*;
 
 use super::cell::{Cell, Pen};
 use super::framebuffer::{Color, Framebuffer, FramebufferInfo, PixelFormat};
@@ -87,7 +87,7 @@ impl Screen {
     fn grow(&mut self, nr_lines: usize) {
         let (columns, rows) = self.on(|_, screen| grid_size(screen));
         let memory = TextMemory::allocate(columns, rows, nr_lines).expect("enough memory");
-        self.on(|text, screen| text.grow(memory, screen));
+        self.on(|text, screen| text.grow(memory, screen, None));
     }
 
     fn cursor(&self) -> (usize, usize) {
@@ -478,8 +478,24 @@ fn peer_104_large_screen_is_used_in_part_at_first_and_as_a_whole_with_more_memor
     screen.check_pixels();
     // Too little memory changes nothing.
     let memory = TextMemory::allocate(columns, rows, rows - 1).expect("enough memory");
-    screen.on(|text, framebuffer| text.grow(memory, framebuffer));
+    screen.on(|text, framebuffer| text.grow(memory, framebuffer, None));
     assert_eq!(screen.text.size(), (columns, rows));
+}
+
+#[test]
+fn early_text_is_written_again_where_there_is_more_room() {
+    let (columns, rows) = (300, 20);
+    let mut screen = Screen::with(info(columns * CELL_WIDTH, TOP + rows * CELL_HEIGHT))
+        .expect("there is room for text");
+    let early = format!("first\n\x1b[31m{}\x1b[m\nlast\n", "x".repeat(columns - 1));
+    screen.text.write(Speaker::Kernel, early.as_bytes());
+    assert!(!screen.lines().contains(&String::from("first")));
+    let memory = TextMemory::allocate(columns, rows, rows + 5).expect("enough memory");
+    screen.on(|text, framebuffer| text.grow(memory, framebuffer, Some(early.as_bytes())));
+    assert_eq!(screen.lines()[..1], ["first"]);
+    assert_eq!(screen.lines()[2..4], ["last", ""]);
+    assert_eq!(screen.cursor(), (3, 0));
+    screen.check_pixels();
 }
 
 #[test]
@@ -557,73 +573,4 @@ fn report_begins_below_all_text_in_its_own_colour() {
     let cell = screen.text.terminal.grid.row(3)[0];
     assert_eq!(cell, Pen::of(Color::PANIC).brush().with_glyph(cell.glyph()));
     screen.check_pixels();
-}
-
-/// Puts numbers and cells into any state that a change could have been stopped in.
-fn garble(screen: &mut Screen, seed: usize) {
-    let terminal = &mut screen.text.terminal;
-    terminal.garble(seed);
-    screen.text.nr_lines_back = seed;
-    screen.text.painter.garble(seed);
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_on_any_screen_are_survived_and_pixels_follow(
-        (columns, rows) in (1..30_usize, 1..9_usize),
-        pieces in proptest::collection::vec(piece(), 0..60),
-        grows in any::<bool>(),
-        lines_back in -20..40_isize,
-    ) {
-        let (width, height) = (columns * CELL_WIDTH + 2, TOP + rows * CELL_HEIGHT + 1);
-        let mut screen = Screen::with(info(width, height)).expect("there is room for text");
-        for (number, piece) in pieces.iter().enumerate() {
-            if grows && number == pieces.len() / 2 {
-                screen.grow(rows + 30);
-            }
-            screen.write(piece);
-            if number % 3 == 0 {
-                screen.on(|text, framebuffer| text.show_some(framebuffer, columns));
-            }
-        }
-        screen.text.scroll(lines_back);
-        screen.check_pixels();
-    }
-
-    #[test]
-    fn report_appears_whatever_the_console_was_taken_from(
-        seed in any::<usize>(),
-        pieces in proptest::collection::vec(piece(), 0..20),
-    ) {
-        let mut screen = Screen::new();
-        for piece in &pieces {
-            screen.write(piece);
-        }
-        garble(&mut screen, seed);
-        screen.text.recover(Color::PANIC);
-        screen.text.write(Speaker::Kernel, b"report\n");
-        prop_assert!(screen.lines().contains(&String::from("report")));
-        screen.check_pixels();
-    }
-}
-
-/// Bytes, sequences with any numbers, or text.
-fn piece() -> impl Strategy<Value = Vec<u8>> {
-    let number = prop_oneof![0..12_u32, Just(u32::MAX), Just(65_535)];
-    let sequence = (
-        prop_oneof![Just(""), Just("?"), Just("!"), Just(">")],
-        proptest::collection::vec(number, 0..5),
-        b'@'..=b'~',
-    )
-        .prop_map(|(mark, numbers, action)| {
-            let numbers: Vec<String> = numbers.iter().map(|n| format!("{n}")).collect();
-            let text = format!("\x1b[{mark}{}{}", numbers.join(";"), char::from(action));
-            text.into_bytes()
-        });
-    prop_oneof![
-        proptest::collection::vec(any::<u8>(), 0..12),
-        sequence,
-        "[a-zäß汉│ \n\r\t\x08]{0,20}".prop_map(String::into_bytes),
-        (b'0'..=b'~').prop_map(|byte| vec![0x1b, byte]),
-    ]
 }

@@ -118,15 +118,27 @@ impl<'a> TextConsole<'a> {
     }
 
     /// Goes on in larger memory, with all of the screen; does nothing if it is too small.
-    pub(super) fn grow(&mut self, memory: TextMemory<'a>, screen: &mut Framebuffer<'_>) {
+    /// If `everything` that was ever written is known, it is written again.
+    pub(super) fn grow(
+        &mut self,
+        memory: TextMemory<'a>,
+        screen: &Framebuffer<'_>,
+        everything: Option<&[u8]>,
+    ) {
         let (nr_columns, nr_rows) = grid_size(screen);
         let has_room = memory.shown.len() >= nr_columns.saturating_mul(nr_rows);
         let Some(mut grid) = Grid::new(memory.cells, nr_columns, nr_rows).filter(|_| has_room)
         else {
             return;
         };
-        grid.adopt(&self.terminal.grid);
-        self.terminal.set_grid(grid);
+        if let Some(bytes) = everything {
+            self.terminal = Terminal::new(grid);
+            self.kernel = Voice::new(Pen::PLAIN);
+            self.write(Speaker::Kernel, bytes);
+        } else {
+            grid.adopt(&self.terminal.grid);
+            self.terminal.set_grid(grid);
+        }
         self.painter.set_memory(memory.shown);
         self.is_stale = true;
     }
