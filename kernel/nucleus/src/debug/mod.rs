@@ -68,7 +68,7 @@ pub(crate) fn command(letter: u8) {
         b'm' => with_output(counts::print_memory),
         b'i' => with_output(counts::print_interrupts),
         b'p' => with_output(|out| write_kernel_half(out)),
-        b'e' => with_output(|out| trace::write_latest_events(out)),
+        b'e' => with_output(trace::report::write_latest_events),
         b'b' => with_output(processors::print_backtraces),
         b'r' => power::restart(),
         b'o' => power::power_off(),

@@ -275,8 +275,8 @@ impl VmSpace {
     }
 }
 
-/// With debug assertions, a kernel checks the page table once more before it goes.
-#[cfg(all(debug_assertions, target_os = "none"))]
+/// A kernel with its tests checks the page table once more before it goes.
+#[cfg(ktest)]
 impl Drop for VmSpace {
     fn drop(&mut self) {
         if let Err(finding) = self.pt.check_alone() {

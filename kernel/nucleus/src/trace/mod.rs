@@ -25,7 +25,7 @@
 //! recorded and read in every context, non-maskable interrupts included.
 
 mod event;
-mod report;
+pub(crate) mod report;
 mod ring;
 
 use alloc::vec::Vec;
@@ -36,8 +36,6 @@ use bitflags::bitflags;
 use spin::Once;
 
 pub use self::event::Event;
-#[cfg(target_os = "none")]
-pub(crate) use self::report::write_latest_events;
 pub use self::report::{print_latest, print_summary};
 use self::ring::Ring;
 use crate::arch::cpu;
