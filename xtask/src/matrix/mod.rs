@@ -42,7 +42,7 @@ pub(crate) fn outcomes(options: &TestOptions) -> Result<Vec<Outcome>> {
         return Ok(Vec::new());
     }
     let is_wanted = |name: &str| options.selects(&format!("{PREFIX}{name}"));
-    let tried = boot::try_all(&is_wanted, JOBS_OF_THE_RING)?;
+    let tried = boot::try_all(is_wanted, JOBS_OF_THE_RING)?;
     let outcome = |tried: Tried| {
         let name = format!("{PREFIX}{}", tried.row.name);
         Outcome::new("kernel", &name, tried.verdict).on("matrix")

@@ -32,7 +32,7 @@ impl Places {
     /// them than another, as there are fewer than 2^33 pages in the range.
     pub(crate) fn choose(self, word: u64) -> Vaddr {
         // The upper half of a product of 64-bit factors is below either factor.
-        let index = (u128::from(word) * self.nr as u128 >> u64::BITS) as usize;
+        let index = ((u128::from(word) * self.nr as u128) >> u64::BITS) as usize;
         IMAGE_RANGE.start + index * self.align
     }
 

@@ -114,7 +114,7 @@ impl Field {
     /// Returns an amount of the colour as bits of the pixel.
     const fn place(self, amount: u8) -> u32 {
         // The amount twice is 16 bits whose first ones scale it to any size.
-        let scaled = amount as u32 * 0x101 >> (16 - self.bits as u32);
+        let scaled = (amount as u32 * 0x101) >> (16 - self.bits as u32);
         scaled << self.position
     }
 }
