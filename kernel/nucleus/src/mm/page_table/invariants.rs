@@ -8,7 +8,7 @@
 //! | | one entry leads to it, which holds its one reference |
 //! | | it is not stray; its lock is held by the check's cursor, or by nobody |
 //! | | it counts as many entries as there are |
-//! | an entry | absent ones are zero; reserved bits are clear |
+//! | an entry | absent ones are zero; reserved bits are clear, but for addresses of devices beyond the processor's |
 //! | | the kernel's lead nowhere that ring 3 may go; those of users' tables to nodes do |
 //! | | leaves stand at levels that have them |
 //! | a root of users | its upper half is that of the kernel's root |
@@ -423,7 +423,10 @@ impl Check {
         if !entry.is_present() {
             return wrong(Damage::NotZero);
         }
-        if raw.reserved_bits(level, self.limits) != 0 {
+        // Where a device is, its owner says, who may name any address (`IoMem`).
+        let is_device = entry.is_last() && !is_tracked::<C>(entry, level);
+        let width = if is_device { 52 } else { self.limits.0 };
+        if raw.reserved_bits(level, (width, self.limits.1)) != 0 {
             return wrong(Damage::Reserved);
         }
         if raw.rights().user && !C::IS_USERS {
