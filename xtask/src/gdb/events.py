@@ -79,7 +79,7 @@ def describe(kind, small, one, other):
         table = f"table {one}" if one else "kernel"
         return f"flush of {what}, {table}, {small & 0xFF} others asked"
     if kind == SERVED:
-        return f"served requests to flush up to {one}"
+        return f"served requests to flush, table {one}"
     if kind == SWITCH:
         return f"switch from task {one:#x} to {other:#x}"
     return f"kind {kind}: {small:#x} {one:#x} {other:#x}"

@@ -210,6 +210,7 @@ impl<'a> TextConsole<'a> {
     }
 
     /// Returns whether the screen may show something else than it is to.
+    #[cfg(any(test, ktest))]
     pub(super) const fn is_stale(&self) -> bool {
         self.is_stale
     }

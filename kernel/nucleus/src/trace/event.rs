@@ -38,10 +38,10 @@ pub enum Event {
         /// Other processors that were asked.
         nr_asked: u8,
     },
-    /// This processor has done what others asked for, up to a request.
+    /// This processor has flushed what others asked it to.
     Served {
-        /// The number of the last request.
-        last: u64,
+        /// The number of the table, or of the last of several; zero for the kernel's half.
+        table: u64,
     },
     /// Another task goes on here.
     Switch {
@@ -93,7 +93,7 @@ impl Event {
                 let small = u32::from(pages) << 8 | u32::from(nr_asked);
                 (FLUSH, small, [table, first as u64])
             }
-            Self::Served { last } => (SERVED, 0, [last, 0]),
+            Self::Served { table } => (SERVED, 0, [table, 0]),
             Self::Switch { from, to } => (SWITCH, 0, [from as u64, to as u64]),
         };
         Packed { kind, small, words }
@@ -120,7 +120,7 @@ impl Event {
                 pages: (small >> 8) as u16,
                 nr_asked: small as u8,
             },
-            SERVED => Self::Served { last: first },
+            SERVED => Self::Served { table: first },
             SWITCH => Self::Switch {
                 from: first as Vaddr,
                 to: second as Vaddr,
@@ -160,7 +160,7 @@ impl fmt::Display for Event {
                 }
                 write!(f, ", {nr_asked} others asked")
             }
-            Self::Served { last } => write!(f, "served requests to flush up to {last}"),
+            Self::Served { table } => write!(f, "served requests to flush, table {table}"),
             Self::Switch { from, to } => write!(f, "switch from task {from:#x} to {to:#x}"),
         }
     }

@@ -29,7 +29,7 @@ fn events() -> [Event; 5] {
             pages: u16::MAX,
             nr_asked: 63,
         },
-        Event::Served { last: u64::MAX },
+        Event::Served { table: u64::MAX },
         Event::Switch { from: 1, to: 2 },
     ]
 }
@@ -53,7 +53,7 @@ fn full_ring_loses_the_oldest() {
     let ring = Box::new(Ring::new());
     let nr = CAPACITY as u64 + 3;
     for last in 0..nr {
-        ring.record(at(last), Event::Served { last });
+        ring.record(at(last), Event::Served { table: last });
     }
     assert_eq!(ring.numbers(), 3..nr);
     assert_eq!(ring.get(2), None, "its place is another's");
@@ -62,7 +62,7 @@ fn full_ring_loses_the_oldest() {
         .filter_map(|number| ring.get(number))
         .collect();
     assert_eq!(kept.len(), CAPACITY);
-    assert_eq!(kept[0], (at(3), Event::Served { last: 3 }));
+    assert_eq!(kept[0], (at(3), Event::Served { table: 3 }));
     assert_eq!(ring.nr(Count::Served), nr, "counts lose nothing");
 }
 
@@ -72,14 +72,14 @@ fn events_of_several_processors_are_told_in_the_order_of_their_times() {
     for time in 0..30 {
         // The second one has nothing to tell.
         let ring = &rings[time as usize % 2 * 2];
-        ring.record(at(time * 1000), Event::Served { last: time });
+        ring.record(at(time * 1000), Event::Served { table: time });
     }
     let mut text = String::new();
     write_latest(&mut text, &rings, 3).expect("strings take all");
     let wanted = "the last 3 events of 30:\n  \
-                  [    0.000027] cpu 2: served requests to flush up to 27\n  \
-                  [    0.000028] cpu 0: served requests to flush up to 28\n  \
-                  [    0.000029] cpu 2: served requests to flush up to 29\n";
+                  [    0.000027] cpu 2: served requests to flush, table 27\n  \
+                  [    0.000028] cpu 0: served requests to flush, table 28\n  \
+                  [    0.000029] cpu 2: served requests to flush, table 29\n";
     assert_eq!(text, wanted);
     text.clear();
     write_latest(&mut text, &rings[1..2], 3).expect("strings take all");

@@ -64,7 +64,7 @@ mod configuration {
 }
 
 /// Commands to the keyboard, and its answers.
-mod keyboard {
+mod device {
     pub(super) const SET_LIGHTS: u8 = 0xed;
     pub(super) const START: u8 = 0xf4;
     pub(super) const DONE: u8 = 0xfa;
@@ -149,7 +149,7 @@ pub(crate) fn try_read() -> Option<u8> {
 pub(crate) fn set_lights(lights: u8) {
     if let Some(mut place) = CONTROLLER.try_lock()
         && let Some(controller) = place.as_mut()
-        && write_data(keyboard::SET_LIGHTS)
+        && write_data(device::SET_LIGHTS)
     {
         controller.lights = Lights::Asked(lights);
     }
@@ -173,7 +173,7 @@ impl Controller {
             log::warn!("keyboard: the controller does not tell its configuration, and keeps it");
         }
         write_command(command::JOIN_FIRST);
-        let has_keyboard = write_data(keyboard::START) && wait_for_data() == Some(keyboard::DONE);
+        let has_keyboard = write_data(device::START) && wait_for_data() == Some(device::DONE);
         if !has_keyboard {
             log::info!("keyboard: it does not answer, or there is none yet");
         }
@@ -187,14 +187,14 @@ impl Controller {
     fn take_answer(&mut self, byte: u8) -> bool {
         let Lights::Asked(lights) = self.lights else {
             // A scan code has no such number, so what comes late is known, too.
-            return matches!(byte, keyboard::DONE | keyboard::AGAIN);
+            return matches!(byte, device::DONE | device::AGAIN);
         };
         match byte {
-            keyboard::DONE => {
+            device::DONE => {
                 self.lights = Lights::Told;
                 write_data(lights);
             }
-            keyboard::AGAIN => self.lights = Lights::Told,
+            device::AGAIN => self.lights = Lights::Told,
             _ => return false,
         }
         true

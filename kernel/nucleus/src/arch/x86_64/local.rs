@@ -18,7 +18,7 @@ use x86_64::structures::gdt::GlobalDescriptorTable;
 use x86_64::structures::tss::TaskStateSegment;
 
 use super::apic::ApicId;
-use super::exception_stacks::{self, OwnStacks};
+use super::exception_stacks::OwnStacks;
 use super::fpu::LiveRegisters;
 use crate::cpu::{CpuId, MAX_CPUS, PreemptState};
 use crate::mm::Vaddr;
@@ -273,7 +273,7 @@ pub(crate) fn abandon_guards() {
     local.memory.locks.abandon();
     local.memory.rcu.abandon();
     local.memory.flush_buffers.abandon();
-    exception_stacks::abandon();
+    super::exception_stacks::abandon();
 }
 
 #[cfg(ktest)]

@@ -16,7 +16,6 @@ use crate::irq::{self, DisabledLocalIrqGuard};
 use crate::planted::{Bug, is_planted};
 use crate::sync::SpinLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::trace::{self, Event, Group};
 
 /// A processor's requests, and how far it is with them.
 #[derive(Debug)]
@@ -111,7 +110,6 @@ impl FlushQueue {
             self.done.store(number, Ordering::Release);
         }
         work.perform(irq_off);
-        trace::record(Group::TLB, || Event::Served { last: number });
         // Release: the answer comes after the flush.
         self.done.store(number, Ordering::Release);
     }

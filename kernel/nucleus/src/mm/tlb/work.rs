@@ -5,6 +5,7 @@ use super::ops::Ops;
 use crate::arch::{cpu, mmu};
 use crate::irq::DisabledLocalIrqGuard;
 use crate::mm::vm_space;
+use crate::trace::{self, Event, Group};
 
 /// What a processor is to flush; several requests may be in one.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +93,11 @@ impl Work {
         self.has_more_tables = false;
     }
 
-    /// Flushes on this processor.
+    /// Flushes on this processor, which others have asked.
     pub(super) fn perform(&self, irq_off: &DisabledLocalIrqGuard) {
+        trace::record(Group::TLB, || Event::Served {
+            table: self.table.as_ref().map_or(0, |change| change.table),
+        });
         if !self.kernel.is_empty() {
             perform(None, &self.kernel, irq_off);
         }
