@@ -9,7 +9,7 @@
 //! turn, as [`ResetWay`] lists them, and the console says which. The command-line option
 //! `reset=WAY` tries that one first.
 //!
-//! Before either, all other processors are [stopped](crate::stop), and the console is
+//! Before either, all other processors are stopped, and the console is
 //! taken from whoever holds it: nothing else runs any more. Nothing has to be written
 //! back, since all files are in memory.
 

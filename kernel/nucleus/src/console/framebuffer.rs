@@ -20,7 +20,7 @@ pub enum PixelFormat {
     /// One byte of brightness.
     U8,
     /// A colour at each of these bit positions, in a little-endian word. How many bits
-    /// each has is not told: see [`Packing`].
+    /// each has is not told: see `Packing`.
     Unknown {
         /// First bit of red.
         red_position: u8,

@@ -74,7 +74,7 @@ impl Glyph {
     }
 
     /// Returns the character that the glyph shows.
-    #[cfg(any(test, ktest))]
+    #[cfg(test)]
     pub(super) fn character(self) -> char {
         let code = match self.0 {
             number @ FIRST_SHAPE..0x220 => u32::from(number - FIRST_SHAPE) + 0x2500,

@@ -14,7 +14,7 @@
 //! the machine may die of what comes next, and nobody would know why. What programs write
 //! is drawn at the next tick of the boot processor, at most so many cells at each
 //! that it takes a bounded time, however much they write; before there are ticks, at once.
-//! Whatever ends the machine shows the rest: a panic does, and [`show_rest`].
+//! Whatever ends the machine shows the rest: a panic does, and `show_rest`.
 //!
 //! **A panic** takes the console from whoever holds it, perhaps in the middle of a change.
 //! All that a change may have left half done are numbers, which are made sense of, and

@@ -239,7 +239,7 @@ impl VmSpace {
     }
 
     /// Writes what the page table has for the user, equal neighbours folded, without
-    /// locks; see [`listing`](super::inspect::listing).
+    /// locks; see [`listing`].
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@
 //!   109). So they take the kernel's from the word above their stack, and give the
 //!   register back as it was; a frame of ring 3's they copy to its place. One that
 //!   strikes in its own handler is not survived: see
-//!   [`exception_stacks`](super::exception_stacks).
+//!   [`exception_stacks`].
 //!
 //! Nothing here looks at the program's GS base. Flags are set to a known state with
 //! `popfq` as soon as there is a kernel stack: direction and trap flags clear, and AC

@@ -15,7 +15,7 @@
 //! | a frame | it has at least as many references as the table maps it |
 //!
 //! The nodes of the metadata are left out: they have no metadata of their own
-//! ([`boot::Tree::adopt`](super::boot::Tree::adopt)), and [`rights`] looks at them.
+//! (`boot::Tree::adopt`), and [`rights`] looks at them.
 //!
 //! **Locks.** [`PageTable::check`] may be called while others use the table, from a task,
 //! with interrupts on and no cursor of the table open. It goes over the nodes without
