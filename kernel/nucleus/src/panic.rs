@@ -66,22 +66,12 @@ pub(crate) fn finish_report(code: ExitCode) -> ! {
 /// first: as [`write_backtrace`].
 pub(crate) fn print_backtrace(first: Option<Vaddr>, frame_pointer: Vaddr) {
     // The console never fails.
-    let _ = write_backtrace(&mut Console, cpu::current_id(), first, frame_pointer);
-}
-
-/// The console, line by line.
-struct Console;
-
-impl Write for Console {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        console::write_str(text);
-        Ok(())
-    }
-
-    fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> fmt::Result {
-        console::write_fmt(arguments);
-        Ok(())
-    }
+    let _ = write_backtrace(
+        &mut console::Printer,
+        cpu::current_id(),
+        first,
+        frame_pointer,
+    );
 }
 
 /// Writes the return addresses of a chain of frame pointers of a processor, innermost

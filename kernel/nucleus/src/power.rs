@@ -2,8 +2,9 @@
 //!
 //! Under QEMU a device made for this takes a code at a port and ends the
 //! emulator with it; the command-line option `debug-exit` says that it is
-//! there. Everything else is powered off by ACPI. Where that fails, the console says that
-//! the machine may be switched off.
+//! there. Everything else is powered off by ACPI; after a panic it stands still, so that the
+//! report can be read. Then, and where powering off fails, the console says that the machine
+//! may be switched off.
 //!
 //! **Restart.** No way to restart a machine works on all of them, so they are tried in
 //! turn, as [`ResetWay`] lists them, and the console says which. The command-line option
@@ -44,6 +45,8 @@ pub(crate) fn configure(has_debug_exit: bool, first: ResetWay) {
 }
 
 /// Ends the machine with a code. Callable in any context.
+///
+/// Without QEMU's device the machine is powered off, but stands still after a panic.
 pub fn exit(code: ExitCode) -> ! {
     irq::disable();
     console::show_rest();
@@ -52,7 +55,11 @@ pub fn exit(code: ExitCode) -> ! {
     if DEBUG_EXIT.load(Ordering::Relaxed) {
         power::debug_exit(code as u32);
     }
-    power_off()
+    match code {
+        ExitCode::Success | ExitCode::Failure => power_off(),
+        // The report is to be read, on a screen perhaps.
+        ExitCode::Panic | ExitCode::DoubleFault => halt(),
+    }
 }
 
 /// Powers the machine off, or halts it if there is no way. Callable in any context.

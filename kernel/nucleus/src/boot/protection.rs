@@ -6,7 +6,6 @@
 //! than without the walk.
 
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Range;
 
 use super::image;
@@ -39,22 +38,7 @@ pub fn check_protection() {
 pub(super) fn print_page_table_if_asked() {
     if command_line().page_table {
         // The console takes what it is given.
-        let _ = listing::write_kernel_half(&mut Console);
-    }
-}
-
-struct Console;
-
-impl fmt::Write for Console {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        console::write_str(text);
-        Ok(())
-    }
-
-    /// As a whole, so that no message gets into a line.
-    fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> fmt::Result {
-        console::write_fmt(arguments);
-        Ok(())
+        let _ = listing::write_kernel_half(&mut console::Printer);
     }
 }
 

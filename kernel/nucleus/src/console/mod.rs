@@ -307,6 +307,23 @@ pub fn write_fmt(arguments: fmt::Arguments<'_>) {
     CONSOLE.lock().say(arguments);
 }
 
+/// The console as a writer. Each formatted text is printed as a whole, so that no message
+/// gets into a line.
+#[derive(Debug)]
+pub(crate) struct Printer;
+
+impl Write for Printer {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_str(text);
+        Ok(())
+    }
+
+    fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> fmt::Result {
+        write_fmt(arguments);
+        Ok(())
+    }
+}
+
 /// Prints formatted text in a colour of the screen.
 pub(crate) fn write_colored(color: Color, arguments: fmt::Arguments<'_>) {
     let mut console = CONSOLE.lock();

@@ -16,7 +16,7 @@ pub(super) const LATEST: usize = 24;
 /// some. Takes no lock but the console's.
 pub fn print_latest() {
     // The console's writer does not fail.
-    let _ = write_latest_events(&mut ToConsole);
+    let _ = write_latest_events(&mut console::Printer);
 }
 
 /// Writes what [`print_latest`] prints, and takes no lock.
@@ -36,17 +36,7 @@ pub fn print_summary() {
     }
     let rings = RINGS.get().map_or(&[][..], |rings| rings);
     // As above.
-    let _ = write_summary(&mut ToConsole, rings);
-}
-
-/// The console as a writer, a piece at a time.
-struct ToConsole;
-
-impl Write for ToConsole {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        console::write_str(text);
-        Ok(())
-    }
+    let _ = write_summary(&mut console::Printer, rings);
 }
 
 /// Writes the last events of rings, at most so many of them.

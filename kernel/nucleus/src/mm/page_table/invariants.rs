@@ -90,6 +90,16 @@ pub struct Finding {
     pub damage: Damage,
 }
 
+impl Finding {
+    const fn at((level, vaddr): (PagingLevel, Vaddr), damage: Damage) -> Self {
+        Self {
+            vaddr,
+            level,
+            damage,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -377,13 +387,7 @@ impl Check {
         (level, vaddr): (PagingLevel, Vaddr),
         frames: &mut Option<&mut Vec<Frame>>,
     ) -> core::result::Result<(), Finding> {
-        let wrong = |damage| {
-            Err(Finding {
-                vaddr,
-                level,
-                damage,
-            })
-        };
+        let wrong = |damage| Err(Finding::at((level, vaddr), damage));
         if node.is_stray() {
             return wrong(Damage::Stray);
         }
@@ -412,13 +416,7 @@ impl Check {
         (level, vaddr): (PagingLevel, Vaddr),
         frames: &mut Option<&mut Vec<Frame>>,
     ) -> core::result::Result<(), Finding> {
-        let wrong = |damage| {
-            Err(Finding {
-                vaddr,
-                level,
-                damage,
-            })
-        };
+        let wrong = |damage| Err(Finding::at((level, vaddr), damage));
         let raw = RawEntry(entry.as_usize() as u64);
         if !entry.is_present() {
             return wrong(Damage::NotZero);
