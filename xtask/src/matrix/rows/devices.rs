@@ -98,10 +98,6 @@ pub(super) const SCREENS: &[Row] = &[
         ..QEMU
     },
     Row {
-        name: "uefi",
-        ..UEFI
-    },
-    Row {
         name: "uefi-no-display",
         arguments: &["-vga", "none"],
         says: &["screen: none"],
