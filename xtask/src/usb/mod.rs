@@ -72,11 +72,15 @@ pub(crate) fn run(options: &UsbOptions) -> Result<u8> {
 
 /// Lists what could be written to.
 fn list(system: &System) -> Result<u8> {
+    let mut disks = system.disks()?;
+    disks.retain(|(_, target)| objections(target, 0).is_empty());
+    if disks.is_empty() {
+        println!("--device DEV says where to; there is no stick that could be written to");
+        return Ok(2);
+    }
     println!("--device DEV says where to; what could be written to:");
-    for (path, target) in system.disks()? {
-        if objections(&target, 0).is_empty() {
-            println!("{}", target.describe(&path));
-        }
+    for (path, target) in disks {
+        println!("{}", target.describe(&path));
     }
     Ok(2)
 }
