@@ -111,14 +111,13 @@ pub fn groups() -> Group {
 pub fn record(group: Group, event: impl FnOnce() -> Event) {
     // Relaxed: who goes on asks again.
     if RECORDED.load(Ordering::Relaxed) & group.bits() != 0 {
-        record_now(event());
+        record_at(uptime(), event());
     }
 }
 
 #[cold]
 #[inline(never)]
-fn record_now(event: Event) {
-    let time = uptime();
+fn record_at(time: Duration, event: Event) {
     // A task may move on before it writes: then the event is in a neighbour's ring,
     // where it does no harm.
     let ring = RINGS
@@ -144,8 +143,9 @@ pub fn fault(address: Vaddr, ip: Vaddr, code: PageFaultCode) -> Fault {
     // Relaxed: as in `record`.
     let is_on = RECORDED.load(Ordering::Relaxed) & Group::FAULT.bits() != 0;
     let start = is_on.then(|| {
-        record_now(Event::Fault { address, ip, code });
-        uptime()
+        let now = uptime();
+        record_at(now, Event::Fault { address, ip, code });
+        now
     });
     Fault { address, start }
 }
@@ -155,11 +155,13 @@ impl Fault {
     #[inline(always)]
     pub fn end(self, is_resolved: bool) {
         if let Some(start) = self.start {
-            record_now(Event::FaultEnd {
+            let now = uptime();
+            let event = Event::FaultEnd {
                 address: self.address,
-                took: uptime().saturating_sub(start),
+                took: now.saturating_sub(start),
                 is_resolved,
-            });
+            };
+            record_at(now, event);
         }
     }
 }
