@@ -43,14 +43,16 @@ pub fn start(path: &CStr16) -> Result {
     boot::start_image(image)
 }
 
-/// Opens a protocol without keeping others from it: the loader wants it alone.
-fn get<P: ProtocolPointer + ?Sized>(handle: Handle) -> Result<ScopedProtocol<P>> {
+/// Opens a protocol of a handle without keeping others from it: firmware and the loader
+/// use it, too.
+pub(crate) fn get<P: ProtocolPointer + ?Sized>(handle: Handle) -> Result<ScopedProtocol<P>> {
     let params = OpenProtocolParams {
         handle,
         agent: boot::image_handle(),
         controller: None,
     };
-    // SAFETY: The medium that we came from, and our own image, stay while we run.
+    // SAFETY: Firmware takes away neither the medium that we came from, nor our image, a
+    // screen, or what protects memory, while one application after the other runs.
     unsafe { boot::open_protocol::<P>(params, OpenProtocolAttributes::GetProtocol) }
 }
 

@@ -42,14 +42,14 @@
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use uefi::boot::{self, AllocateType, MemoryType, OpenProtocolAttributes, OpenProtocolParams};
+use uefi::boot::{self, AllocateType, MemoryType};
 use uefi::mem::memory_map::MemoryAttribute;
 use uefi::proto::security::MemoryProtection;
 use uefi::{Result, Status};
 use x86_64::registers::control::{Cr3, Cr4, Cr4Flags};
 
-use crate::hook;
 use crate::trampoline::{self, Cross, Crossing};
+use crate::{chain, hook};
 
 const PAGE: u32 = 4096;
 /// Present, writable.
@@ -137,16 +137,7 @@ fn make_executable(page: u64) {
     let Ok(handle) = boot::get_handle_for_protocol::<MemoryProtection>() else {
         return;
     };
-    let params = OpenProtocolParams {
-        handle,
-        agent: boot::image_handle(),
-        controller: None,
-    };
-    // SAFETY: The firmware does not take the protocol away while it is used, here.
-    let protection = unsafe {
-        boot::open_protocol::<MemoryProtection>(params, OpenProtocolAttributes::GetProtocol)
-    };
-    if let Ok(protection) = protection {
+    if let Ok(protection) = chain::get::<MemoryProtection>(handle) {
         // Firmware that refuses has its reasons, and the page may be fit all the same.
         let page = page..page + u64::from(PAGE);
         let _ = protection.set_memory_attributes(page.clone(), MemoryAttribute::READ_ONLY);

@@ -13,7 +13,7 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-use uefi::boot::{self, MemoryType, OpenProtocolAttributes, OpenProtocolParams, SearchType};
+use uefi::boot::{self, MemoryType, SearchType};
 use uefi::proto::console::gop::GraphicsOutput;
 use uefi::{Guid, Handle, Identify, Status};
 use uefi_raw::protocol::console::{
@@ -21,7 +21,7 @@ use uefi_raw::protocol::console::{
     GraphicsOutputProtocol, GraphicsOutputProtocolMode,
 };
 
-use crate::{hook, modes};
+use crate::{chain, hook, modes};
 
 type OpenProtocol = unsafe extern "efiapi" fn(
     uefi_raw::Handle,
@@ -88,16 +88,8 @@ pub fn show_all() {
 ///
 /// It is used beside the firmware, whose console it is; nobody else runs meanwhile.
 fn protocol_of(handle: Handle) -> Option<NonNull<GraphicsOutputProtocol>> {
-    let params = OpenProtocolParams {
-        handle,
-        agent: boot::image_handle(),
-        controller: None,
-    };
-    // SAFETY: Firmware takes no screen away while one application after the other runs.
-    let protocol = unsafe {
-        boot::open_protocol::<GraphicsOutput>(params, OpenProtocolAttributes::GetProtocol)
-    };
-    Some(NonNull::from(protocol.ok()?.get_mut()?).cast())
+    let mut protocol = chain::get::<GraphicsOutput>(handle).ok()?;
+    Some(NonNull::from(protocol.get_mut()?).cast())
 }
 
 /// Sets the best mode of a screen; returns what the loader is shown of it.
