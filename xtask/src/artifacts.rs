@@ -5,6 +5,7 @@ use std::fs;
 use std::hash::Hasher;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
@@ -226,15 +227,20 @@ pub(crate) fn initramfs(
     shell::step("making an initramfs", &mut command)
 }
 
-/// Builds the program that makes images, with the loader in it.
+/// Builds the program that makes images, with the loader in it, once.
 fn boot_program(toolchain: &Toolchain) -> Result<PathBuf> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(built) = BUILT.get() {
+        return Ok(built.clone());
+    }
     let directory = target().join("boot");
     let mut cargo = toolchain.cargo();
     cargo
         .args(["build", "--release", "--package=boot", "--target-dir"])
         .arg(&directory);
     shell::step("building the loader", &mut cargo)?;
-    Ok(directory.join("release/boot"))
+    let built = directory.join("release/boot");
+    Ok(BUILT.get_or_init(|| built).clone())
 }
 
 /// Digests everything that an image depends on.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
@@ -65,8 +66,12 @@ impl Applications {
     }
 }
 
-/// Builds the applications; returns the directory that they are in.
+/// Builds the applications, once; returns the directory that they are in.
 fn build(toolchain: &Toolchain) -> Result<PathBuf> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(built) = BUILT.get() {
+        return Ok(built.clone());
+    }
     let directory = artifacts::target().join("preloader");
     let mut cargo = toolchain.cargo();
     cargo
@@ -74,5 +79,6 @@ fn build(toolchain: &Toolchain) -> Result<PathBuf> {
         .arg(&directory)
         .args(FIRMWARE_TARGET);
     shell::step("building the pre-loader", &mut cargo)?;
-    Ok(directory.join("x86_64-unknown-uefi/tools"))
+    let built = directory.join("x86_64-unknown-uefi/tools");
+    Ok(BUILT.get_or_init(|| built).clone())
 }
