@@ -175,9 +175,9 @@ struct Tasks {
 
 /// Waits until nothing of a test is left that others have only to let go of.
 fn settle() {
-    /// Ticks after which what is left counts as lost: half a minute, as an emulator may
-    /// let a processor stand still for long.
-    const MAX_TICKS: u64 = 3000;
+    /// Ticks after which what is left counts as lost: 15 s, as an emulator may let a
+    /// processor stand still for long.
+    const MAX_TICKS: u64 = 1500;
     task::settle();
     let end = timer::ticks() + MAX_TICKS;
     VmSpace::deactivate_current();
