@@ -32,7 +32,7 @@ const CASES: &[&[&str]] = &[
 const ALONE: &str = "alone";
 
 /// Time for a case, the boot included.
-const TIMEOUT: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The most processors that the kernel takes.
 const MOST_CPUS: u32 = 64;

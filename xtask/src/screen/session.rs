@@ -44,8 +44,11 @@ pub(crate) enum Step {
     Press(Vec<Chord>),
     /// Breaks the serial line.
     Break,
-    /// Keeps a picture.
+    /// Keeps a picture, of now.
     Keep,
+    /// Keeps the picture that the step before has looked at: what shows for a while may be
+    /// gone by now.
+    KeepSeen,
 }
 
 impl Step {
@@ -201,6 +204,10 @@ impl Session {
                 self.pictures.extend(picture.clone());
                 self.last = picture;
                 Ok(self.last.is_some())
+            }
+            Step::KeepSeen => {
+                self.pictures.extend(self.last.clone());
+                Ok(true)
             }
         }
     }

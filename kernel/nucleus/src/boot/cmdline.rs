@@ -14,7 +14,7 @@
 //! | `ktest`, `ktest=FILTER` | run the in-kernel tests whose names contain FILTER, or one of several: `A\|B` |
 //! | `ktest.among=FILTER` | only those whose names pass this filter, too |
 //! | `ktest.from=N` | start with the N-th of them, counted from 1 |
-//! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
+//! | `ktest.timeout=SECONDS` | time that a test may take; 60 unless given |
 //! | `ktest.stress=OPERATIONS` | length of each stress test; each has its own unless given |
 //! | `ktest.wait` | after the tests show a summary and the failures, and wait for a key |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
@@ -168,7 +168,7 @@ impl<'a> CommandLine<'a> {
             ktest: None,
             ktest_among: "",
             ktest_from: 1,
-            ktest_timeout_s: 20,
+            ktest_timeout_s: 60,
             ktest_stress: None,
             ktest_wait: false,
             bench: None,
