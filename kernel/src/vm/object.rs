@@ -9,6 +9,7 @@ use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame};
 use nucleus::sync::Mutex;
 
 use crate::errno::Errno;
+use crate::frames::Shared;
 
 /// Something with pages that regions can map.
 ///
@@ -73,7 +74,7 @@ impl MemoryObject for SharedMemory {
         super::ensure_reserve()?;
         let page: UFrame = FrameAllocOptions::new()
             .for_user(true)
-            .alloc_frame()?
+            .alloc_frame_with(Shared)?
             .into();
         pages.insert(index, page.clone());
         Ok(page)
