@@ -109,8 +109,9 @@ fn private_copies() {
 }
 
 extern "C" fn tell_and_exit(_: c_int, info: *const libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: The kernel hands over a `siginfo`, which has an address for a bus error.
-    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    // SAFETY: The kernel hands over a `siginfo`, whose first words these are.
+    let words = unsafe { info.cast::<[u64; 3]>().read() };
+    let (code, address) = (words[1] as u32, words[2] as usize);
     say!("code {code}, {} bytes in", address - AT);
     exit(0);
 }
