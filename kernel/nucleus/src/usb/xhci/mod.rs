@@ -155,6 +155,8 @@ struct Controller {
     changed: PortSet,
     /// Ports whose device was looked at.
     settled: PortSet,
+    /// It was started, and is to run until it fails.
+    is_running: bool,
     nr_ticks: u32,
 }
 

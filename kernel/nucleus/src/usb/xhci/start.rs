@@ -84,6 +84,7 @@ impl Controller {
             control_done: None,
             changed: PortSet::default(),
             settled: PortSet::default(),
+            is_running: false,
             nr_ticks: 0,
         })
     }
@@ -97,6 +98,7 @@ impl Controller {
         let is_running = |status| status & status::IS_HALTED == 0;
         self.wait_for_status(is_running, "it does not start")
             .await?;
+        self.is_running = true;
         for port in 1..=self.layout.nr_ports {
             if self.layout.has_power_switches {
                 self.write_port(port, port::HAS_POWER);

@@ -78,11 +78,11 @@ impl Controller {
         if status == u32::MAX {
             return Err(Fault::Controller("it is gone"));
         }
-        let is_lost = status & (status::HOST_ERROR | status::CONTROLLER_ERROR) != 0;
-        // What firmware has left there goes with the reset.
-        let is_running = status & status::IS_HALTED == 0;
-        if is_lost && is_running {
-            return Err(Fault::Controller("it has failed"));
+        // A controller that fails stops by itself. What firmware has left there goes with the
+        // reset.
+        let failed = status::HOST_ERROR | status::CONTROLLER_ERROR | status::IS_HALTED;
+        if self.is_running && status & failed != 0 {
+            return Err(Fault::Controller("it has stopped by itself"));
         }
         Ok(())
     }
