@@ -11,7 +11,6 @@
 extern crate alloc;
 
 mod errno;
-mod frames;
 mod fs;
 mod process;
 mod syscall;

@@ -14,6 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use nucleus::impl_untyped_frame_meta_for;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame, UntypedMem};
 use nucleus::sync::{Mutex, WaitQueue};
 
@@ -22,7 +23,11 @@ use super::node::{Filesystem, Inode, Kind, Metadata, Stream};
 use super::now;
 use super::poll::{self, Readiness};
 use crate::errno::Errno;
-use crate::frames::PipePage;
+
+/// Frames of what is on its way through a pipe.
+#[derive(Debug)]
+struct PipePage;
+impl_untyped_frame_meta_for!(PipePage => "pipes");
 
 /// Frames of a full pipe, and its bytes.
 const FRAMES: usize = 16;

@@ -105,6 +105,7 @@ use nucleus::mm::{Vaddr, VmSpace};
 use nucleus::sync::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 
 pub(crate) use self::advise::Advice;
+pub(crate) use self::fault::Anonymous;
 pub(crate) use self::futex::FutexKey;
 use self::heap::Heap;
 pub(crate) use self::huge::want_huge_pages;
