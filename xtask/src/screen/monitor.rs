@@ -119,6 +119,21 @@ impl Monitor {
         Ok(())
     }
 
+    /// Plugs a USB keyboard in, at a port of the USB controller `xhci`.
+    pub(crate) fn plug_keyboard(&mut self, id: &str, port: &str) -> Result<()> {
+        self.is_connected()?;
+        let arguments = json!({ "driver": "usb-kbd", "bus": "xhci.0", "port": port, "id": id });
+        self.execute("device_add", &arguments)?;
+        Ok(())
+    }
+
+    /// Pulls a device out.
+    pub(crate) fn unplug(&mut self, id: &str) -> Result<()> {
+        self.is_connected()?;
+        self.execute("device_del", &json!({ "id": id }))?;
+        Ok(())
+    }
+
     /// Returns whether the guest has powered off, or was stopped when it reset.
     pub(crate) fn is_off(&mut self) -> Result<bool> {
         if !self.is_connected()? {

@@ -44,6 +44,10 @@ pub(crate) enum Step {
     Press(Vec<Chord>),
     /// Breaks the serial line.
     Break,
+    /// Plugs a USB keyboard with a name in, at a port of the USB controller.
+    PlugKeyboard(&'static str, &'static str),
+    /// Pulls the device with a name out.
+    Unplug(&'static str),
     /// Keeps a picture, of now.
     Keep,
     /// Keeps the picture that the step before has looked at: what shows for a while may be
@@ -197,6 +201,16 @@ impl Session {
             Step::Break => {
                 self.unread.clear();
                 self.monitor.break_line()?;
+                Ok(true)
+            }
+            Step::PlugKeyboard(id, port) => {
+                self.unread.clear();
+                self.monitor.plug_keyboard(id, port)?;
+                Ok(true)
+            }
+            Step::Unplug(id) => {
+                self.unread.clear();
+                self.monitor.unplug(id)?;
                 Ok(true)
             }
             Step::Keep => {

@@ -15,7 +15,7 @@ use crate::arch::x86_64::{features, timer};
 use crate::arch::{cpu, memory};
 use crate::boot::platform;
 use crate::cpu::{CpuSet, disable_preempt, num_cpus};
-use crate::mm::frame::{frame_counts, memory_counts};
+use crate::mm::frame::{Census, census, frame_counts, memory_counts};
 use crate::mm::kspace::kernel_page_table;
 use crate::mm::{VmSpace, heap, tlb};
 use crate::power::{self, ExitCode};
@@ -252,5 +252,9 @@ impl Isolation for Tasks {
             heap_bytes: heap::used_bytes(),
             tasks: task::nr_tasks(),
         }
+    }
+
+    fn census(&self) -> Census {
+        census()
     }
 }

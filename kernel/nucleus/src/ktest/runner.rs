@@ -10,6 +10,7 @@ use core::fmt::{self, Write};
 
 use super::report::{Report, Verdict};
 use super::{KtestItem, ShouldPanic};
+use crate::mm::frame::Census;
 
 /// How a test's task ended.
 #[expect(
@@ -112,6 +113,8 @@ pub trait Isolation {
     fn is_stuck(&self) -> bool;
     /// Counts what a test might leak.
     fn resources(&self) -> Resources;
+    /// Counts frames by kind, to name those that a test leaks.
+    fn census(&self) -> Census;
 }
 
 /// Part of the names of tests that end badly on purpose.
@@ -207,6 +210,7 @@ fn run_one(
 ) {
     report.test(number, test.name);
     let before = isolation.resources();
+    let kinds_before = isolation.census();
     let ending = isolation.run(test.run);
     summary.needs_reboot = isolation.is_stuck();
     if let Ending::Skipped(reason) = ending {
@@ -216,7 +220,12 @@ fn run_one(
     // What a task held when it died stays lost; that is no leak of the code
     // under test. The counters are behind locks, so none may be stuck.
     let after = (ending == Ending::Returned).then(|| isolation.resources());
-    let passed = judge(test, &ending, report) && !leaked(before, after.unwrap_or(before), report);
+    let is_right = judge(test, &ending, report);
+    let has_leaked = is_right && leaked(before, after.unwrap_or(before), report);
+    if has_leaked {
+        tell_kinds(&kinds_before, &isolation.census(), report);
+    }
+    let passed = is_right && !has_leaked;
     let verdict = if passed {
         summary.passed += 1;
         Verdict::Passed
@@ -279,6 +288,13 @@ fn leaked(before: Resources, after: Resources, report: &mut dyn Report) -> bool 
         ));
     }
     !lost_none
+}
+
+/// Tells of which kinds there are more frames than before.
+fn tell_kinds(before: &Census, after: &Census, report: &mut dyn Report) {
+    for kind in after.growth_since(before) {
+        report.explain(format_args!("{} more frames of kind {kind}", kind.frames));
+    }
 }
 
 #[cfg(any(test, ktest))]

@@ -10,6 +10,7 @@ use core::fmt::Write;
 use super::{Ending, Isolation, Message, Resources, Selection, Summary, run_all};
 use crate::ktest::report::Ktap;
 use crate::ktest::{KtestItem, ShouldPanic};
+use crate::mm::frame::{Census, KindCount};
 use crate::prelude::*;
 
 /// Tests that end as they are told, and resources as they are told.
@@ -38,6 +39,19 @@ impl Isolation for Script {
             heap_bytes: 0,
             tasks: 0,
         }
+    }
+
+    fn census(&self) -> Census {
+        let kind = |name, level, frames| KindCount {
+            name,
+            level,
+            frames,
+        };
+        Census::of(&[
+            kind("idle", 0, 9),
+            kind("nodes", 2, 10 - self.runs),
+            kind("nodes", 1, 3 + self.runs * self.frames_lost_by_each),
+        ])
     }
 }
 
@@ -203,6 +217,11 @@ fn leak_fails_a_test_that_returned() {
     let (report, summary) = run(&mut script, one);
     assert_eq!(summary.failed, 1);
     assert!(report.contains("# leaked 2 frames"));
+    // What has become less, or is as it was, is not told of.
+    assert!(
+        report.contains("tasks\n# 2 more frames of kind nodes-1\nnot ok 1"),
+        "{report}"
+    );
 }
 
 #[ktest]

@@ -22,6 +22,7 @@ use crate::boot::platform::PmTimer;
 use crate::console;
 use crate::cpu::CpuId;
 use crate::task::{self, Origin};
+use crate::usb;
 
 /// Ticks a second, on each processor.
 pub(crate) const TICKS_PER_SECOND: u32 = 100;
@@ -154,6 +155,7 @@ fn tick(origin: Origin) {
     if cpu::current_id() == CpuId::bsp() {
         // Relaxed: a count that orders nothing.
         TICKS.fetch_add(1, Ordering::Relaxed);
+        usb::on_tick();
         console::on_tick();
         console::requests::perform();
     }
