@@ -138,8 +138,12 @@ fn show(outcomes: Vec<Outcome>) -> Vec<Outcome> {
 /// Prints the counts, place by place, what failed, and the counts of all; returns the
 /// status.
 fn summarise(outcomes: &[Outcome]) -> u8 {
-    let mut places: Vec<_> = outcomes.iter().map(Outcome::place).collect();
-    places.dedup();
+    let mut places: Vec<String> = Vec::new();
+    for place in outcomes.iter().map(Outcome::place) {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
     for place in places {
         let there = outcomes.iter().filter(|outcome| outcome.place() == place);
         let counts = Counts::of(there, outcomes);
