@@ -13,7 +13,7 @@ use nucleus::sync::{Mutex, WaitQueue};
 
 use super::buffer::{Sink, Source};
 use super::node::{Directory, Inode, Listed, Location, Node, Place, RegularFile, Stream};
-use super::poll::Readiness;
+use super::poll::{Edges, Readiness};
 use crate::errno::Errno;
 
 /// Flags of `open` that a description keeps (`fcntl(2)`).
@@ -375,6 +375,12 @@ impl OpenFile {
             Object::Path => Readiness::INVALID,
             _ => Readiness::ALWAYS,
         }
+    }
+
+    /// Returns how often something has become possible.
+    pub(crate) fn edges(&self) -> Edges {
+        self.stream()
+            .map_or(Edges::default(), |stream| stream.edges())
     }
 
     /// Returns who is woken when more becomes possible, if it ever does.

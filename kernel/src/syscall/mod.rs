@@ -17,6 +17,7 @@ mod signal;
 mod system;
 mod table;
 mod time;
+mod timer;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

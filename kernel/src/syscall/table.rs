@@ -6,7 +6,7 @@
 
 use super::{
     Arguments, SyscallResult, futex, identity, limits, memory, number, process, schedule, signal,
-    system, time,
+    system, time, timer,
 };
 use crate::errno::Errno;
 use crate::process::Current;
@@ -175,6 +175,15 @@ const fn add_time_calls(calls: &mut Calls) {
         Some(|current, &[a, b, c, d, ..]| time::clock_nanosleep(current, [a, b, c, d]));
     calls[number::NANOSLEEP] = Some(|current, &[a, b, ..]| time::nanosleep(current, a, b));
     calls[number::GETTIMEOFDAY] = Some(|current, &[a, b, ..]| time::gettimeofday(current, a, b));
+    calls[number::ALARM] = Some(|current, &[a, ..]| timer::alarm(current, a));
+    calls[number::GETITIMER] = Some(|current, &[a, b, ..]| timer::getitimer(current, a, b));
+    calls[number::SETITIMER] = Some(|current, &[a, b, c, ..]| timer::setitimer(current, a, b, c));
+    calls[number::TIMERFD_CREATE] =
+        Some(|current, &[a, b, ..]| timer::timerfd_create(current, a, b));
+    calls[number::TIMERFD_SETTIME] =
+        Some(|current, &[a, b, c, d, ..]| timer::timerfd_settime(current, [a, b, c, d]));
+    calls[number::TIMERFD_GETTIME] =
+        Some(|current, &[a, b, ..]| timer::timerfd_gettime(current, a, b));
     calls[number::TIME] = Some(|current, &[a, ..]| time::time(current, a));
 }
 

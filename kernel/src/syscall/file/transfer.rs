@@ -178,10 +178,7 @@ fn write_from(current: &mut Current, file: &OpenFile, vectors: &[UserVector]) ->
         from.skip(done);
         let written = match file.write(&mut from) {
             Err(Errno::Again) if !file.is_nonblocking() => {
-                match wait_for(current, file, Readiness::WRITE) {
-                    Ok(()) => continue,
-                    Err(error) => Err(error),
-                }
+                write_when_possible(current, file, &mut from)
             }
             other => other,
         };
@@ -193,11 +190,33 @@ fn write_from(current: &mut Current, file: &OpenFile, vectors: &[UserVector]) ->
             Err(error) => return Err(error),
             Ok(count) => done += count,
         }
-        let is_over = written == Ok(0) || file.stream().is_none() || file.is_nonblocking();
+        let is_over = written == Ok(0) || writes_once(file);
         if is_over || is_all(vectors, done) {
             return Ok(done);
         }
     }
+}
+
+/// Returns whether a call writes but once, however much is left.
+fn writes_once(file: &OpenFile) -> bool {
+    let stream = file.stream();
+    file.is_nonblocking() || stream.is_none_or(|stream| stream.writes_once())
+}
+
+/// Writes as soon as that is possible, of which a look at the stream does not tell: it
+/// may have room, but not for this.
+fn write_when_possible(
+    current: &Current,
+    file: &OpenFile,
+    from: &mut UserBuffers<'_>,
+) -> SyscallResult {
+    // What cannot become ready has no queue, and does not say `Again`.
+    let queue = file.queue().ok_or(Errno::Again)?;
+    let written = current.wait(queue, None, || match file.write(from) {
+        Err(Errno::Again) => None,
+        other => Some(other),
+    });
+    written.unwrap_or_else(Err)
 }
 
 /// Returns whether as many bytes as vectors have were written.

@@ -5,7 +5,9 @@
 //! on Vostok can be compared.
 
 mod advise;
+mod alarm;
 mod directory;
+mod epoll;
 mod exec;
 mod fault;
 mod file;
@@ -51,6 +53,8 @@ const ALL: &[&[kit::Case]] = &[
     file::CASES,
     directory::CASES,
     pipe::CASES,
+    epoll::CASES,
+    alarm::CASES,
     thread::CASES,
     info::CASES,
     pointer::CASES,
