@@ -289,9 +289,9 @@ pub(crate) trait RegularFile: Inode {
         Err(Errno::ReadOnly)
     }
 
-    /// Writes at the end, wherever that is when nobody else writes; returns how much,
-    /// and the position after it.
-    fn append(&self, _from: &mut dyn Source) -> Result<(usize, u64), Errno> {
+    /// Writes at the end, wherever that is when nobody else writes, and nothing from
+    /// `limit` on; returns how much, and the position after it.
+    fn append(&self, _from: &mut dyn Source, _limit: u64) -> Result<(usize, u64), Errno> {
         Err(Errno::ReadOnly)
     }
 

@@ -5,6 +5,7 @@
 //! there return `ENOSYS` and are logged once. Every pointer is a number until a
 //! copy through it succeeded.
 
+mod barrier;
 mod file;
 mod futex;
 mod identity;

@@ -5,8 +5,8 @@
 //! small one. Calls about files are found by [`file::dispatch`](super::file).
 
 use super::{
-    Arguments, SyscallResult, futex, identity, limits, memory, number, process, schedule, signal,
-    system, time, timer,
+    Arguments, SyscallResult, barrier, futex, identity, limits, memory, number, process, schedule,
+    signal, system, time, timer,
 };
 use crate::errno::Errno;
 use crate::process::Current;
@@ -195,8 +195,7 @@ const fn add_system_calls(calls: &mut Calls) {
     calls[number::PRCTL] =
         Some(|current, &[a, b, c, d, e, ..]| system::prctl(current, [a, b, c, d, e]));
     calls[number::REBOOT] = Some(|_, &[a, b, c, ..]| system::reboot(a, b, c));
-    // The C library does without restartable sequences, and asks each time; and so
-    // do others without barriers in other threads.
+    // The C library does without restartable sequences, and asks each time.
     calls[number::RSEQ] = Some(|_, _| Err(Errno::NoCall));
-    calls[number::MEMBARRIER] = Some(|_, _| Err(Errno::NoCall));
+    calls[number::MEMBARRIER] = Some(|current, &[a, b, ..]| barrier::membarrier(current, a, b));
 }

@@ -39,6 +39,7 @@ impl Signal {
     pub(crate) const TTIN: Self = Self(21);
     pub(crate) const TTOU: Self = Self(22);
     pub(crate) const URG: Self = Self(23);
+    pub(crate) const XFSZ: Self = Self(25);
     pub(crate) const VTALRM: Self = Self(26);
     pub(crate) const PROF: Self = Self(27);
     pub(crate) const WINCH: Self = Self(28);

@@ -22,6 +22,7 @@ mod map_file;
 mod pipe;
 mod pointer;
 mod process;
+mod processor;
 mod protect;
 mod robust;
 mod share;
@@ -57,6 +58,7 @@ const ALL: &[&[kit::Case]] = &[
     alarm::CASES,
     thread::CASES,
     info::CASES,
+    processor::CASES,
     pointer::CASES,
 ];
 
