@@ -17,6 +17,7 @@ use nucleus::sync::Mutex;
 
 use super::buffer::{Sink, Source};
 use crate::errno::Errno;
+use crate::frames::FilePage;
 use crate::vm::ensure_reserve;
 
 /// Pages of a part of the index.
@@ -117,7 +118,8 @@ impl Pages {
             return Ok(frame.clone());
         }
         self.budget.take()?;
-        let frame = match FrameAllocOptions::new().for_user(true).alloc_frame() {
+        let mut options = FrameAllocOptions::new();
+        let frame = match options.for_user(true).alloc_frame_with(FilePage) {
             Ok(frame) => UFrame::from(frame),
             Err(error) => {
                 self.budget.give_back(1);

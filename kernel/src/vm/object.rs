@@ -11,6 +11,7 @@ use nucleus::sync::Mutex;
 
 use super::mappers::{Mappers, Taken};
 use crate::errno::Errno;
+use crate::frames::Shared;
 
 /// Something with pages that regions can map.
 ///
@@ -97,7 +98,7 @@ impl MemoryObject for SharedMemory {
         super::ensure_reserve()?;
         let page: UFrame = FrameAllocOptions::new()
             .for_user(true)
-            .alloc_frame()?
+            .alloc_frame_with(Shared)?
             .into();
         pages.insert(index, page.clone());
         Ok(page)

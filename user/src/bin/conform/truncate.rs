@@ -4,7 +4,7 @@ use libc::{SYS_fallocate, SYS_fstat, SYS_ftruncate, SYS_madvise, SYS_mmap, SYS_t
 
 use crate::kit::{
     AT, Answer, Case, FIXED, NONE, PAGE, PRIVATE, RW, SHARED, call, child, close, exit, file_with,
-    fork, load, map, open, pause, peek, pipe, poke, say, store, wait,
+    fork, load, map, open, pause, peek, pipe, say, store, wait,
 };
 use crate::signal::handle;
 
