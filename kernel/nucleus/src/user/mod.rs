@@ -29,6 +29,7 @@ use core::marker::PhantomData;
 pub use self::context::UserContext;
 pub use self::exception::{CpuException, ReturnReason};
 pub use self::fpu_context::FpuContext;
+use crate::arch::x86_64::features;
 use crate::arch::x86_64::fpu::Owner;
 use crate::arch::x86_64::irq;
 use crate::arch::x86_64::trap::{self, PAGE_FAULT, SYSCALL_VECTOR};
@@ -36,6 +37,22 @@ use crate::arch::x86_64::user_entry::{self, Bases};
 use crate::cpu::atomic_mode::is_guarded;
 use crate::irq::disable_local;
 use crate::task::{Origin, scheduler};
+
+/// Returns what programs are told of the processor (`AT_HWCAP` and `AT_HWCAP2`): EDX of
+/// leaf 1 (SDM vol. 2A, CPUID), and whether they may use the instructions for the bases
+/// of FS and GS.
+pub fn processor_capabilities() -> [usize; 2] {
+    const FSGSBASE: usize = 1 << 1;
+    let basic = core::arch::x86_64::__cpuid(1).edx as usize;
+    [
+        basic,
+        if features::has_fsgsbase() {
+            FSGSBASE
+        } else {
+            0
+        },
+    ]
+}
 
 /// A program that can be run.
 ///
