@@ -27,7 +27,7 @@ use crate::test::Verdict;
 /// The list in the guest.
 const LIST: &str = "cases/list";
 /// How long the guest may be silent: longer than the runner lets a case run.
-const SILENCE: Duration = Duration::from_secs(45);
+const SILENCE: Duration = Duration::from_secs(120);
 /// How often the machine boots; what kills the kernel more often is not worth it.
 const MOST_BOOTS: usize = 8;
 

@@ -1,8 +1,9 @@
 //! The runner: selects tests, runs them one by one, and judges.
 //!
 //! It knows nothing of tasks and machines: an [`Isolation`] runs a test and says
-//! how it ended, and a [`Report`] tells people. A test that dies with one of the kernel's own locks held would
-//! hang whoever takes it next, so the runner then stops and asks for a reboot;
+//! how it ended, and a [`Report`] tells people. A test that dies with one of the kernel's
+//! own locks held would hang whoever takes it next, and one that dies with most of the
+//! memory would fail all that follow. So the runner then stops and asks for a reboot;
 //! `xtask` boots again and goes on after that test.
 
 use core::fmt::{self, Write};
@@ -37,9 +38,10 @@ pub enum Ending {
 
 /// A message of limited length, kept without an allocator; the rest is cut off.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Message<const CAPACITY: usize = 256> {
+pub struct Message<const CAPACITY: usize = 512> {
     bytes: [u8; CAPACITY],
     len: usize,
+    is_cut: bool,
 }
 
 impl<const CAPACITY: usize> Message<CAPACITY> {
@@ -48,7 +50,13 @@ impl<const CAPACITY: usize> Message<CAPACITY> {
         Self {
             bytes: [0; CAPACITY],
             len: 0,
+            is_cut: false,
         }
+    }
+
+    /// Returns whether there was more text than room.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Returns the text.
@@ -74,6 +82,7 @@ impl<const CAPACITY: usize> Write for Message<CAPACITY> {
         let taken = text.len().min(room);
         self.bytes[self.len..][..taken].copy_from_slice(&text.as_bytes()[..taken]);
         self.len += taken;
+        self.is_cut |= taken < text.len();
         Ok(())
     }
 }
@@ -99,7 +108,8 @@ pub struct Resources {
 pub trait Isolation {
     /// Runs a test to its end, whatever that is.
     fn run(&mut self, test: fn()) -> Ending;
-    /// Returns whether a lock of the kernel's own is held by a test that died.
+    /// Returns whether a test that died has left the machine unfit for more: it holds a
+    /// lock of the kernel's own, or much of the memory.
     fn is_stuck(&self) -> bool;
     /// Counts what a test might leak.
     fn resources(&self) -> Resources;
@@ -238,7 +248,7 @@ fn judge(test: &KtestItem, ending: &Ending, report: &mut dyn Report) -> bool {
             return true;
         }
         (Ending::Panicked { message, place }, wanted) => {
-            report.explain(format_args!("panicked: {}", message.as_str()));
+            explain_panic(message, report);
             if let ShouldPanic::With(expected) = wanted {
                 report.explain(format_args!("expected a panic with: {expected}"));
             }
@@ -254,6 +264,17 @@ fn judge(test: &KtestItem, ending: &Ending, report: &mut dyn Report) -> bool {
         (Ending::Skipped(_), _) => {}
     }
     false
+}
+
+/// Tells what a panic said, each of its lines by itself: those of a failed comparison are
+/// three.
+fn explain_panic(message: &Message, report: &mut dyn Report) {
+    let mut lines = message.as_str().lines();
+    report.explain(format_args!("panicked: {}", lines.next().unwrap_or("")));
+    lines.for_each(|line| report.explain(format_args!("{line}")));
+    if message.is_cut() {
+        report.explain(format_args!("… and more, which found no room"));
+    }
 }
 
 fn leaked(before: Resources, after: Resources, report: &mut dyn Report) -> bool {

@@ -126,6 +126,28 @@ fn wrong_endings_fail_with_a_reason() {
 }
 
 #[ktest]
+fn each_line_of_a_panic_is_a_line_of_the_report() {
+    let mut script = script([
+        panicked("left == right\n  left: 1\n right: 2\nok 9 forged"),
+        panicked("big boom"),
+        panicked(""),
+    ]);
+    let (report, _) = run(&mut script, ALL);
+    let wanted = "# panicked: left == right\n#   left: 1\n#  right: 2\n# ok 9 forged\n\
+        # at x.rs:7:1\nnot ok 1";
+    assert!(report.contains(wanted), "{report}");
+}
+
+#[ktest]
+fn panic_that_says_too_much_is_cut_and_that_is_told() {
+    let text = "x".repeat(size_of::<Ending>());
+    let mut script = script([panicked(&text), panicked("big boom"), panicked("")]);
+    let (report, _) = run(&mut script, ALL);
+    let wanted = "x\n# … and more, which found no room\n# at x.rs:7:1\nnot ok 1";
+    assert!(report.contains(wanted), "{report}");
+}
+
+#[ktest]
 fn hangs_and_faults_fail_even_where_a_panic_is_wanted() {
     let mut script = script([
         Ending::TimedOut,
@@ -216,8 +238,9 @@ fn stuck_lock_ends_the_run_and_later_tests_keep_their_numbers() {
 
 #[ktest]
 fn message_that_is_too_long_is_cut_between_characters() {
-    let mut message: Message = Message::new();
-    for _ in 0..200 {
+    let mut message = Message::<257>::new();
+    for number in 0..200 {
+        assert_eq!(message.is_cut(), number > 128);
         message.write_char('ä').expect("a message takes any text");
     }
     assert_eq!(message.as_str().chars().count(), 128);

@@ -269,4 +269,4 @@ impl<M: AnyFrameMeta> TryFrom<Frame<dyn AnyFrameMeta>> for Frame<M> {
 }
 
 #[cfg(any(test, ktest))]
-mod tests;
+pub(crate) mod tests;
