@@ -11,6 +11,7 @@
 extern crate alloc;
 
 mod errno;
+mod frames;
 mod fs;
 mod process;
 mod syscall;

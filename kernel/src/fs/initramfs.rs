@@ -6,7 +6,6 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame, UntypedMem, VmReader};
 use nucleus::sync::Mutex;
@@ -17,16 +16,8 @@ use super::node::{
     Directory, Filesystem, Inode, Kind, Link, Listed, Metadata, Node, Place, RegularFile,
 };
 use crate::errno::Errno;
+use crate::frames::Cached;
 use crate::vm::MemoryObject;
-
-/// How many pages were copied to frames.
-static NR_CACHED: AtomicUsize = AtomicUsize::new(0);
-
-/// Returns how many frames files of the archive have, which stay.
-pub(crate) fn nr_cached() -> usize {
-    // Relaxed: a number for those who ask.
-    NR_CACHED.load(Ordering::Relaxed)
-}
 
 /// An archive as a tree of files, and the pages of these that were mapped.
 #[derive(Debug)]
@@ -199,13 +190,12 @@ impl MemoryObject for Entry {
         if let Some(frame) = &cached[index] {
             return Ok(frame.clone());
         }
-        let frame = FrameAllocOptions::new().for_user(true).alloc_frame()?;
+        let mut options = FrameAllocOptions::new();
+        let frame = options.for_user(true).alloc_frame_with(Cached)?;
         let part = &rest[..rest.len().min(PAGE_SIZE)];
         frame.writer().write(&mut VmReader::from(part));
         let frame = UFrame::from(frame);
         cached[index] = Some(frame.clone());
-        // Relaxed: as in `nr_cached`.
-        NR_CACHED.fetch_add(1, Ordering::Relaxed);
         Ok(frame)
     }
 

@@ -50,7 +50,6 @@ pub(crate) mod terminal;
 mod tmpfs;
 
 pub(crate) use self::context::FsContext;
-pub(crate) use self::initramfs::nr_cached;
 pub(crate) use self::open::OpenFile;
 pub(crate) use self::root::root;
 pub(crate) use self::table::FileTable;

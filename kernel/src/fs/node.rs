@@ -300,6 +300,11 @@ pub(crate) trait RegularFile: Inode {
         Err(Errno::NotSupported)
     }
 
+    /// Forgets a range of bytes, which are zeros then; the length stays.
+    fn punch_hole(&self, _offset: u64, _len: u64) -> Result<(), Errno> {
+        Err(Errno::NotSupported)
+    }
+
     /// Returns the file as something whose pages can be mapped.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use super::node::{Filesystem, Inode, Kind, Metadata, Stream};
 use super::now;
 use super::poll::{self, Readiness};
 use crate::errno::Errno;
+use crate::frames::PipePage;
 
 /// Frames of a full pipe, and its bytes.
 const FRAMES: usize = 16;
@@ -138,7 +139,10 @@ impl Ring {
     ) -> Result<usize, Errno> {
         let frame = match &self.frames[index] {
             Some(frame) => frame.clone(),
-            None => UFrame::from(FrameAllocOptions::new().for_user(true).alloc_frame()?),
+            None => {
+                let mut options = FrameAllocOptions::new();
+                UFrame::from(options.for_user(true).alloc_frame_with(PipePage)?)
+            }
         };
         let mut room = frame.writer();
         room.skip(offset).limit(len);

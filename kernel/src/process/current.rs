@@ -147,7 +147,9 @@ impl Current {
         condition: impl FnMut() -> Option<R>,
     ) -> Result<R, Errno> {
         let deadline = self.signals.deadline.take().or(deadline);
+        self.thread.set_waiting(true);
         let result = self.wait_unless(queue, deadline, condition, || self.thread.is_called());
+        self.thread.set_waiting(false);
         if matches!(result, Err(Errno::Interrupted)) {
             self.signals.deadline.set(deadline);
         }

@@ -39,7 +39,7 @@ pub(crate) use self::process::Process;
 pub(crate) use self::program::ProgramFile;
 use self::signal::{Actions, SignalSet, Signals};
 pub(crate) use self::table::Pid;
-pub(crate) use self::thread::{Name, Thread};
+pub(crate) use self::thread::{Activity, Name, Thread};
 use crate::errno::Errno;
 use crate::fs::{self, FsContext};
 

@@ -33,6 +33,7 @@ use super::range::page_start;
 use super::region::{Access, Region, WRITE_IN_PLACE};
 use super::{AccessError, AddressSpace};
 use crate::errno::Errno;
+use crate::frames::Anonymous;
 
 /// Bytes around a page of an object in which others are mapped with it: whole ones,
 /// so that one node of the page table holds all of them.
@@ -258,6 +259,7 @@ fn new_page(
 #[inline]
 fn allocate(zeroed: bool) -> Result<UFrame, AccessError> {
     let mut options = FrameAllocOptions::new();
-    let frame = options.zeroed(zeroed).for_user(true).alloc_frame()?;
+    let options = options.zeroed(zeroed).for_user(true);
+    let frame = options.alloc_frame_with(Anonymous)?;
     Ok(frame.into())
 }

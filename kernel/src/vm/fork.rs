@@ -36,6 +36,8 @@ impl AddressSpace {
         let parent = self.change();
         ensure_memory_for(parent.regions.count())?;
         let child = Self::with_layout(VmSpace::new()?, parent.fork());
+        // Before it has pages: see `mappers`.
+        child.join_mappers(&parent.regions);
         if self.may_have_huge_pages() {
             child.note_huge_pages();
         }

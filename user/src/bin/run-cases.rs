@@ -29,10 +29,10 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 use std::{fs, io, ptr};
 
-/// Time for a case; the machine may be an emulated one.
-const TIME_OUT: Duration = Duration::from_secs(20);
+/// Time for a case; the machine may be an emulated one, of a busy host.
+const TIME_OUT: Duration = Duration::from_secs(60);
 /// Time for the processes that a case leaves behind to be gone once killed.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(10);
 /// How much output of a case is kept.
 const MOST_OUTPUT: usize = 256 << 10;
 /// One more than the last file that may be open in a case at its start.

@@ -27,7 +27,7 @@ use crate::test::Verdict;
 /// The list in the guest.
 const LIST: &str = "cases/list";
 /// How long the guest may be silent: longer than the runner lets a case run.
-const SILENCE: Duration = Duration::from_secs(45);
+const SILENCE: Duration = Duration::from_secs(120);
 /// How often the machine boots; what kills the kernel more often is not worth it.
 const MOST_BOOTS: usize = 8;
 
@@ -35,6 +35,11 @@ const MOST_BOOTS: usize = 8;
 /// blocks that are not told apart from what programs have. A frame that each case
 /// leaves behind is far more.
 const SLACK: u64 = 64;
+
+/// What the kernel calls all frames that there are.
+const ALL_FRAMES: &str = "managed";
+/// What it calls those that are nobody's, besides.
+const NOT_IN_USE: [&str; 4] = [ALL_FRAMES, "free", "at-hand", "in-transit"];
 
 /// Cases that are ready to run.
 pub(super) struct Batch {
@@ -193,20 +198,23 @@ fn work_directory() -> String {
     format!("/tmp/vostok-cases-{:08x}", hasher.finish() as u32)
 }
 
-/// Compares the frames in use before and after.
+/// Compares the frames in use before and after, of each kind.
 ///
-/// Fewer are in use when a block of the heap was given back meanwhile.
+/// A kind that is not told of has no frames; fewer are in use when a block of the heap
+/// was given back meanwhile.
 fn frames_are_back(frames: &BTreeMap<String, (Option<u64>, Option<u64>)>) -> Verdict {
     if frames.is_empty() {
         return Verdict::Skipped("the kernel does not tell how many are in use".to_owned());
     }
-    let is_back = |both: &(Option<u64>, Option<u64>)| match both {
-        (Some(before), Some(after)) => *after <= before + SLACK,
-        _ => false,
-    };
-    let lost = frames.iter().filter(|(_, both)| !is_back(both));
-    let lines: Vec<_> = lost
-        .map(|(kind, (before, after))| format!("{kind}: {before:?} before, {after:?} after"))
+    if !matches!(frames.get(ALL_FRAMES), Some((Some(before), Some(after))) if before == after) {
+        return Verdict::Failed(format!("frames were not counted twice: {frames:?}"));
+    }
+    let lines: Vec<_> = frames
+        .iter()
+        .filter(|(kind, _)| !NOT_IN_USE.contains(&kind.as_str()))
+        .map(|(kind, (before, after))| (kind, before.unwrap_or(0), after.unwrap_or(0)))
+        .filter(|(_, before, after)| *after > before + SLACK)
+        .map(|(kind, before, after)| format!("{kind}: {before} before, {after} after"))
         .collect();
     if lines.is_empty() {
         Verdict::Passed
@@ -217,23 +225,40 @@ fn frames_are_back(frames: &BTreeMap<String, (Option<u64>, Option<u64>)>) -> Ver
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::{SLACK, frames_are_back};
     use crate::test::Verdict;
 
+    fn counts(counts: &[(&str, Option<u64>, Option<u64>)]) -> Verdict {
+        let pairs = counts
+            .iter()
+            .map(|(kind, before, after)| ((*kind).to_owned(), (*before, *after)));
+        frames_are_back(&pairs.collect())
+    }
+
     #[test]
     fn frames_that_stay_in_use_are_a_failure() {
-        let counts = |before, after| BTreeMap::from([("others".to_owned(), (before, after))]);
-        for after in [2, 3, 3 + SLACK] {
-            let verdict = frames_are_back(&counts(Some(3), Some(after)));
+        let all = ("managed", Some(9), Some(9));
+        for after in [None, Some(2), Some(3), Some(3 + SLACK)] {
+            let verdict = counts(&[all, ("stacks", Some(3), after)]);
             assert_eq!(verdict, Verdict::Passed);
         }
-        for after in [Some(4 + SLACK), None] {
-            let verdict = frames_are_back(&counts(Some(3), after));
+        for (before, after) in [(Some(3), 4 + SLACK), (None, 1 + SLACK)] {
+            let verdict = counts(&[all, ("free", Some(1), Some(99)), ("x", before, Some(after))]);
+            let Verdict::Failed(text) = verdict else {
+                panic!("{verdict:?}");
+            };
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.starts_with("x: "), "{text}");
+        }
+        let verdict = counts(&[]);
+        assert!(matches!(verdict, Verdict::Skipped(_)));
+    }
+
+    #[test]
+    fn frames_that_are_counted_once_are_a_failure() {
+        for all in [(Some(9), None), (None, Some(9)), (Some(9), Some(8))] {
+            let verdict = counts(&[("managed", all.0, all.1)]);
             assert!(matches!(verdict, Verdict::Failed(_)), "{verdict:?}");
         }
-        let verdict = frames_are_back(&BTreeMap::new());
-        assert!(matches!(verdict, Verdict::Skipped(_)));
     }
 }

@@ -20,8 +20,8 @@ const MENU: &str = "r: restart   p: power off";
 pub(super) fn steps() -> Vec<Step> {
     let press = |key: &str| Step::Press(vec![Chord(vec![key.to_owned()])]);
     vec![
-        Step::until_screen(&["of 6", "failed", SLEEPER]),
-        Step::Keep,
+        Step::until_screen(&["of 6", "failed", "skipped", SLEEPER]),
+        Step::KeepSeen,
         Step::until_screen(&[SUMMARY, "Press a key"]),
         Step::Keep,
         press("spc"),

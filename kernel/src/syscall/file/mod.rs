@@ -1,7 +1,7 @@
 //! File calls.
 //!
 //! * `open`: opening, descriptors, and what `fcntl` and `ioctl` do with them.
-//! * `transfer`: reading and writing. * `poll`: waiting for one of several files.
+//! * `transfer`: reading and writing; `size`: how much there is. * `poll`: waiting for one of several files.
 //! * `names`: directories and names. * `attributes`: `stat` and its kin.
 //! * `user`: paths and structures in a program's memory.
 //!
@@ -12,6 +12,7 @@ pub(super) mod attributes;
 mod names;
 mod open;
 mod poll;
+mod size;
 mod transfer;
 pub(super) mod user;
 
@@ -51,10 +52,10 @@ pub(super) fn dispatch(
         number::LSEEK => transfer::lseek(current, a, b, c),
         number::SENDFILE => transfer::sendfile(current, a, b, c, d),
         number::COPY_FILE_RANGE => transfer::copy_file_range(current, arguments),
-        number::TRUNCATE => transfer::truncate(current, a, b),
-        number::FTRUNCATE => transfer::ftruncate(current, a, b),
-        number::FALLOCATE => transfer::fallocate(current, a, b, c, d),
-        number::FSYNC | number::FDATASYNC | number::SYNCFS => transfer::fsync(current, a),
+        number::TRUNCATE => size::truncate(current, a, b),
+        number::FTRUNCATE => size::ftruncate(current, a, b),
+        number::FALLOCATE => size::fallocate(current, a, b, c, d),
+        number::FSYNC | number::FDATASYNC | number::SYNCFS => size::fsync(current, a),
         number::SYNC => Ok(0),
         number::POLL => poll::poll(current, a, b, c),
         number::PPOLL => poll::ppoll(current, [a, b, c, d, e]),

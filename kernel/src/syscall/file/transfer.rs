@@ -9,12 +9,11 @@ use alloc::vec;
 
 use nucleus::mm::{PAGE_SIZE, VmReader, VmWriter};
 
-use super::user::{MAX_TRANSFER, check_range, read_path, read_vectors, read_words, walk};
-use super::{CURRENT_DIRECTORY, SyscallResult};
+use super::SyscallResult;
+use super::user::{MAX_TRANSFER, check_range, read_vectors, read_words};
 use crate::errno::Errno;
 use crate::fs::OpenFile;
 use crate::fs::buffer::{Source, UserBuffers, UserVector};
-use crate::fs::node::Node;
 use crate::fs::open::Seek;
 use crate::fs::poll::Readiness;
 use crate::process::Current;
@@ -150,7 +149,8 @@ fn file_and_offset(
     Ok((file, offset))
 }
 
-fn check_offset(offset: usize) -> Result<u64, Errno> {
+/// Checks that an offset, or a length, is a positive number.
+pub(super) fn check_offset(offset: usize) -> Result<u64, Errno> {
     match isize::try_from(offset) {
         Ok(_) => Ok(offset as u64),
         Err(_) => Err(Errno::Invalid),
@@ -418,70 +418,4 @@ fn write_kernel(
         }
     }
     Ok(())
-}
-
-pub(super) fn truncate(current: &mut Current, path: usize, len: usize) -> SyscallResult {
-    let len = check_offset(len)?;
-    let path = read_path(current, path)?;
-    let location = walk(current, CURRENT_DIRECTORY, &path)?
-        .find(true)?
-        .something()?;
-    let file = match &location.node {
-        Node::Directory(_) => return Err(Errno::IsDirectory),
-        Node::File(file) => file,
-        _ => return Err(Errno::Invalid),
-    };
-    if file.metadata().filesystem.is_read_only() {
-        return Err(Errno::ReadOnly);
-    }
-    file.resize(len)?;
-    Ok(0)
-}
-
-pub(super) fn ftruncate(current: &mut Current, file: usize, len: usize) -> SyscallResult {
-    let len = check_offset(len)?;
-    let file = current.files.get(file)?;
-    let contents = file.file().ok_or(Errno::Invalid)?;
-    if !file.access().writes {
-        return Err(Errno::Invalid);
-    }
-    contents.resize(len)?;
-    Ok(0)
-}
-
-pub(super) fn fallocate(
-    current: &mut Current,
-    file: usize,
-    mode: usize,
-    offset: usize,
-    len: usize,
-) -> SyscallResult {
-    const KEEP_SIZE: usize = 1;
-    let file = current.files.get(file)?;
-    let offset = check_offset(offset)?;
-    let len = check_offset(len)?;
-    if len == 0 {
-        return Err(Errno::Invalid);
-    }
-    if mode & !KEEP_SIZE != 0 {
-        return Err(Errno::NotSupported);
-    }
-    file.check_writable()?;
-    let contents: &Arc<_> = match file.file() {
-        Some(contents) => contents,
-        None if file.directory().is_some() => return Err(Errno::IsDirectory),
-        None if file.check_positions().is_err() => return Err(Errno::NotSeekable),
-        None => return Err(Errno::NoDevice),
-    };
-    contents.allocate(offset, len, mode & KEEP_SIZE != 0)?;
-    Ok(0)
-}
-
-/// There is nothing that files could be written back to.
-pub(super) fn fsync(current: &mut Current, file: usize) -> SyscallResult {
-    let file = current.files.get(file)?;
-    if file.stream().is_some() {
-        return Err(Errno::Invalid);
-    }
-    Ok(0)
 }

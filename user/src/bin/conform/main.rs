@@ -25,6 +25,7 @@ mod robust;
 mod share;
 mod signal;
 mod thread;
+mod truncate;
 mod wait;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ use std::process::ExitCode;
 const ALL: &[&[kit::Case]] = &[
     map::CASES,
     map_file::CASES,
+    truncate::CASES,
     protect::CASES,
     advise::CASES,
     limit::CASES,

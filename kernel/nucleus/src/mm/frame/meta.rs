@@ -8,6 +8,8 @@
 //!
 //! A frame's whole life is told at `MetaSlot::ref_count`.
 
+pub(crate) mod census;
+
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -56,6 +58,8 @@ pub(crate) struct MetaSlot {
     vtable: AtomicU32,
     /// A [`Mark`]; changed at start-up, and then under the buddy system's lock.
     mark: AtomicU8,
+    /// For a node of paging, its level; see [`census`].
+    level: AtomicU8,
 }
 
 /// Bytes of metadata a frame.

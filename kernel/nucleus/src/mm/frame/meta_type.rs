@@ -50,12 +50,47 @@ pub unsafe trait AnyFrameMeta: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Returns what the type's frames are called where they are counted.
+    fn kind() -> FrameKind
+    where
+        Self: Sized,
+    {
+        FrameKind::named(core::any::type_name::<Self>())
+    }
+
     /// Says whether [`Self::on_drop`] has work to do; if not, it is not called.
     fn drop_hook() -> DropHook
     where
         Self: Sized,
     {
         DropHook::None
+    }
+}
+
+/// What frames of a type, or of several, are called in a [`Census`](super::Census).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameKind {
+    /// Its name: one word, unless the type has not been given one.
+    pub name: &'static str,
+    /// Whether each of its frames is of a level of paging.
+    pub(super) has_levels: bool,
+}
+
+impl FrameKind {
+    /// Returns the kind of a name.
+    pub const fn named(name: &'static str) -> Self {
+        Self {
+            name,
+            has_levels: false,
+        }
+    }
+
+    /// Returns the kind of nodes of paging, which are counted by level.
+    pub(crate) const fn nodes(name: &'static str) -> Self {
+        Self {
+            name,
+            has_levels: true,
+        }
     }
 }
 
@@ -76,6 +111,7 @@ struct VtableOf<M>(PhantomData<M>);
 impl<M: AnyFrameMeta> VtableOf<M> {
     const PLAIN: &'static MetaVtable = &MetaVtable {
         type_id: TypeId::of::<M>,
+        kind: M::kind,
         leaves_zeros: false,
         destroy: if core::mem::needs_drop::<M>() {
             Some(destroy::<M>)
@@ -107,6 +143,8 @@ impl<M: AnyFrameMeta> VtableOf<M> {
 #[derive(Clone, Copy)]
 pub(super) struct MetaVtable {
     type_id: fn() -> TypeId,
+    /// What its frames are called.
+    pub(super) kind: fn() -> FrameKind,
     /// Whether the page is all zeros after the data is destroyed.
     pub(super) leaves_zeros: bool,
     /// Destroys the data: drop hook, then destructor. SAFETY: see [`destroy`].
@@ -206,4 +244,4 @@ unsafe fn as_dyn<M: AnyFrameMeta>(data: *const u8) -> *const dyn AnyFrameMeta {
     data.cast::<M>()
 }
 
-crate::impl_untyped_frame_meta_for!(());
+crate::impl_untyped_frame_meta_for!(() => "untyped");

@@ -82,8 +82,9 @@ pub(super) fn alloc_scarce(for_user: bool) -> Option<&'static MetaSlot> {
 }
 
 /// How often others are interrupted, and how often one looks for their answers each
-/// time.
-const ROUNDS: usize = 16;
+/// time. A processor of a virtual machine may stand still for long while its host runs
+/// others; and one that waits for what the asker has locked does not answer at all.
+const ROUNDS: usize = 500;
 const LOOKS: usize = 2000;
 
 /// Has the other processors give back the frames in their caches. Returns whether any had
