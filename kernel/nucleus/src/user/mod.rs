@@ -32,7 +32,7 @@ pub use self::fpu_context::FpuContext;
 use crate::arch::x86_64::features;
 use crate::arch::x86_64::fpu::Owner;
 use crate::arch::x86_64::irq;
-use crate::arch::x86_64::trap::{self, PAGE_FAULT, SYSCALL_VECTOR};
+use crate::arch::x86_64::trap::{self, PAGE_FAULT};
 use crate::arch::x86_64::user_entry::{self, Bases};
 use crate::cpu::atomic_mode::is_guarded;
 use crate::irq::disable_local;
@@ -126,6 +126,8 @@ impl UserMode {
     /// # Panics
     ///
     /// Panics in atomic mode, and before there are tasks.
+    // Inlined into its caller's loop, which has no registers to save for each turn.
+    #[inline(always)]
     pub fn execute(&mut self) -> ReturnReason {
         let is_atomic = !irq::disable_if_free() || is_guarded();
         assert!(!is_atomic, "user mode was entered in atomic mode");
@@ -145,22 +147,17 @@ impl UserMode {
         unsafe { user_entry::enter_user(&mut self.context.frame, how) };
         let bases = user_entry::read_bases();
         (self.context.bases, self.loaded_bases) = (bases, bases);
-        let reason = self.reason();
-        // Where an interrupt of the kernel would do it at its end.
-        scheduler::preempt_if_due();
-        irq::enable();
+        if self.context.is_in_system_call() {
+            preempt_and_enable();
+            return ReturnReason::UserSyscall;
+        }
+        let reason = self.reason_of_trap();
+        preempt_and_enable();
         reason
     }
 
-    /// Sorts out what ended user mode, with interrupts still off.
-    #[inline]
-    fn reason(&mut self) -> ReturnReason {
-        if self.context.frame.vector == SYSCALL_VECTOR {
-            return ReturnReason::UserSyscall;
-        }
-        self.reason_of_trap()
-    }
-
+    /// Sorts out which trap ended user mode, with interrupts still off.
+    #[inline(never)]
     fn reason_of_trap(&mut self) -> ReturnReason {
         let frame = &self.context.frame;
         let is_page_fault = frame.vector == u64::from(PAGE_FAULT);
@@ -177,4 +174,12 @@ impl UserMode {
         self.context.last_exception = Some(exception);
         ReturnReason::UserException(exception)
     }
+}
+
+/// Lets another task run if one is due, as an interrupt of the kernel does at its end.
+/// Interrupts are off, and on afterwards.
+#[inline(always)]
+fn preempt_and_enable() {
+    scheduler::preempt_if_due();
+    irq::enable();
 }
