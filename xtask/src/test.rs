@@ -63,6 +63,8 @@ impl Outcome {
             return None;
         };
         let first = reason.lines().next().unwrap_or("");
+        // A mark of the kernel's report.
+        let first = first.trim_start_matches("# ");
         Some(format!("{}: {} ({first})", self.place(), self.name))
     }
 
@@ -304,7 +306,7 @@ mod tests {
 
     #[test]
     fn failure_is_told_in_a_line_with_its_place() {
-        let reason = "panicked: oh\nbacktrace".to_owned();
+        let reason = "# panicked: oh\nbacktrace".to_owned();
         let failed = Outcome::new("kernel", "a", Verdict::Failed(reason)).on("qemu");
         let line = Some("kernel[qemu]: a (panicked: oh)".to_owned());
         assert_eq!(failed.failure(), line);
