@@ -151,28 +151,32 @@ impl UserMode {
             preempt_and_enable();
             return ReturnReason::UserSyscall;
         }
-        let reason = self.reason_of_trap();
+        let is_exception = self.note_exception();
         preempt_and_enable();
-        reason
+        match self.context.last_exception {
+            Some(exception) if is_exception => ReturnReason::UserException(exception),
+            _ => ReturnReason::KernelEvent,
+        }
     }
 
-    /// Sorts out which trap ended user mode, with interrupts still off.
+    /// Sorts out which trap ended user mode, with interrupts still off: notes the
+    /// exception, if it was one of the program's.
+    // The answer is a flag, which stays in a register, and with it the reason.
     #[inline(never)]
-    fn reason_of_trap(&mut self) -> ReturnReason {
+    fn note_exception(&mut self) -> bool {
         let frame = &self.context.frame;
         let is_page_fault = frame.vector == u64::from(PAGE_FAULT);
         // Read before anything else can fault.
         let fault_address = is_page_fault.then(trap::page_fault_address);
         if !is_page_fault && trap::handle_interrupt(frame.vector, Origin::User) {
-            return ReturnReason::KernelEvent;
+            return false;
         }
-        let exception = CpuException {
+        self.context.last_exception = Some(CpuException {
             vector: frame.vector as u8,
             error_code: frame.error_code,
             fault_address,
-        };
-        self.context.last_exception = Some(exception);
-        ReturnReason::UserException(exception)
+        });
+        true
     }
 }
 

@@ -82,9 +82,8 @@ const REF_COUNT_UNUSED: u32 = u32::MAX;
 const REF_COUNT_UNIQUE: u32 = u32::MAX - 1;
 const REF_COUNT_BUSY: u32 = 0;
 /// Most references that a frame may have. The machine stops when one more is
-/// asked for; the processors that may be on their way to that stop at the same
-/// moment stay in the guard band. Being the highest bit, it is compared with by the
-/// sign of a count.
+/// asked for; processors on their way to that at the same moment stay in the guard
+/// band. Being the highest bit, it is compared with by the sign of a count.
 pub const REF_COUNT_MAX: u32 = 1 << 31;
 const _: () = assert!(REF_COUNT_MAX as usize + crate::cpu::MAX_CPUS < REF_COUNT_UNIQUE as usize);
 
@@ -230,11 +229,7 @@ impl MetaSlot {
         self.claim_ram(data)
     }
 
-    /// As [`Self::claim`], for a frame that is known to be RAM.
-    ///
-    /// # Errors
-    ///
-    /// As there.
+    /// As [`Self::claim`], with its errors, for a frame that is known to be RAM.
     #[inline(always)]
     pub(super) fn claim_ram<M: AnyFrameMeta>(&self, data: M) -> Result<(), GetFrameError> {
         // Acquire: pairs with the Release of the owner before. Relaxed if it fails:
