@@ -11,14 +11,18 @@
 //!
 //! **Files go** from a set when their last descriptor does: a set has weak handles.
 //!
-//! **Locks**: a set's lock is held for nothing but looking at and changing the set. Sets
-//! in sets are looked at one after the other; that they make no circle is checked with
-//! [`NESTING`] held, which is taken before.
+//! **Sets in sets**: one that has others in it is in none itself, so that a look neither
+//! goes in a circle nor takes for ever; Linux has up to four more. Once in another one, a
+//! set gets none in it any more.
+//!
+//! **Locks**: a set's lock is held for nothing but looking at and changing the set, so of
+//! these nobody has two. [`NESTING`] is taken before.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ops::Bound;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use bitflags::bitflags;
 use nucleus::sync::{Mutex, WaitQueue};
@@ -29,8 +33,6 @@ use super::open::OpenFile;
 use super::poll::{self, Edges, Readiness};
 use crate::errno::Errno;
 
-/// How deep sets may be in sets.
-const MAX_DEPTH: usize = 5;
 /// Files that one set waits for at most: as many as a process may have.
 const MAX_FILES: usize = super::table::MAX_LIMIT;
 
@@ -108,6 +110,8 @@ struct Items {
 #[derive(Debug)]
 pub(crate) struct Epoll {
     items: Mutex<Items>,
+    /// Whether it is, or was, in another set; written with [`NESTING`] held.
+    is_inside: AtomicBool,
 }
 
 /// Held while a set is put into another one.
@@ -117,6 +121,7 @@ impl Epoll {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             items: Mutex::new(Items::default()),
+            is_inside: AtomicBool::new(false),
         })
     }
 
@@ -124,8 +129,8 @@ impl Epoll {
     ///
     /// # Errors
     ///
-    /// [`Errno::Exists`]; [`Errno::TooManyLinks`] for a set in which this one is, or that
-    /// is too deep; [`Errno::Invalid`] for bits that do not go together;
+    /// [`Errno::Exists`]; [`Errno::TooManyLinks`] for a set that has others in it, or if
+    /// this one is in one; [`Errno::Invalid`] for bits that do not go together;
     /// [`Errno::NoSpace`], [`Errno::NoMemory`].
     pub(crate) fn add(
         &self,
@@ -141,10 +146,15 @@ impl Epoll {
             return Err(Errno::Invalid);
         }
         let _nesting = inner.map(|_| NESTING.lock());
-        if let Some(inner) = inner
-            && !inner.may_be_in(self, MAX_DEPTH)
-        {
-            return Err(Errno::TooManyLinks);
+        if let Some(inner) = inner {
+            // Another description may lead to the same set. Relaxed: under the lock.
+            if core::ptr::eq(inner, self)
+                || self.is_inside.load(Ordering::Relaxed)
+                || inner.has_sets()
+            {
+                return Err(Errno::TooManyLinks);
+            }
+            inner.is_inside.store(true, Ordering::Relaxed);
         }
         crate::vm::ensure_reserve()?;
         let mut items = self.items.lock();
@@ -265,20 +275,16 @@ impl Epoll {
         true
     }
 
-    /// Returns whether this set may be put into another one: it is no part of itself
-    /// then, and sets are not too deep.
-    fn may_be_in(&self, outer: &Self, depth: usize) -> bool {
-        if depth == 0 || core::ptr::eq(self, outer) {
-            return false;
-        }
-        let files: Vec<_> = {
-            let items = self.items.lock();
-            let files = items.items.values().filter_map(|item| item.file.upgrade());
-            files.collect()
+    /// Returns whether there are sets in it.
+    fn has_sets(&self) -> bool {
+        // Without memory to look, it is as if there were.
+        let Ok(items) = self.snapshot() else {
+            return true;
         };
-        files.iter().all(|file| {
-            let inner = file.stream().and_then(|stream| stream.as_epoll());
-            inner.is_none_or(|inner| inner.may_be_in(outer, depth - 1))
+        let mut files = items.iter().filter_map(|(_, item)| item.file.upgrade());
+        files.any(|file| {
+            let stream = file.stream();
+            stream.is_some_and(|stream| stream.as_epoll().is_some())
         })
     }
 }
@@ -369,5 +375,59 @@ impl Stream for Epoll {
 
     fn as_epoll(&self) -> Option<&Epoll> {
         Some(self)
+    }
+}
+
+#[cfg(ktest)]
+mod tests {
+    use nucleus::mm::VmReader;
+    use nucleus::prelude::*;
+
+    use super::{Arc, Epoll, Errno, Event, Interest, OpenFile, Stream};
+    use crate::fs::event::EventCounter;
+    use crate::fs::open::Access;
+
+    fn open(stream: Arc<dyn Stream>) -> Arc<OpenFile> {
+        Arc::new(OpenFile::from_stream(stream, Access::BOTH, 0))
+    }
+
+    fn reading(how: Interest) -> Event {
+        let bits = (Interest::READ | how).bits();
+        Event { bits, data: 7 }
+    }
+
+    fn nr_ready(set: &Epoll) -> usize {
+        set.take_ready(8).map_or(0, |events| events.len())
+    }
+
+    #[ktest]
+    fn states_are_told_again_and_changes_once() {
+        let counter = EventCounter::new(1, false);
+        let (level, edge) = (open(counter.clone()), open(counter.clone()));
+        let set = Epoll::new();
+        assert_eq!(set.add(0, &level, reading(Interest::empty())), Ok(()));
+        assert_eq!(set.add(1, &edge, reading(Interest::EDGES)), Ok(()));
+        assert_eq!([nr_ready(&set), nr_ready(&set)], [2, 1]);
+        let one = 1_u64.to_le_bytes();
+        assert_eq!(counter.write(&mut VmReader::from(&one[..])), Ok(8));
+        assert_eq!([nr_ready(&set), nr_ready(&set)], [2, 1]);
+        drop(level);
+        assert_eq!(nr_ready(&set), 0, "its last descriptor is gone");
+    }
+
+    #[ktest]
+    fn sets_are_in_no_circle_and_no_deeper_than_one_in_another() {
+        let [one, two, three] = [Epoll::new(), Epoll::new(), Epoll::new()];
+        let files = [one.clone(), two.clone(), three.clone()].map(|set| open(set));
+        let add = |set: &Epoll, number: usize| {
+            let event = reading(Interest::empty());
+            set.add(number, &files[number], event)
+        };
+        assert_eq!(add(&one, 0), Err(Errno::TooManyLinks), "itself");
+        assert_eq!(add(&one, 1), Ok(()));
+        assert_eq!(add(&two, 0), Err(Errno::TooManyLinks), "a circle");
+        assert_eq!(add(&two, 2), Err(Errno::TooManyLinks), "too deep");
+        assert_eq!(add(&three, 0), Err(Errno::TooManyLinks), "too deep");
+        assert_eq!(nr_ready(&one), 0);
     }
 }

@@ -12,7 +12,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use nucleus::sync::{Mutex, WaitQueue};
 
 use super::buffer::{First, Sink, Source};
-use super::node::{Directory, Inode, Listed, Location, Node, Place, RegularFile, Stream};
+use super::node::{
+    Directory, Filesystem, Inode, Listed, Location, Node, Place, RegularFile, Stream,
+};
 use super::poll::{Edges, Readiness};
 use crate::errno::Errno;
 
@@ -319,6 +321,12 @@ impl OpenFile {
     /// [`Errno::NotSeekable`], [`Errno::Invalid`] for a position that is none,
     /// [`Errno::NoAddress`] for data behind the end.
     pub(crate) fn seek(&self, offset: i64, whence: Seek) -> Result<u64, Errno> {
+        if let Object::Stream(stream) = &self.object
+            && stream.metadata().filesystem == Filesystem::Nameless
+        {
+            // As on Linux, asking is no error there, though they have no positions.
+            return Ok(0);
+        }
         self.check_positions()?;
         let len = match &self.object {
             Object::File(file) => file.len(),

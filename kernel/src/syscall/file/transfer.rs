@@ -181,7 +181,7 @@ fn write_from(current: &mut Current, file: &OpenFile, vectors: &[UserVector]) ->
         from.skip(done);
         let written = match file.write(&mut from, limit) {
             Err(Errno::Again) if !file.is_nonblocking() => {
-                write_when_possible(current, file, &mut from)
+                write_when_possible(current, file, vectors, done)
             }
             other => other,
         };
@@ -204,18 +204,24 @@ fn writes_once(file: &OpenFile) -> bool {
     file.is_nonblocking() || stream.is_none_or(|stream| stream.writes_once())
 }
 
-/// Writes as soon as that is possible, of which a look at the stream does not tell: it
-/// may have room, but not for this.
+/// Writes what is behind the first `done` bytes as soon as that is possible, of which a
+/// look at the stream does not tell: it may have room, but not for this.
 fn write_when_possible(
     current: &Current,
     file: &OpenFile,
-    from: &mut UserBuffers<'_>,
+    vectors: &[UserVector],
+    done: usize,
 ) -> SyscallResult {
     // What cannot become ready has no queue, and does not say `Again`.
     let queue = file.queue().ok_or(Errno::Again)?;
-    let written = current.wait(queue, None, || match file.write(from, NO_LIMIT) {
-        Err(Errno::Again) => None,
-        other => Some(other),
+    let written = current.wait(queue, None, || {
+        // What was refused may have been taken: from the beginning.
+        let mut from = UserBuffers::new(&current.memory, vectors, MAX_TRANSFER);
+        from.skip(done);
+        match file.write(&mut from, NO_LIMIT) {
+            Err(Errno::Again) => None,
+            other => Some(other),
+        }
     });
     written.unwrap_or_else(Err)
 }

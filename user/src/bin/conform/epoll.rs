@@ -9,7 +9,7 @@ use libc::{
 
 use crate::kit::{
     AT, Answer, Case, KERNEL, NONE, PAGE, PRIVATE, call, close, file_with, fork, map, open, pause,
-    pipe, say, unmap, wait,
+    pipe, say, unmap, until_asleep, wait,
 };
 use crate::signal::handle;
 
@@ -83,9 +83,8 @@ fn event_counter() {
     say!("poll: {}", poll());
     say!("{}", take(file));
     say!("poll: {}", poll());
-    let bytes = [1_u64, 1, 1];
+    let bytes = [1_u64];
     let at = bytes.as_ptr() as usize;
-    say!("16 bytes: {}", call(libc::SYS_write, [file, at, 16]));
     say!("7 bytes: {}", call(libc::SYS_write, [file, at, 7]));
     say!("poll: {}", poll());
     say!("read 7 bytes: {}", call(libc::SYS_read, [file, AT, 7]));
@@ -301,10 +300,12 @@ fn waits() {
     let file = counter(0, 0);
     control(set, ADD, reader, IN, 1);
     say!("time is over: {}", ready_for(set, 8, 10));
+    let own = call(libc::SYS_getpid, []).value();
     let process = fork(|| {
-        pause(20);
+        until_asleep(own);
         write_to(writer, c"x");
-        pause(20);
+        // It is awake until it waits again.
+        until_asleep(own);
         control(set, ADD, file, OUT, 2);
         0
     });

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use libc::SYS_membarrier;
 
-use crate::kit::{Answer, Case, NONE, call, child, say};
+use crate::kit::{Answer, Case, NONE, call, child, load_u64, say};
 
 pub(crate) const CASES: &[Case] = &[
     ("processor-capabilities", capabilities),
@@ -21,13 +21,33 @@ const REGISTER_PRIVATE: usize = 1 << 4;
 const PRIVATE_SYNC_CORE: usize = 1 << 5;
 const REGISTER_SYNC_CORE: usize = 1 << 6;
 
+unsafe extern "C" {
+    /// Pointers to strings, and a zero; behind it is the auxiliary vector.
+    static environ: usize;
+}
+
+/// Finds a value of the auxiliary vector as the kernel wrote it: the C library has its
+/// own idea of some.
+fn auxiliary(key: u64) -> Option<u64> {
+    // SAFETY: The library has set it before `main`, and no case changes it.
+    let mut at = unsafe { (&raw const environ).read() };
+    while load_u64(at) != 0 {
+        at += 8;
+    }
+    let pairs = (at + 8..)
+        .step_by(16)
+        .map(|at| (load_u64(at), load_u64(at + 8)));
+    let mut known = pairs.take_while(|(key, _)| *key != 0);
+    known.find_map(|(found, value)| (found == key).then_some(value))
+}
+
 fn capabilities() {
-    // SAFETY: `getauxval` only looks numbers up.
-    let [basic, more] =
-        [libc::AT_HWCAP, libc::AT_HWCAP2].map(|key| unsafe { libc::getauxval(key) });
-    let processor = u64::from(std::arch::x86_64::__cpuid(1).edx);
-    // Linux leaves out what it does not want to use, but not what all programs use.
+    /// What all 64-bit programs use.
     const BASELINE: u64 = 1 << 0 | 1 << 4 | 1 << 8 | 1 << 15 | 1 << 24 | 1 << 25 | 1 << 26;
+    let basic = auxiliary(libc::AT_HWCAP).unwrap_or(0);
+    let more = auxiliary(libc::AT_HWCAP2).unwrap_or(0);
+    let processor = u64::from(std::arch::x86_64::__cpuid(1).edx);
+    // Linux leaves out what it does not want to use.
     say!("no more than there is: {}", basic & !processor == 0);
     say!("the least: {}", basic & BASELINE == BASELINE);
     let bases = std::arch::x86_64::__cpuid_count(7, 0).ebx & 1;
