@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use crate::artifacts::{self, ImageSpec, Kernel, KernelKind};
 use crate::emulator::{self, Boot};
-use crate::flags::{EmulatorKind, MachineOptions, TestOptions};
+use crate::flags::{EmulatorKind, MachineOptions, Medium, TestOptions};
 use crate::guest::{self, Ending, Limits};
 use crate::interrupt;
 use crate::run;
@@ -35,6 +35,8 @@ const IN_VAIN: &str = "vostok: it does not";
 struct Case {
     name: &'static str,
     cmdline: &'static str,
+    /// It is started by UEFI, from a stick.
+    is_from_stick: bool,
     /// More arguments for QEMU.
     arguments: &'static [&'static str],
     /// The way to restart that has to work, if it says so.
@@ -42,10 +44,11 @@ struct Case {
     steps: fn() -> Result<Vec<Step>>,
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case {
         name: "console=keys",
         cmdline: "log=info",
+        is_from_stick: false,
         arguments: &[],
         way: None,
         steps: type_and_restart,
@@ -53,13 +56,30 @@ const CASES: [Case; 6] = [
     Case {
         name: "console=keymap",
         cmdline: "log=info keymap=de",
+        is_from_stick: false,
         arguments: &[],
         way: None,
         steps: type_german,
     },
     Case {
+        name: "console=usb",
+        cmdline: "log=info",
+        is_from_stick: true,
+        arguments: &[
+            "-machine",
+            "q35,i8042=off",
+            "-device",
+            "usb-hub,bus=xhci.0,port=3",
+            "-device",
+            "usb-kbd,bus=xhci.0,port=3.2,id=first",
+        ],
+        way: None,
+        steps: type_on_usb,
+    },
+    Case {
         name: "restart=acpi",
         cmdline: "log=info reset=acpi -- /bin/reboot",
+        is_from_stick: false,
         // The tables of QEMU's usual machine name no register for it.
         arguments: &["-machine", "q35"],
         way: Some("acpi"),
@@ -68,6 +88,7 @@ const CASES: [Case; 6] = [
     Case {
         name: "restart=keyboard",
         cmdline: "log=info reset=keyboard -- /bin/reboot",
+        is_from_stick: false,
         arguments: &[],
         way: Some("keyboard"),
         steps: || Ok(until_restarted("keyboard")),
@@ -75,6 +96,7 @@ const CASES: [Case; 6] = [
     Case {
         name: "restart=cf9",
         cmdline: "log=info reset=cf9 -- /bin/reboot",
+        is_from_stick: false,
         arguments: &[],
         way: Some("cf9"),
         steps: || Ok(until_restarted("cf9")),
@@ -82,6 +104,7 @@ const CASES: [Case; 6] = [
     Case {
         name: "restart=triple-fault",
         cmdline: "log=info reset=triple-fault -- /bin/reboot",
+        is_from_stick: false,
         arguments: &[],
         way: Some("triple-fault"),
         steps: || Ok(until_restarted("triple-fault")),
@@ -133,8 +156,13 @@ fn attend(
     // A reset is one, whatever was said before of it.
     let arguments = ["-action", "reboot=reset"].iter().chain(case.arguments);
     boot.extra.extend(arguments.map(|&word| word.to_owned()));
+    let mut machine = machine.clone();
+    if case.is_from_stick {
+        machine.uefi = true;
+        machine.medium = Medium::Usb;
+    }
     let stream = Stream::new(kernel.symbols.clone(), false);
-    let seen = session::run(machine, boot, stream, (case.steps)()?, LIMIT)?;
+    let seen = session::run(&machine, boot, stream, (case.steps)()?, LIMIT)?;
     progress.finish();
     Ok(seen)
 }
@@ -243,6 +271,35 @@ fn type_german() -> Result<Vec<Step>> {
         press("echo y-z\\n")?,
         until("\nz"),
         until("y"),
+    ])
+}
+
+/// Types on USB keyboards of a machine without any other: one behind a hub from the start,
+/// beside the stick that the machine was started from; and, when that is pulled out, one
+/// that is plugged in at the controller.
+fn type_on_usb() -> Result<Vec<Step>> {
+    // When the shell waits is not known: the kernel says when it finds a keyboard.
+    let keyboard = || until("usb: keyboard \"QEMU USB Keyboard\"");
+    Ok(vec![
+        keyboard(),
+        press("\\n")?,
+        Step::UntilReady,
+        press("echo Typed-'&'-edx\\<backspace>ited | cat\\n")?,
+        until("\nTyped-&-edited"),
+        Step::UntilReady,
+        press("\\<print>")?,
+        until("debug: type a letter"),
+        press("m")?,
+        until("frames: "),
+        Step::Unplug("first"),
+        until("is gone"),
+        Step::PlugKeyboard("second", "4"),
+        keyboard(),
+        press("\\n")?,
+        Step::UntilReady,
+        press("echo 'An'other\\n")?,
+        until("\nAnother"),
+        Step::UntilReady,
     ])
 }
 

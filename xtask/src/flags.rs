@@ -217,6 +217,9 @@ pub(crate) struct TestOptions {
     #[arg(long, value_name = "OPERATIONS", num_args = 0..=1, require_equals = true, default_missing_value = "1000000")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["host", "programs", "checkers"])]
     pub(crate) stress: Option<u32>,
+    /// Have threads of the emulators stand still now and then, as on a busy host
+    #[arg(long)]
+    pub(crate) starve: bool,
     #[command(flatten)]
     pub(crate) machine: MachineOptions,
     /// Write a JUnit report

@@ -105,6 +105,9 @@ fn gdb(kernel: &Kernel, port: u16, options: &GdbOptions) -> Result<Command> {
     let mut lines = vec![
         "set confirm off".to_owned(),
         "set pagination off".to_owned(),
+        // An emulator on a busy host may take long to listen, and to answer.
+        "set tcp connect-timeout 60".to_owned(),
+        "set remotetimeout 60".to_owned(),
         "set architecture i386:x86-64".to_owned(),
     ];
     for script in scripts()? {

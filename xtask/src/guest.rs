@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::emulator::Emulator;
 use crate::interrupt::{self, RunningGuest};
+use crate::starve::Starver;
 use crate::stream::{Event, Facts, Stream};
 use crate::{exit_code, shell};
 
@@ -41,7 +42,11 @@ pub(crate) struct Limits {
 }
 
 /// Time for an emulator to end after the kernel's last word.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Time for what an ended emulator has written to be read: its pipe ends with it, or is
+/// held open by somebody who has nothing to say.
+const READING: Duration = Duration::from_secs(5);
 
 /// Who looks on while a guest runs, and says when that is enough.
 pub(crate) trait Director {
@@ -109,16 +114,24 @@ pub(crate) fn direct(
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
     let has_group = emulator.serial_file.is_some();
+    // What has a group is a display with an emulator, whose threads are elsewhere.
+    let starver = if has_group {
+        None
+    } else {
+        Starver::start(child.id())
+    };
     let mut guest = Guest { child, has_group };
 
     let (sender, receiver) = mpsc::channel();
     let ended = Arc::new(AtomicBool::new(false));
     guest.start_readers(emulator.serial_file, sender, &ended);
     let ending = watch(&mut guest, limits, stream, director, &receiver);
+    drop(starver);
     guest.end();
     // Relaxed: the reader looks again and again.
     ended.store(true, Ordering::Relaxed);
-    while let Ok(bytes) = receiver.recv_timeout(Duration::from_millis(300)) {
+    // Until the reader has seen the end.
+    while let Ok(bytes) = receiver.recv_timeout(READING) {
         stream.feed(&bytes, &mut |event| director.handle(event));
     }
     drop(running);

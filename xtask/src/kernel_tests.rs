@@ -22,7 +22,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(120);
 
 /// Tests that end on purpose in ways other than passing: their names, and part of
 /// what is reported of them.
-const BAD_ENDS: [(&str, &str); 11] = [
+const BAD_ENDS: [(&str, &str); 12] = [
     ("panics", "on purpose"),
     ("does_not_panic", "did not panic"),
     ("faults", "page fault"),
@@ -35,6 +35,10 @@ const BAD_ENDS: [(&str, &str); 11] = [
     ("hangs_without_interrupts", "took too long"),
     ("dies_with_a_lock_held", "on purpose"),
     ("leaks", "leaked 1 frames"),
+    (
+        "loses_frames_of_a_kind_of_their_own",
+        "3 more frames of kind deliberately-lost",
+    ),
     ("leaves_a_task_behind", "1 tasks"),
     ("times_out_asleep", "timed out"),
 ];

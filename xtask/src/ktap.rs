@@ -2,6 +2,9 @@
 //!
 //! A kernel that dies takes the test down that was running, and no other: the
 //! next boot goes on after it.
+//!
+//! What is told of a failed test begins with why it failed, which the kernel says last:
+//! a long backtrace before it would hide that where output is cut.
 
 use crate::test::{Outcome, Verdict};
 
@@ -70,9 +73,18 @@ impl Report {
         let verdict = match (passed, skipped) {
             (_, Some(reason)) => Verdict::Skipped(reason.to_owned()),
             (true, None) => Verdict::Passed,
-            (false, None) => Verdict::Failed(self.output.join("\n")),
+            (false, None) => Verdict::Failed(self.told()),
         };
         self.outcomes.push(Outcome::new("kernel", name, verdict));
+    }
+
+    /// Returns what was printed while the test ran, the runner's own lines first.
+    fn told(&self) -> String {
+        let of_runner = |line: &&String| line.starts_with("# ");
+        let (mut told, rest): (Vec<_>, Vec<_>) = self.output.iter().partition(of_runner);
+        told.extend(rest);
+        let lines = told.into_iter().map(String::as_str);
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Ends a boot; `complaint` says how it ended if it did not as it should.
@@ -80,7 +92,7 @@ impl Report {
         if let Some(name) = self.running.take() {
             self.last += 1;
             let reason = complaint.unwrap_or("the kernel ended without a verdict");
-            self.output.push(reason.to_owned());
+            self.output.insert(0, reason.to_owned());
             let verdict = Verdict::Failed(self.output.join("\n"));
             self.outcomes.push(Outcome::new("kernel", &name, verdict));
         }
@@ -126,6 +138,21 @@ mod tests {
     }
 
     #[test]
+    fn reason_of_a_failure_comes_before_the_backtrace() {
+        let mut report = Report::default();
+        feed(
+            &mut report,
+            "1..1\n# run a\nbacktrace:\n #0 0x1\n# panicked: oh\n#   left: 1\n# at x.rs:1\n",
+        );
+        feed(&mut report, "not ok 1 a\n");
+        let expected = "# panicked: oh\n#   left: 1\n# at x.rs:1\nbacktrace:\n #0 0x1";
+        assert_eq!(
+            report.outcomes[0].verdict,
+            Verdict::Failed(expected.to_owned())
+        );
+    }
+
+    #[test]
     fn death_fails_the_running_test_and_the_rest_still_run() {
         let mut report = Report::default();
         feed(
@@ -136,7 +163,7 @@ mod tests {
             report.end_boot(Some("the guest took too long")),
             Next::BootFrom(3)
         );
-        let expected = Verdict::Failed("last words\nthe guest took too long".to_owned());
+        let expected = Verdict::Failed("the guest took too long\nlast words".to_owned());
         assert_eq!(report.outcomes[1].verdict, expected);
         feed(
             &mut report,

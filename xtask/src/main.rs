@@ -31,6 +31,7 @@ mod screen;
 mod screen_tests;
 mod screenshot;
 mod shell;
+mod starve;
 mod stream;
 mod symbolize;
 mod syscall_fuzz;

@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use crate::flags::TestOptions;
 use crate::shell::{self, Progress};
 use crate::toolchain::Toolchain;
-use crate::{artifacts, interrupt, junit, kernel_tests, matrix, programs, syscall_fuzz, verify};
+use crate::{
+    artifacts, interrupt, junit, kernel_tests, matrix, programs, starve, syscall_fuzz, verify,
+};
 
 /// What became of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,17 @@ impl Outcome {
         }
     }
 
+    /// Returns a line about the test, if it failed: where, and how that begins.
+    fn failure(&self) -> Option<String> {
+        let Verdict::Failed(reason) = &self.verdict else {
+            return None;
+        };
+        let first = reason.lines().next().unwrap_or("");
+        // A mark of the kernel's report.
+        let first = first.trim_start_matches("# ");
+        Some(format!("{}: {} ({first})", self.place(), self.name))
+    }
+
     /// Returns the places where a test that was skipped here did run.
     pub(crate) fn elsewhere(&self, outcomes: &[Self]) -> Vec<String> {
         let ran = |other: &&Self| {
@@ -75,6 +88,9 @@ impl TestOptions {
 }
 
 pub(crate) fn run(options: &TestOptions) -> Result<u8> {
+    if options.starve {
+        starve::enable();
+    }
     let is_long = options.stress.is_some();
     let one = options.host || options.kernel || options.programs || options.checkers;
     // No other ring has tests of such names.
@@ -121,10 +137,15 @@ fn show(outcomes: Vec<Outcome>) -> Vec<Outcome> {
     outcomes
 }
 
-/// Prints the counts, place by place and then of all, and returns the status.
+/// Prints the counts, place by place, what failed, and the counts of all; returns the
+/// status.
 fn summarise(outcomes: &[Outcome]) -> u8 {
-    let mut places: Vec<_> = outcomes.iter().map(Outcome::place).collect();
-    places.dedup();
+    let mut places: Vec<String> = Vec::new();
+    for place in outcomes.iter().map(Outcome::place) {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
     for place in places {
         let there = outcomes.iter().filter(|outcome| outcome.place() == place);
         let counts = Counts::of(there, outcomes);
@@ -133,6 +154,9 @@ fn summarise(outcomes: &[Outcome]) -> u8 {
             elsewhere => println!("{place}: {counts} ({elsewhere} more skipped here only)"),
         }
     }
+    // Once more at the end, which is what is read first of a long output.
+    let failures = outcomes.iter().filter_map(Outcome::failure);
+    failures.for_each(|failure| println!("FAILED  {failure}"));
     println!("{}", Counts::of(outcomes.iter(), outcomes));
     let failed = outcomes
         .iter()
@@ -223,7 +247,11 @@ fn cargo_test(what: &str, mut cargo: Command, options: &TestOptions) -> Result<V
         .iter()
         .any(|outcome| matches!(outcome.verdict, Verdict::Failed(_)));
     if !output.status.success() {
-        let details = format!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
+        // What passed would hide what did not.
+        let is_news = |line: &&str| !line.ends_with(" ... ok");
+        let news: Vec<_> = text.lines().filter(is_news).collect();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let details = format!("{}\n{errors}", news.join("\n"));
         match outcomes
             .iter_mut()
             .find(|outcome| matches!(outcome.verdict, Verdict::Failed(_)))
@@ -274,6 +302,15 @@ mod tests {
         let counts = |all: &[Outcome]| Counts::of(all.iter(), all).to_string();
         assert_eq!(counts(&all[..1]), "1 passed, 0 failed");
         assert_eq!(counts(&all), "1 passed, 0 failed, 1 skipped");
+    }
+
+    #[test]
+    fn failure_is_told_in_a_line_with_its_place() {
+        let reason = "# panicked: oh\nbacktrace".to_owned();
+        let failed = Outcome::new("kernel", "a", Verdict::Failed(reason)).on("qemu");
+        let line = Some("kernel[qemu]: a (panicked: oh)".to_owned());
+        assert_eq!(failed.failure(), line);
+        assert_eq!(Outcome::new("host", "b", Verdict::Passed).failure(), None);
     }
 
     #[test]

@@ -4,24 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nucleus::arch::sim::interleave::in_parallel;
-use nucleus::arch::sim::{Config, Machine};
 use nucleus::cpu::disable_preempt;
 use nucleus::mm::page_table::MappedItemRef;
 use nucleus::mm::{
     CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, VmIo, VmSpace,
 };
 
+use crate::machine;
+
 const BASE: usize = 0x40_0000;
 const PAGES: usize = 2;
-
-fn machine(cpus: usize) -> Machine {
-    Machine::new(Config {
-        ram: 3 << 20,
-        cpus,
-        checked: true,
-        identifiers: true,
-    })
-}
 
 fn new_space() -> Arc<VmSpace> {
     Arc::new(VmSpace::new().expect("there is memory"))

@@ -4,22 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use nucleus::arch::sim::Machine;
 use nucleus::arch::sim::interleave::in_parallel;
-use nucleus::arch::sim::{Config, Machine};
 use nucleus::mm::frame::{AnyFrameMeta, GetFrameError, UniqueFrame, frame_counts};
 use nucleus::mm::{Frame, FrameAllocOptions, PAGE_SIZE, Segment};
 use shuttle::rand::{Rng, thread_rng};
 
-type AnyFrame = Frame<dyn AnyFrameMeta>;
+use crate::machine;
 
-fn machine(cpus: usize) -> Machine {
-    Machine::new(Config {
-        ram: 3 << 20,
-        cpus,
-        checked: true,
-        identifiers: true,
-    })
-}
+type AnyFrame = Frame<dyn AnyFrameMeta>;
 
 /// Allocates a frame on the first processor of a machine; returns its address, too.
 fn frame(machine: &Machine) -> (Frame<()>, usize) {

@@ -31,6 +31,7 @@ mod spaces;
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
+use nucleus::arch::sim::{Config, Machine};
 use nucleus::planted;
 use verify::report::{Row, grouped};
 
@@ -50,6 +51,16 @@ struct Arguments {
     replay: Option<String>,
     /// Checks to run, by the starts of their names; all if none is named.
     checks: Vec<String>,
+}
+
+/// Makes a machine on which everything is checked that can be.
+fn machine(cpus: usize) -> Machine {
+    Machine::new(Config {
+        ram: 3 << 20,
+        cpus,
+        checked: true,
+        identifiers: true,
+    })
 }
 
 fn main() -> ExitCode {

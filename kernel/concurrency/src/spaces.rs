@@ -6,24 +6,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nucleus::arch::sim::Machine;
 use nucleus::arch::sim::interleave::in_parallel;
-use nucleus::arch::sim::{Config, Machine};
 use nucleus::check::switch_to_kernel_task;
 use nucleus::cpu::disable_preempt;
 use nucleus::irq;
 use nucleus::mm::{CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, VmSpace};
 use shuttle::rand::{Rng, thread_rng};
 
-const BASE: usize = 0x40_0000;
+use crate::machine;
 
-fn machine(cpus: usize) -> Machine {
-    Machine::new(Config {
-        ram: 3 << 20,
-        cpus,
-        checked: true,
-        identifiers: true,
-    })
-}
+const BASE: usize = 0x40_0000;
 
 /// Makes a space with so many pages mapped.
 fn space(pages: usize) -> Arc<VmSpace> {

@@ -46,6 +46,7 @@ pub mod task;
 pub mod time;
 pub mod trace;
 pub mod trap_decode;
+mod usb;
 
 pub use self::error::{Error, Result};
 pub use nucleus_macros::{ktest, main};

@@ -6,7 +6,9 @@
 //! Whoever comes second stops by itself.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
 
+use crate::arch::x86_64::timer::wait_at_most;
 use crate::arch::x86_64::{cpu, irq, power};
 use crate::cpu::CpuSet;
 
@@ -15,8 +17,9 @@ static LAST: AtomicUsize = AtomicUsize::new(NOBODY);
 const NOBODY: usize = usize::MAX;
 /// Processors that have stopped.
 static NR_STOPPED: AtomicUsize = AtomicUsize::new(0);
-/// Looks at that count before the machine ends in any case.
-const POLLS: usize = 10_000_000;
+/// Time for them to stop before the machine ends in any case: on a machine they take
+/// microseconds, on an emulator as long as the host lets them stand still.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Makes this processor the only one that goes on, with interrupts off; does not return
 /// on any other. May be called again on the same one.
@@ -38,11 +41,8 @@ fn stop_others() {
         cpu::interrupt_unmaskably(other);
         nr_others += 1;
     }
-    let has_stopped = |_| {
-        core::hint::spin_loop();
-        NR_STOPPED.load(Ordering::Relaxed) >= nr_others
-    };
-    (0..POLLS).any(has_stopped);
+    // One that does not is beyond help.
+    let _ = wait_at_most(PATIENCE, || NR_STOPPED.load(Ordering::Relaxed) >= nr_others);
 }
 
 /// Stops this processor if another one goes on alone; called by the handler of

@@ -6,8 +6,8 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
+use nucleus::impl_untyped_frame_meta_for;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame, UntypedMem, VmReader};
 use nucleus::sync::Mutex;
 
@@ -19,14 +19,10 @@ use super::node::{
 use crate::errno::Errno;
 use crate::vm::MemoryObject;
 
-/// How many pages were copied to frames.
-static NR_CACHED: AtomicUsize = AtomicUsize::new(0);
-
-/// Returns how many frames files of the archive have, which stay.
-pub(crate) fn nr_cached() -> usize {
-    // Relaxed: a number for those who ask.
-    NR_CACHED.load(Ordering::Relaxed)
-}
+/// Frames of a file of the initramfs, kept since it was mapped first.
+#[derive(Debug)]
+struct Cached;
+impl_untyped_frame_meta_for!(Cached => "file-cache");
 
 /// An archive as a tree of files, and the pages of these that were mapped.
 #[derive(Debug)]
@@ -199,13 +195,12 @@ impl MemoryObject for Entry {
         if let Some(frame) = &cached[index] {
             return Ok(frame.clone());
         }
-        let frame = FrameAllocOptions::new().for_user(true).alloc_frame()?;
+        let mut options = FrameAllocOptions::new();
+        let frame = options.for_user(true).alloc_frame_with(Cached)?;
         let part = &rest[..rest.len().min(PAGE_SIZE)];
         frame.writer().write(&mut VmReader::from(part));
         let frame = UFrame::from(frame);
         cached[index] = Some(frame.clone());
-        // Relaxed: as in `nr_cached`.
-        NR_CACHED.fetch_add(1, Ordering::Relaxed);
         Ok(frame)
     }
 

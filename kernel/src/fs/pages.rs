@@ -9,14 +9,21 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use nucleus::impl_untyped_frame_meta_for;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame, UntypedMem, VmReader};
 use nucleus::sync::Mutex;
 
 use super::buffer::{Sink, Source};
 use crate::errno::Errno;
 use crate::vm::ensure_reserve;
+
+/// Frames of a file in memory, or of a text that was made when a file was opened.
+#[derive(Debug)]
+struct FilePage;
+impl_untyped_frame_meta_for!(FilePage => "files");
 
 /// Pages of a part of the index.
 const PART: usize = 512;
@@ -116,7 +123,8 @@ impl Pages {
             return Ok(frame.clone());
         }
         self.budget.take()?;
-        let frame = match FrameAllocOptions::new().for_user(true).alloc_frame() {
+        let mut options = FrameAllocOptions::new();
+        let frame = match options.for_user(true).alloc_frame_with(FilePage) {
             Ok(frame) => UFrame::from(frame),
             Err(error) => {
                 self.budget.give_back(1);
@@ -160,6 +168,55 @@ impl Pages {
         })
     }
 
+    /// Has frames for all pages of a range, zeroed where none were.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get_or_make`]; nothing has changed then.
+    pub(crate) fn make_all(&self, pages: Range<usize>) -> Result<(), Errno> {
+        if pages.len() > self.budget.limit() {
+            return Err(Errno::NoSpace);
+        }
+        let mut made = Vec::new();
+        for page in pages {
+            if self.get(page).is_some() {
+                continue;
+            }
+            let room = made.try_reserve(1).map_err(|_| Errno::NoMemory);
+            if let Err(error) = room.and_then(|()| self.get_or_make(page)) {
+                made.into_iter()
+                    .for_each(|page| self.drop_unused(&(page..page + 1)));
+                return Err(error);
+            }
+            made.push(page);
+        }
+        Ok(())
+    }
+
+    /// Zeroes a range of bytes where there are frames for them; returns which whole
+    /// pages are in it.
+    pub(crate) fn zero(&self, bytes: &Range<u64>) -> Range<usize> {
+        const SIZE: u64 = PAGE_SIZE as u64;
+        let touched = (bytes.start / SIZE) as usize..bytes.end.div_ceil(SIZE) as usize;
+        let index = self.index.lock();
+        for (page, frame) in index.range(&touched) {
+            let page_start = page as u64 * SIZE;
+            let start = bytes.start.saturating_sub(page_start) as usize;
+            let end = (bytes.end - page_start).min(SIZE) as usize;
+            frame.writer().skip(start).fill_zeros(end - start);
+        }
+        drop(index);
+        let whole = bytes.start.div_ceil(SIZE) as usize..(bytes.end / SIZE) as usize;
+        whole.start..whole.end.max(whole.start)
+    }
+
+    /// Drops the frames of a range that nobody else has, such as those of mappings.
+    pub(crate) fn drop_unused(&self, pages: &Range<usize>) {
+        // With the index locked, nobody else gets one.
+        let dropped = self.index.lock().drop_unused(pages);
+        self.budget.give_back(dropped);
+    }
+
     /// Forgets everything from an offset on.
     pub(crate) fn truncate(&self, len: u64) {
         let first_gone = len.div_ceil(PAGE_SIZE as u64) as usize;
@@ -199,6 +256,37 @@ impl Index {
             part.resize(PART, None);
         }
         Ok(part)
+    }
+
+    /// Returns the pages of a range that are there, in order.
+    fn range(&self, pages: &Range<usize>) -> impl Iterator<Item = (usize, &UFrame)> {
+        let parts = pages.start / PART..pages.end.div_ceil(PART);
+        let found = self.parts.range(parts).flat_map(|(part, frames)| {
+            let numbered = frames.iter().enumerate();
+            numbered.filter_map(move |(at, frame)| Some((part * PART + at, frame.as_ref()?)))
+        });
+        found.filter(move |(page, _)| pages.contains(page))
+    }
+
+    /// Drops the pages of a range of which this is the only reference; returns how many.
+    fn drop_unused(&mut self, pages: &Range<usize>) -> usize {
+        let parts = pages.start / PART..pages.end.div_ceil(PART);
+        let mut dropped = 0;
+        for (part, frames) in self.parts.range_mut(parts.clone()) {
+            for (at, slot) in frames.iter_mut().enumerate() {
+                let is_asked = pages.contains(&(part * PART + at));
+                let is_unused = |frame: &UFrame| frame.reference_count() == 1;
+                if is_asked && slot.as_ref().is_some_and(is_unused) {
+                    *slot = None;
+                    dropped += 1;
+                }
+            }
+        }
+        let is_empty =
+            |_: &usize, frames: &mut Vec<Option<UFrame>>| frames.iter().all(Option::is_none);
+        self.parts.extract_if(parts, is_empty).for_each(drop);
+        self.nr_frames -= dropped;
+        dropped
     }
 
     /// Takes all pages from a number on out.

@@ -17,7 +17,8 @@ use nucleus::planted::{Bug, is_planted};
 
 use crate::errno::Errno;
 use crate::vm::{
-    AddressSpace, Backing, LOWEST_ADDRESS, MapRequest, MemoryObject, RegionFlags, UserRange,
+    AddressSpace, Anonymous, Backing, LOWEST_ADDRESS, MapRequest, MemoryObject, RegionFlags,
+    UserRange,
 };
 
 /// Where a position-independent program is put at the lowest.
@@ -112,7 +113,7 @@ fn map_own_part(
     let (from, end) = (segment.vaddr.max(start), segment.vaddr + segment.file_size);
     if from < end {
         let mut options = FrameAllocOptions::new();
-        let frame = options.for_user(true).alloc_frame()?;
+        let frame = options.for_user(true).alloc_frame_with(Anonymous)?;
         let offset = segment.offset + (from - segment.vaddr);
         // As far into its page as in memory.
         let page = object.page(offset / PAGE_SIZE)?;

@@ -2,11 +2,13 @@
 //!
 //! * [`Process`], [`Thread`]: what others may see of one; [`table`]: all of them.
 //! * [`Current`]: the running thread's own view, and the loop that runs it.
-//! * `exit`: how they end.
+//! * `exit`: how they end. [`alarm`]: what happens at some time.
 //! * `elf`, `stack`: what a program starts with.
 
+pub(crate) mod alarm;
 mod arguments;
 pub(crate) mod clone;
+pub(crate) mod cpu_alarm;
 mod current;
 mod elf;
 pub(crate) mod exec;
@@ -39,7 +41,7 @@ pub(crate) use self::process::Process;
 pub(crate) use self::program::ProgramFile;
 use self::signal::{Actions, SignalSet, Signals};
 pub(crate) use self::table::Pid;
-pub(crate) use self::thread::{Name, Thread};
+pub(crate) use self::thread::{Activity, Name, Thread};
 use crate::errno::Errno;
 use crate::fs::{self, FsContext};
 

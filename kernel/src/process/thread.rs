@@ -23,6 +23,17 @@ pub(crate) struct Resources {
 /// The name of a thread, with zeros behind it: 15 bytes at most.
 pub(crate) type Name = [u8; 16];
 
+/// What a thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// It runs, or is ready to.
+    Runs,
+    /// It sleeps until something happens, of which a signal is one.
+    Sleeps,
+    /// It waits for the kernel, and no signal wakes it.
+    IsHeldUp,
+}
+
 /// A thread of a process.
 pub(crate) struct Thread {
     /// Its number, which changes at most once: the thread that runs another program
@@ -37,6 +48,8 @@ pub(crate) struct Thread {
     /// come, or its process may be about to end.
     must_look: AtomicBool,
     pub(crate) signals: ThreadSignals,
+    /// Whether it waits for something that a signal may interrupt.
+    is_waiting: AtomicBool,
     /// Whether it ends when it looks, for the sake of another thread of its process.
     is_dismissed: AtomicBool,
     /// Where zero is written, and a waiter woken, when the thread ends; zero for
@@ -63,6 +76,7 @@ impl Thread {
             // Its process may be ending already.
             must_look: AtomicBool::new(true),
             signals: ThreadSignals::new(blocked),
+            is_waiting: AtomicBool::new(false),
             is_dismissed: AtomicBool::new(false),
             clear_on_exit: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
@@ -144,6 +158,24 @@ impl Thread {
         // Relaxed at first, since it is looked at before each return to ring 3.
         // Acquire: pairs with the Release of whoever called.
         self.must_look.load(Ordering::Relaxed) && self.must_look.swap(false, Ordering::Acquire)
+    }
+
+    /// Says whether the thread waits for something that a signal may interrupt; for the
+    /// thread itself.
+    pub(super) fn set_waiting(&self, is_waiting: bool) {
+        // Release: whoever sees that it waits sees what it has done before.
+        self.is_waiting.store(is_waiting, Ordering::Release);
+    }
+
+    /// Returns what the thread did a moment ago.
+    pub(crate) fn activity(&self) -> Activity {
+        let is_asleep = self.task().is_some_and(|task| task.is_asleep());
+        // Acquire: pairs with the Release of the thread.
+        match (is_asleep, self.is_waiting.load(Ordering::Acquire)) {
+            (false, _) => Activity::Runs,
+            (true, true) => Activity::Sleeps,
+            (true, false) => Activity::IsHeldUp,
+        }
     }
 
     /// Ends the thread, but not its process.

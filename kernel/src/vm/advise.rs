@@ -1,9 +1,11 @@
 //! What a program says about its memory (`madvise(2)`, `mlock(2)`).
 
-use nucleus::mm::PageFlags;
+use alloc::sync::Arc;
+
+use nucleus::mm::{PAGE_SIZE, PageFlags};
 
 use super::region::{Access, Region, RegionFlags};
-use super::{AddressSpace, UserRange};
+use super::{AccessError, AddressSpace, UserRange};
 use crate::errno::Errno;
 
 /// What a program advises.
@@ -18,7 +20,7 @@ pub(crate) enum Advice {
     /// As [`Self::DontNeed`], for private anonymous memory alone. Linux forgets the
     /// contents some time later; here they are gone at once, which is as good.
     Free,
-    /// The object is to forget the contents.
+    /// The object is to forget the contents: whoever maps it finds zeros.
     Remove,
     /// Sets flags of the regions, and clears others.
     Mark {
@@ -37,8 +39,10 @@ impl AddressSpace {
     /// `ENOMEM` where the range has a hole; what is there has followed all the same.
     /// What a region refuses ends it at once.
     pub(crate) fn advise(&self, range: &UserRange, advice: Advice) -> Result<(), Errno> {
-        if let Advice::Populate(access) = advice {
-            return self.populate_for(range, access);
+        match advice {
+            Advice::Populate(access) => return self.populate_for(range, access),
+            Advice::Remove => return self.remove_contents(range),
+            _ => {}
         }
         let mut layout = self.change();
         let is_covered = layout.regions.covers(range);
@@ -68,11 +72,44 @@ impl AddressSpace {
         }
     }
 
+    /// Has the objects of a range forget what it shows of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::advise`].
+    fn remove_contents(&self, range: &UserRange) -> Result<(), Errno> {
+        let mut next = range.start();
+        let mut is_covered = true;
+        // Region by region: an object takes its pages out of all spaces, this one, too,
+        // so that nothing may be locked here.
+        while let Some(rest) = UserRange::between(next, range.end()) {
+            let (part, object, bytes) = {
+                let layout = self.look();
+                let Some((part, region)) = layout.regions.parts(&rest).next() else {
+                    return Err(Errno::NoMemory);
+                };
+                if let Some(error) = refuses(region, Advice::Remove) {
+                    return Err(error);
+                }
+                let start = layout.regions.at(part.start());
+                let offset = start.map_or(0, |(found, _)| part.start() - found.start);
+                let (object, page) = region.object_page(offset).ok_or(Errno::Invalid)?;
+                let bytes = page as u64 * PAGE_SIZE as u64;
+                let bytes = bytes..bytes + part.len() as u64;
+                (part, Arc::clone(object), bytes)
+            };
+            is_covered &= part.start() == next;
+            object.punch_hole(bytes)?;
+            next = part.end();
+        }
+        is_covered.then_some(()).ok_or(Errno::NoMemory)
+    }
+
     /// Has a range stay in memory, or not; everything does. What is to stay is made.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` where the range has a hole.
+    /// `ENOMEM` where the range has a hole, or an object ends before it does.
     pub(crate) fn set_locked(&self, range: &UserRange, is_locked: bool) -> Result<(), Errno> {
         let none = RegionFlags::empty();
         let (set, clear) = match is_locked {
@@ -80,10 +117,10 @@ impl AddressSpace {
             false => (none, RegionFlags::LOCKED),
         };
         self.advise(range, Advice::Mark { set, clear })?;
-        if is_locked {
-            // What cannot be accessed cannot be there.
-            let _ = self.populate(range);
+        if is_locked && self.populate(range) == Err(AccessError::BeyondObject) {
+            return Err(Errno::NoMemory);
         }
+        // What cannot be accessed otherwise cannot be there, either.
         Ok(())
     }
 
@@ -149,7 +186,7 @@ fn refuses(region: &Region, advice: Advice) -> Option<Errno> {
         Advice::Remove if is_locked || region.is_anonymous() => Some(Errno::Invalid),
         Advice::Remove if !region.is_shared() => Some(Errno::Access),
         Advice::Remove if !region.protection.contains(PageFlags::W) => Some(Errno::Access),
-        Advice::Remove => Some(Errno::NotSupported),
+        Advice::Remove => None,
         Advice::Mark { set, .. } => {
             let is_refused = set.contains(RegionFlags::FORGOTTEN_IN_FORK) && !region.is_anonymous();
             is_refused.then_some(Errno::Invalid)

@@ -19,6 +19,7 @@ use nucleus::mm::page_table::MappedItemRef;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, Vaddr};
 use nucleus::sync::Once;
 
+use super::fault::Anonymous;
 use super::region::{Access, Region, RegionFlags};
 use super::{AccessError, AddressSpace, UserRange};
 use crate::errno::Errno;
@@ -93,7 +94,7 @@ impl AddressSpace {
         // Zeroed with no lock of the page table held: it takes its time.
         let mut options = FrameAllocOptions::new();
         let options = options.for_user(true).align(HUGE_PAGE);
-        let Ok(frames) = options.alloc_segment(HUGE_PAGE / PAGE_SIZE) else {
+        let Ok(frames) = options.alloc_segment_with(HUGE_PAGE / PAGE_SIZE, |_| Anonymous) else {
             return Ok(false);
         };
         let guard = disable_preempt();

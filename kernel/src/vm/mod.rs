@@ -16,7 +16,7 @@
 //! |---|---|
 //! | [`range`] | the one checked type for ranges of user addresses |
 //! | [`region`], [`region_map`] | what regions are; arithmetic on them |
-//! | [`object`] | what regions map: files, shared anonymous memory |
+//! | [`object`], [`mappers`] | what regions map: files, shared anonymous memory; who maps them |
 //! | [`request`], [`limits`] | `mmap`: new regions; what a program may have at most |
 //! | [`change`], [`remap`], [`advise`] | `munmap`, `mprotect`, `mremap`, `madvise` |
 //! | [`heap`], [`stack`] | the two regions that grow |
@@ -24,6 +24,7 @@
 //! | [`huge`] | pages of 2 MiB |
 //! | [`fork`] | a copy of all of it |
 //! | [`user_memory`], [`futex`] | the kernel's own accesses; words that are waited for |
+//! | [`barrier`] | barriers in other threads |
 //! | [`residency`], [`report`] | what is there: `mincore`, `/proc` |
 //!
 //! # Why regions beside the page table
@@ -78,6 +79,7 @@
 //! process is killed with a message. See [`limits`] for what may be promised.
 
 mod advise;
+mod barrier;
 mod change;
 mod fault;
 mod fork;
@@ -85,6 +87,7 @@ mod futex;
 mod heap;
 mod huge;
 mod limits;
+mod mappers;
 mod object;
 mod populate;
 mod range;
@@ -97,17 +100,19 @@ mod residency;
 mod stack;
 mod user_memory;
 
-use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use nucleus::mm::{Vaddr, VmSpace};
 use nucleus::sync::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 
 pub(crate) use self::advise::Advice;
+pub(crate) use self::fault::Anonymous;
 pub(crate) use self::futex::FutexKey;
 use self::heap::Heap;
 pub(crate) use self::huge::want_huge_pages;
 pub(crate) use self::limits::Limits;
+pub(crate) use self::mappers::{Mappers, Taken};
 pub(crate) use self::object::{MemoryObject, SharedMemory};
 pub(crate) use self::range::{LOWEST_ADDRESS, UserRange};
 use self::region::Region;
@@ -134,6 +139,9 @@ pub(crate) enum AccessError {
 /// The memory of a program, which its threads share.
 #[derive(Debug)]
 pub(crate) struct AddressSpace {
+    this: Weak<Self>,
+    /// Another one for each space; a fork's is higher than its parent's.
+    number: u64,
     space: Arc<VmSpace>,
     layout: RwMutex<Layout>,
     /// How many pages there are, and how many there were at most.
@@ -141,6 +149,8 @@ pub(crate) struct AddressSpace {
     peak_resident: AtomicUsize,
     /// Whether there ever was a huge page.
     has_huge_pages: AtomicBool,
+    /// Which barriers the program has said that it will ask for, by their bits.
+    pub(crate) barriers: AtomicU8,
 }
 
 /// What an address space is to be: its regions, and what goes with them.
@@ -174,12 +184,17 @@ impl AddressSpace {
 
     /// Makes an address space of a page table without pages.
     fn with_layout(space: VmSpace, layout: Layout) -> Arc<Self> {
-        Arc::new(Self {
+        static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            // Relaxed: who makes a space from another one has seen that one's number.
+            number: LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1,
             space: Arc::new(space),
             layout: RwMutex::new(layout),
             resident: AtomicUsize::new(0),
             peak_resident: AtomicUsize::new(0),
             has_huge_pages: AtomicBool::new(false),
+            barriers: AtomicU8::new(0),
         })
     }
 

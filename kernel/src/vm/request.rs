@@ -5,6 +5,7 @@ use core::ops::Range;
 use nucleus::mm::{PAGE_SIZE, PageFlags, Vaddr};
 
 use super::huge::{self, HUGE_PAGE};
+use super::mappers::mappers_of;
 use super::range::{LOWEST_ADDRESS, UserRange, page_start};
 use super::region::{Backing, Region, RegionFlags};
 use super::{AddressSpace, Layout};
@@ -123,6 +124,9 @@ impl AddressSpace {
         if layout.locks_new {
             region.flags |= RegionFlags::LOCKED;
             populate = true;
+        }
+        if let Some(mappers) = mappers_of(&region) {
+            mappers.add(self);
         }
         if layout.regions.is_free(&range) {
             layout.add_region(&range, region)?;

@@ -11,6 +11,7 @@ mod fork;
 mod huge;
 mod model;
 mod remap;
+mod shrink;
 mod threads;
 
 use super::stack::GUARD_GAP;

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -21,8 +21,10 @@ use super::picture::Picture;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a key is held; QEMU's own default is three times that.
 const HOLD_MS: u64 = 30;
-/// From one key to the next: the guest's controller holds few keys that nobody fetches.
+/// From one key to the next: longer than one is held, so that it is released before.
 const BETWEEN_KEYS: Duration = Duration::from_millis(80);
+/// Time for a guest that listens to fetch a key, however busy the host is.
+const TO_FETCH: Duration = Duration::from_secs(10);
 
 /// A way to a running QEMU.
 #[derive(Debug)]
@@ -73,6 +75,9 @@ impl Monitor {
 
     /// Presses keys, one chord after the other; returns false while QEMU does not listen
     /// yet.
+    ///
+    /// The guest's keyboard controller holds few bytes that nobody fetches, and loses what
+    /// comes then: so each chord waits until the one before was fetched.
     pub(crate) fn press(&mut self, chords: &[Chord]) -> Result<bool> {
         if !self.is_connected()? {
             return Ok(false);
@@ -85,14 +90,47 @@ impl Monitor {
             let arguments = json!({ "keys": keys, "hold-time": HOLD_MS });
             self.execute("send-key", &arguments)?;
             thread::sleep(BETWEEN_KEYS);
+            let start = Instant::now();
+            while start.elapsed() < TO_FETCH && self.has_keys_left()? {
+                thread::sleep(BETWEEN_KEYS / 4);
+            }
         }
         Ok(true)
+    }
+
+    /// Returns whether the guest runs, and has not fetched all of what its keyboard
+    /// controller has.
+    fn has_keys_left(&mut self) -> Result<bool> {
+        const HAS_DATA: u8 = 1 << 0;
+        // What is read where there is no controller.
+        const NOTHING: u8 = 0xff;
+        // Reading the controller's state changes nothing.
+        let read = json!({ "command-line": "i /1xb 0x64" });
+        let answer = self.execute("human-monitor-command", &read)?;
+        let state = answer.as_str().and_then(value_of_port);
+        let has_data = state.is_some_and(|state| state != NOTHING && state & HAS_DATA != 0);
+        Ok(has_data && self.execute("query-status", &json!({}))?["running"] == true)
     }
 
     /// Breaks the serial line, as somebody at a terminal would.
     pub(crate) fn break_line(&mut self) -> Result<()> {
         self.is_connected()?;
         self.execute("chardev-send-break", &json!({ "id": "console" }))?;
+        Ok(())
+    }
+
+    /// Plugs a USB keyboard in, at a port of the USB controller `xhci`.
+    pub(crate) fn plug_keyboard(&mut self, id: &str, port: &str) -> Result<()> {
+        self.is_connected()?;
+        let arguments = json!({ "driver": "usb-kbd", "bus": "xhci.0", "port": port, "id": id });
+        self.execute("device_add", &arguments)?;
+        Ok(())
+    }
+
+    /// Pulls a device out.
+    pub(crate) fn unplug(&mut self, id: &str) -> Result<()> {
+        self.is_connected()?;
+        self.execute("device_del", &json!({ "id": id }))?;
         Ok(())
     }
 
@@ -131,6 +169,12 @@ impl Monitor {
     }
 }
 
+/// Reads a line like `portb[0x0064] = 0x1c`.
+fn value_of_port(line: &str) -> Option<u8> {
+    let (_, value) = line.split_once("= 0x")?;
+    u8::from_str_radix(value.trim(), 16).ok()
+}
+
 impl Connection {
     fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let line = json!({ "execute": command, "arguments": arguments });
@@ -151,5 +195,16 @@ impl Connection {
         let len = self.answers.read_line(&mut line)?;
         anyhow::ensure!(len > 0, "the connection was closed");
         serde_json::from_str(&line).context("an answer is no JSON")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value_of_port;
+
+    #[test]
+    fn value_of_a_port_is_read() {
+        assert_eq!(value_of_port("portb[0x0064] = 0x1c\r\n"), Some(0x1c));
+        assert_eq!(value_of_port("unknown command: 'i'"), None);
     }
 }

@@ -44,8 +44,15 @@ pub(crate) enum Step {
     Press(Vec<Chord>),
     /// Breaks the serial line.
     Break,
-    /// Keeps a picture.
+    /// Plugs a USB keyboard with a name in, at a port of the USB controller.
+    PlugKeyboard(&'static str, &'static str),
+    /// Pulls the device with a name out.
+    Unplug(&'static str),
+    /// Keeps a picture, of now.
     Keep,
+    /// Keeps the picture that the step before has looked at: what shows for a while may be
+    /// gone by now.
+    KeepSeen,
 }
 
 impl Step {
@@ -196,11 +203,25 @@ impl Session {
                 self.monitor.break_line()?;
                 Ok(true)
             }
+            Step::PlugKeyboard(id, port) => {
+                self.unread.clear();
+                self.monitor.plug_keyboard(id, port)?;
+                Ok(true)
+            }
+            Step::Unplug(id) => {
+                self.unread.clear();
+                self.monitor.unplug(id)?;
+                Ok(true)
+            }
             Step::Keep => {
                 let picture = self.monitor.picture()?;
                 self.pictures.extend(picture.clone());
                 self.last = picture;
                 Ok(self.last.is_some())
+            }
+            Step::KeepSeen => {
+                self.pictures.extend(self.last.clone());
+                Ok(true)
             }
         }
     }

@@ -11,10 +11,11 @@
 //! | `no-acpi` | do not read ACPI's tables |
 //! | `no-apic` | leave the local APICs alone: interrupts by the 8259 pair, and one processor |
 //! | `no-x2apic` | use the local APICs in their older mode, unless firmware left them in the newer one |
+//! | `nousb` | leave USB controllers alone: no USB keyboards but those that firmware plays a PS/2 keyboard for |
 //! | `ktest`, `ktest=FILTER` | run the in-kernel tests whose names contain FILTER, or one of several: `A\|B` |
 //! | `ktest.among=FILTER` | only those whose names pass this filter, too |
 //! | `ktest.from=N` | start with the N-th of them, counted from 1 |
-//! | `ktest.timeout=SECONDS` | time that a test may take; 20 unless given |
+//! | `ktest.timeout=SECONDS` | time that a test may take; 60 unless given |
 //! | `ktest.stress=OPERATIONS` | length of each stress test; each has its own unless given |
 //! | `ktest.wait` | after the tests show a summary and the failures, and wait for a key |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
@@ -128,6 +129,8 @@ pub struct CommandLine<'a> {
     pub no_apic: bool,
     /// The local APICs are to be used in their older mode.
     pub no_x2apic: bool,
+    /// USB controllers are to be left alone.
+    pub no_usb: bool,
     /// The filter of the tests to run, if tests are to run.
     pub ktest: Option<&'a str>,
     /// A second filter, which names have to pass as well.
@@ -167,10 +170,11 @@ impl<'a> CommandLine<'a> {
             no_acpi: false,
             no_apic: false,
             no_x2apic: false,
+            no_usb: false,
             ktest: None,
             ktest_among: "",
             ktest_from: 1,
-            ktest_timeout_s: 20,
+            ktest_timeout_s: 60,
             ktest_stress: None,
             ktest_wait: false,
             bench: None,
@@ -216,6 +220,7 @@ impl<'a> CommandLine<'a> {
             ("no-acpi", None) => set(&mut self.no_acpi, Some(true)),
             ("no-apic", None) => set(&mut self.no_apic, Some(true)),
             ("no-x2apic", None) => set(&mut self.no_x2apic, Some(true)),
+            ("nousb", None) => set(&mut self.no_usb, Some(true)),
             ("ktest", filter) => set(&mut self.ktest, Some(Some(filter.unwrap_or("")))),
             ("ktest.among", Some(filter)) => set(&mut self.ktest_among, Some(filter)),
             ("ktest.from", Some(value)) => {
@@ -333,11 +338,13 @@ mod tests {
 
     #[ktest]
     fn keyboard_has_a_layout_and_restart_a_way() {
-        let line = CommandLine::parse("keymap=de reset=triple-fault");
+        let line = CommandLine::parse("keymap=de reset=triple-fault nousb");
         assert_eq!(line.keymap, Keymap::De);
         assert_eq!(line.reset, ResetWay::TripleFault);
+        assert!(line.no_usb);
         assert_eq!(line.unknown().count(), 0);
         let line = CommandLine::parse("");
+        assert!(!line.no_usb);
         assert_eq!((line.keymap, line.reset), (Keymap::Us, ResetWay::Acpi));
     }
 

@@ -26,7 +26,7 @@ use crate::mm::frame::{allocator, memory_counts, reserve};
 use crate::mm::kspace::{self, BootSpace, Extras};
 use crate::mm::{PAGE_SIZE, Paddr, Vaddr, heap};
 use crate::sync::SpinLock;
-use crate::{log as kernel_log, power, task, time, trace};
+use crate::{log as kernel_log, power, task, time, trace, usb};
 
 bootloader_api::entry_point!(start, config = &loader::CONFIG);
 
@@ -259,13 +259,18 @@ fn init_interrupts() {
     lines::init();
 }
 
-/// Has serial port and keyboard interrupt when somebody types: their lines first, since a
+/// Has serial port and keyboards tell when somebody types; those with interrupts of their own: their lines first, since a
 /// request that is there already would not be seen.
 fn init_input() {
     if keyboard::init(platform::get().keyboard_controller) {
         lines::unmask(lines::KEYBOARD);
         keyboard::enable_interrupts();
-        console::set_keymap(command_line().keymap);
+    }
+    console::set_keymap(command_line().keymap);
+    if command_line().no_usb {
+        log::info!("usb: left alone, as the command line wants it");
+    } else {
+        usb::init();
     }
     lines::unmask(lines::SERIAL);
     if !serial::enable_interrupts() {

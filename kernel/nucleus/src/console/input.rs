@@ -10,7 +10,10 @@
 //!        └ a break of the serial port, too ───────┘
 //! ```
 //!
-//! Either interrupts when something has come; the boot processor then moves it into
+//! A keyboard is the one at the keyboard's controller, or any on USB, whose driver says
+//! which [keys](use_key) are used.
+//!
+//! Serial port and controller interrupt when something has come; the boot processor then moves it into
 //! the ring and wakes all who wait. At each of its ticks it looks as well: for machines
 //! where a line leads nowhere, and since an interrupt does not wait for a
 //! processor that is writing to the port. So a byte is late by a tick at most.
@@ -25,6 +28,8 @@
 //! **No storm.** What interrupts again and again and never has a byte is no port, or
 //! somebody else on its line: after [`MAX_VAIN`] times the line is masked for good, and
 //! the tick alone looks. A port that reads as all ones is gone, and is given up.
+
+use pc_keyboard::KeyCode;
 
 use super::keyboard::{Key, Keyboard, Keymap};
 use crate::arch::{keyboard, serial};
@@ -137,6 +142,27 @@ pub(crate) fn set_keymap(keymap: Keymap) {
     keyboard::set_lights(input.keyboard.lights());
 }
 
+/// Takes a key that went down or up, or is repeated, of a keyboard that says so itself.
+///
+/// Callable in any context that may wait for a spin lock.
+pub(crate) fn use_key(code: KeyCode, is_down: bool) {
+    {
+        let mut input = INPUT.lock();
+        let lights = input.keyboard.lights();
+        let key = input.keyboard.take_key(code, is_down);
+        input.take_key(key);
+        if input.keyboard.lights() != lights {
+            keyboard::set_lights(input.keyboard.lights());
+        }
+    }
+    READERS.wake_all();
+}
+
+/// Returns which lights of keyboards are to be on: [`light`](super::keyboard::light).
+pub(crate) fn lights() -> u8 {
+    INPUT.lock().keyboard.lights()
+}
+
 /// Handles a source's interrupt; returns whether its line is to be masked.
 pub(crate) fn on_interrupt(source: Source) -> bool {
     collect(source, true)
@@ -221,7 +247,13 @@ impl Input {
 
     /// Takes a byte that the keyboard sent.
     fn take_scancode(&mut self, byte: u8) {
-        match self.keyboard.take(byte) {
+        let key = self.keyboard.take(byte);
+        self.take_key(key);
+    }
+
+    /// Does what a key means, if anything.
+    fn take_key(&mut self, key: Option<Key>) {
+        match key {
             Some(Key::Bytes(sequence)) => self.typed(Source::Keyboard, sequence.as_bytes()),
             Some(Key::Debug) => self.begin_debugging(Source::Keyboard),
             Some(Key::Restart) => self.ask(Request::Restart),

@@ -6,7 +6,7 @@ use super::output::Output;
 use crate::arch::memory;
 use crate::arch::x86_64::{cpu, lines, trap};
 use crate::cpu::CpuSet;
-use crate::mm::frame::{allocator, reserve};
+use crate::mm::frame::{allocator, census, reserve};
 use crate::mm::{PAGE_SIZE, heap, tlb};
 use crate::task;
 use crate::time;
@@ -26,6 +26,11 @@ pub(super) fn print_memory(out: &mut Output) -> fmt::Result {
         kib(frames.cached),
         kib(reserve::reserve())
     )?;
+    write!(out, "frames in use, by kind:")?;
+    for kind in census().kinds() {
+        write!(out, " {kind} {}", kind.frames)?;
+    }
+    writeln!(out)?;
     let nodes = memory::memory().nr_nodes();
     let (held, most) = tlb::held_back();
     writeln!(out, "page tables: {} KiB below their roots", kib(nodes))?;

@@ -4,7 +4,7 @@
 //!  who asks                              each of the others, in its unmaskable interrupt
 //!  1. forgets old answers, asks
 //!  2. interrupts the others              a. finds that it was asked
-//!  3. waits for a moment                 b. notes RIP and RBP, answers
+//!  3. waits for them, not for long       b. notes RIP and RBP, answers
 //!  4. follows the stacks that
 //!     were answered, and prints
 //! ```
@@ -14,15 +14,18 @@
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::time::Duration;
 
 use super::output::Output;
 use crate::arch::x86_64::cpu;
-use crate::cpu::{CpuSet, MAX_CPUS};
+use crate::arch::x86_64::timer::wait_at_most;
+use crate::cpu::{CpuId, CpuSet, MAX_CPUS};
 use crate::mm::Vaddr;
 use crate::panic;
 
-/// Looks at the answers before those that are there are printed.
-const POLLS: u32 = 1_000_000;
+/// Time for all of them to answer, before what is there is printed: microseconds on a
+/// machine, and on an emulator as long as its host lets a processor stand still.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a processor answered.
 struct Answer {
@@ -69,13 +72,12 @@ pub(super) fn print_backtraces(out: &mut Output) -> fmt::Result {
         answer.is_asked.store(true, Ordering::Release);
         cpu::interrupt_unmaskably(other);
     }
+    // Acquire: pairs with the Release of the handler.
+    let is_given = |cpu: CpuId| ANSWERS[cpu.as_usize()].is_given.load(Ordering::Acquire);
+    let _ = wait_at_most(PATIENCE, || others().all(is_given));
     for other in others() {
         let answer = &ANSWERS[other.as_usize()];
-        // Acquire: pairs with the Release of the handler.
-        let is_given = (0..POLLS).any(|_| {
-            core::hint::spin_loop();
-            answer.is_given.load(Ordering::Acquire)
-        });
+        let is_given = is_given(other);
         let [rip, rbp] = [&answer.rip, &answer.rbp].map(|word| word.load(Ordering::Relaxed));
         let number = other.as_usize();
         match (is_given, rip) {

@@ -7,6 +7,7 @@ use core::mem;
 use core::ptr;
 
 use crate::arch::memory;
+use crate::impl_frame_meta_for;
 use crate::irq;
 use crate::mm::FrameAllocOptions;
 use crate::prelude::*;
@@ -86,6 +87,19 @@ fn leaks() {
             .alloc_frame()
             .expect("enough memory"),
     );
+}
+
+/// The type of a frame that nobody but the test below has.
+#[derive(Debug)]
+struct Lost;
+
+impl_frame_meta_for!(Lost => "deliberately-lost");
+
+#[ktest]
+fn loses_frames_of_a_kind_of_their_own() {
+    let mut options = FrameAllocOptions::new();
+    let frames = options.zeroed(false).alloc_segment_with(3, |_| Lost);
+    mem::forget(frames.expect("enough memory"));
 }
 
 #[ktest]

@@ -15,7 +15,7 @@ use crate::arch::x86_64::{features, timer};
 use crate::arch::{cpu, memory};
 use crate::boot::platform;
 use crate::cpu::{CpuSet, disable_preempt, num_cpus};
-use crate::mm::frame::{frame_counts, memory_counts};
+use crate::mm::frame::{Census, census, frame_counts, memory_counts};
 use crate::mm::kspace::kernel_page_table;
 use crate::mm::{VmSpace, heap, tlb};
 use crate::power::{self, ExitCode};
@@ -82,6 +82,7 @@ fn run(selection: Selection<'_>, failures: &mut Failures) -> Summary {
     let timeout_s = boot::command_line().ktest_timeout_s;
     let mut isolation = Tasks {
         timeout: Duration::from_secs(u64::from(timeout_s)),
+        free_frames_at_start: frame_counts().free,
     };
     let mut ktap = Ktap(ToSerial);
     let mut progress = Progress::new(ToScreen, screen_size());
@@ -169,12 +170,14 @@ writer!(ToScreen, console::write_to_screen);
 
 struct Tasks {
     timeout: Duration,
+    free_frames_at_start: usize,
 }
 
 /// Waits until nothing of a test is left that others have only to let go of.
 fn settle() {
-    /// Ticks after which what is left counts as lost.
-    const MAX_TICKS: u64 = 500;
+    /// Ticks after which what is left counts as lost: 15 s, as an emulator may let a
+    /// processor stand still for long.
+    const MAX_TICKS: u64 = 1500;
     task::settle();
     let end = timer::ticks() + MAX_TICKS;
     VmSpace::deactivate_current();
@@ -233,6 +236,8 @@ impl Isolation for Tasks {
             || memory::memory().kvirt.is_locked()
             || cpu::local().active_space.is_locked()
             || console::is_locked()
+            // After the locks, one of which the count takes.
+            || frame_counts().free < self.free_frames_at_start / 2
     }
 
     fn resources(&self) -> Resources {
@@ -247,5 +252,9 @@ impl Isolation for Tasks {
             heap_bytes: heap::used_bytes(),
             tasks: task::nr_tasks(),
         }
+    }
+
+    fn census(&self) -> Census {
+        census()
     }
 }

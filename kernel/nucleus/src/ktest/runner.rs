@@ -1,14 +1,16 @@
 //! The runner: selects tests, runs them one by one, and judges.
 //!
 //! It knows nothing of tasks and machines: an [`Isolation`] runs a test and says
-//! how it ended, and a [`Report`] tells people. A test that dies with one of the kernel's own locks held would
-//! hang whoever takes it next, so the runner then stops and asks for a reboot;
+//! how it ended, and a [`Report`] tells people. A test that dies with one of the kernel's
+//! own locks held would hang whoever takes it next, and one that dies with most of the
+//! memory would fail all that follow. So the runner then stops and asks for a reboot;
 //! `xtask` boots again and goes on after that test.
 
 use core::fmt::{self, Write};
 
 use super::report::{Report, Verdict};
 use super::{KtestItem, ShouldPanic};
+use crate::mm::frame::Census;
 
 /// How a test's task ended.
 #[expect(
@@ -36,9 +38,10 @@ pub enum Ending {
 
 /// A message of limited length, kept without an allocator; the rest is cut off.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Message<const CAPACITY: usize = 256> {
+pub struct Message<const CAPACITY: usize = 512> {
     bytes: [u8; CAPACITY],
     len: usize,
+    is_cut: bool,
 }
 
 impl<const CAPACITY: usize> Message<CAPACITY> {
@@ -47,7 +50,13 @@ impl<const CAPACITY: usize> Message<CAPACITY> {
         Self {
             bytes: [0; CAPACITY],
             len: 0,
+            is_cut: false,
         }
+    }
+
+    /// Returns whether there was more text than room.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Returns the text.
@@ -73,6 +82,7 @@ impl<const CAPACITY: usize> Write for Message<CAPACITY> {
         let taken = text.len().min(room);
         self.bytes[self.len..][..taken].copy_from_slice(&text.as_bytes()[..taken]);
         self.len += taken;
+        self.is_cut |= taken < text.len();
         Ok(())
     }
 }
@@ -98,10 +108,13 @@ pub struct Resources {
 pub trait Isolation {
     /// Runs a test to its end, whatever that is.
     fn run(&mut self, test: fn()) -> Ending;
-    /// Returns whether a lock of the kernel's own is held by a test that died.
+    /// Returns whether a test that died has left the machine unfit for more: it holds a
+    /// lock of the kernel's own, or much of the memory.
     fn is_stuck(&self) -> bool;
     /// Counts what a test might leak.
     fn resources(&self) -> Resources;
+    /// Counts frames by kind, to name those that a test leaks.
+    fn census(&self) -> Census;
 }
 
 /// Part of the names of tests that end badly on purpose.
@@ -197,6 +210,7 @@ fn run_one(
 ) {
     report.test(number, test.name);
     let before = isolation.resources();
+    let kinds_before = isolation.census();
     let ending = isolation.run(test.run);
     summary.needs_reboot = isolation.is_stuck();
     if let Ending::Skipped(reason) = ending {
@@ -206,7 +220,12 @@ fn run_one(
     // What a task held when it died stays lost; that is no leak of the code
     // under test. The counters are behind locks, so none may be stuck.
     let after = (ending == Ending::Returned).then(|| isolation.resources());
-    let passed = judge(test, &ending, report) && !leaked(before, after.unwrap_or(before), report);
+    let is_right = judge(test, &ending, report);
+    let has_leaked = is_right && leaked(before, after.unwrap_or(before), report);
+    if has_leaked {
+        tell_kinds(&kinds_before, &isolation.census(), report);
+    }
+    let passed = is_right && !has_leaked;
     let verdict = if passed {
         summary.passed += 1;
         Verdict::Passed
@@ -229,7 +248,7 @@ fn judge(test: &KtestItem, ending: &Ending, report: &mut dyn Report) -> bool {
             return true;
         }
         (Ending::Panicked { message, place }, wanted) => {
-            report.explain(format_args!("panicked: {}", message.as_str()));
+            explain_panic(message, report);
             if let ShouldPanic::With(expected) = wanted {
                 report.explain(format_args!("expected a panic with: {expected}"));
             }
@@ -247,6 +266,17 @@ fn judge(test: &KtestItem, ending: &Ending, report: &mut dyn Report) -> bool {
     false
 }
 
+/// Tells what a panic said, each of its lines by itself: those of a failed comparison are
+/// three.
+fn explain_panic(message: &Message, report: &mut dyn Report) {
+    let mut lines = message.as_str().lines();
+    report.explain(format_args!("panicked: {}", lines.next().unwrap_or("")));
+    lines.for_each(|line| report.explain(format_args!("{line}")));
+    if message.is_cut() {
+        report.explain(format_args!("… and more, which found no room"));
+    }
+}
+
 fn leaked(before: Resources, after: Resources, report: &mut dyn Report) -> bool {
     let frames = before.free_frames.saturating_sub(after.free_frames);
     let bytes = after.heap_bytes.saturating_sub(before.heap_bytes);
@@ -258,6 +288,13 @@ fn leaked(before: Resources, after: Resources, report: &mut dyn Report) -> bool 
         ));
     }
     !lost_none
+}
+
+/// Tells of which kinds there are more frames than before.
+fn tell_kinds(before: &Census, after: &Census, report: &mut dyn Report) {
+    for kind in after.growth_since(before) {
+        report.explain(format_args!("{} more frames of kind {kind}", kind.frames));
+    }
 }
 
 #[cfg(any(test, ktest))]

@@ -10,6 +10,7 @@ use core::fmt::Write;
 use super::{Ending, Isolation, Message, Resources, Selection, Summary, run_all};
 use crate::ktest::report::Ktap;
 use crate::ktest::{KtestItem, ShouldPanic};
+use crate::mm::frame::{Census, KindCount};
 use crate::prelude::*;
 
 /// Tests that end as they are told, and resources as they are told.
@@ -38,6 +39,19 @@ impl Isolation for Script {
             heap_bytes: 0,
             tasks: 0,
         }
+    }
+
+    fn census(&self) -> Census {
+        let kind = |name, level, frames| KindCount {
+            name,
+            level,
+            frames,
+        };
+        Census::of(&[
+            kind("idle", 0, 9),
+            kind("nodes", 2, 10 - self.runs),
+            kind("nodes", 1, 3 + self.runs * self.frames_lost_by_each),
+        ])
     }
 }
 
@@ -112,6 +126,28 @@ fn wrong_endings_fail_with_a_reason() {
 }
 
 #[ktest]
+fn each_line_of_a_panic_is_a_line_of_the_report() {
+    let mut script = script([
+        panicked("left == right\n  left: 1\n right: 2\nok 9 forged"),
+        panicked("big boom"),
+        panicked(""),
+    ]);
+    let (report, _) = run(&mut script, ALL);
+    let wanted = "# panicked: left == right\n#   left: 1\n#  right: 2\n# ok 9 forged\n\
+        # at x.rs:7:1\nnot ok 1";
+    assert!(report.contains(wanted), "{report}");
+}
+
+#[ktest]
+fn panic_that_says_too_much_is_cut_and_that_is_told() {
+    let text = "x".repeat(size_of::<Ending>());
+    let mut script = script([panicked(&text), panicked("big boom"), panicked("")]);
+    let (report, _) = run(&mut script, ALL);
+    let wanted = "x\n# … and more, which found no room\n# at x.rs:7:1\nnot ok 1";
+    assert!(report.contains(wanted), "{report}");
+}
+
+#[ktest]
 fn hangs_and_faults_fail_even_where_a_panic_is_wanted() {
     let mut script = script([
         Ending::TimedOut,
@@ -181,6 +217,11 @@ fn leak_fails_a_test_that_returned() {
     let (report, summary) = run(&mut script, one);
     assert_eq!(summary.failed, 1);
     assert!(report.contains("# leaked 2 frames"));
+    // What has become less, or is as it was, is not told of.
+    assert!(
+        report.contains("tasks\n# 2 more frames of kind nodes-1\nnot ok 1"),
+        "{report}"
+    );
 }
 
 #[ktest]
@@ -197,8 +238,9 @@ fn stuck_lock_ends_the_run_and_later_tests_keep_their_numbers() {
 
 #[ktest]
 fn message_that_is_too_long_is_cut_between_characters() {
-    let mut message: Message = Message::new();
-    for _ in 0..200 {
+    let mut message = Message::<257>::new();
+    for number in 0..200 {
+        assert_eq!(message.is_cut(), number > 128);
         message.write_char('ä').expect("a message takes any text");
     }
     assert_eq!(message.as_str().chars().count(), 128);

@@ -21,10 +21,12 @@
 //! * [`kspace`]: the kernel's half of every address space.
 //! * [`vm_space`]: a user address space.
 //! * [`io`], [`io_mem`]: readers and writers of memory; the memory of devices.
+//! * `dma`: memory that devices read and write by themselves.
 //! * [`inspect`]: page tables as the hardware finds them, checked and listed.
 //! * `heap`: the kernel's own small objects.
 //! * `state`: where all of the above keeps what it knows.
 
+pub(crate) mod dma;
 pub mod frame;
 #[cfg(target_os = "none")]
 pub mod heap;

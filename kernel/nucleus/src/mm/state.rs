@@ -26,7 +26,8 @@ pub(crate) struct Memory {
     pub(crate) buddy: BuddyAllocator,
     /// The pool that stands in for it.
     pub(crate) pool: Once<&'static dyn FrameAllocator>,
-    /// Frames that were ever given to the allocator.
+    /// Frames that were ever given to the allocator, and start-up's nodes of the kernel's
+    /// table, which would go to it.
     pub(crate) nr_managed: AtomicUsize,
     /// The number of the next list of frames.
     pub(crate) next_list_id: AtomicU32,

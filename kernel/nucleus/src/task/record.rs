@@ -160,6 +160,12 @@ impl Task {
         self.is_reaped.load(Ordering::Acquire)
     }
 
+    /// Returns whether the task has left its processor to sleep; a moment ago, unless
+    /// somebody keeps it from being woken.
+    pub fn is_asleep(&self) -> bool {
+        self.state.is_parked()
+    }
+
     /// Has the task look again at what it waits for in a [`WaitQueue`]; at its next
     /// wait, if it does not wait. Several nudges count as one.
     ///

@@ -156,7 +156,7 @@ pub(crate) fn on_tick(origin: Origin) {
 
 /// Runs another task if that is due and the interrupted code allows it. Called at the
 /// end of an interrupt with interrupts off, of code that had them on.
-#[inline]
+#[inline(always)]
 pub(crate) fn preempt_if_due() {
     if cpu::is_preemption_due() {
         switch(Leave::Ready);

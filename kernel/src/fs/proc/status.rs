@@ -10,7 +10,7 @@ use super::memory;
 use super::system::TICKS;
 use super::text::Text;
 use crate::process::signal::{Signal, SignalSet};
-use crate::process::{Pid, Process, table};
+use crate::process::{Activity, Pid, Process, table};
 
 /// What the family tree tells of a process.
 struct Family {
@@ -32,19 +32,20 @@ impl Family {
         })
     }
 
-    /// Returns what the process does, as a letter and a word. Only of whoever asks is it
-    /// known that it runs.
+    /// Returns what the process does, as a letter and a word: what its first thread does,
+    /// as far as nothing stops all of them.
     fn state(&self, process: &Process) -> (char, &'static str) {
-        let own = table::current_thread();
-        let is_own = own.is_some_and(|own| own.process().id() == process.id());
         if self.is_zombie {
-            ('Z', "zombie")
-        } else if process.signals.is_stopped() {
-            ('T', "stopped")
-        } else if is_own {
-            ('R', "running")
-        } else {
-            ('S', "sleeping")
+            return ('Z', "zombie");
+        }
+        if process.signals.is_stopped() {
+            return ('T', "stopped");
+        }
+        match process.threads().first().map(|thread| thread.activity()) {
+            // One that has no thread any more is about to be a zombie.
+            Some(Activity::Runs) | None => ('R', "running"),
+            Some(Activity::Sleeps) => ('S', "sleeping"),
+            Some(Activity::IsHeldUp) => ('D', "disk sleep"),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What `/proc` tells of the whole machine.
 
+use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
-use nucleus::mm::frame::memory_counts;
+use nucleus::mm::frame::{census, memory_counts};
 use nucleus::mm::inspect::listing;
 use nucleus::mm::kspace::kernel_page_table;
 use nucleus::mm::{PAGE_SIZE, heap};
@@ -45,17 +46,23 @@ pub(super) fn memory(text: &mut Text) -> fmt::Result {
     Ok(())
 }
 
-/// Tells how many frames are given out, by kind, once all is free that is over. What
-/// stays is left out: what the heap keeps, and pages of programs' files.
+/// Tells what frames are used for, once all is free that is over: all that there are, then
+/// those that are free, and kinds of the rest. The first is the sum of the others.
 pub(super) fn frames(text: &mut Text) -> fmt::Result {
     task::settle();
-    let counts = memory_counts();
-    let used = (counts.total - counts.free) / PAGE_SIZE;
-    let tables = counts.page_tables / PAGE_SIZE;
-    let kept = heap::nr_frames() + crate::fs::nr_cached();
-    let others = used.saturating_sub(tables + kept);
-    writeln!(text, "tables {tables}")?;
-    writeln!(text, "others {others}")
+    let census = census();
+    for (name, frames) in [
+        ("managed", census.managed()),
+        ("free", census.free),
+        ("at-hand", census.at_hand),
+        ("in-transit", census.in_transit),
+    ] {
+        writeln!(text, "{name} {frames}")?;
+    }
+    let mut kinds: Vec<_> = census.kinds().collect();
+    kinds.sort_unstable_by_key(|kind| (kind.name, kind.level));
+    let mut kinds = kinds.iter();
+    kinds.try_for_each(|kind| writeln!(text, "{kind} {}", kind.frames))
 }
 
 /// Shows the kernel's half of the address space, as the hardware finds it, and whether it
@@ -131,6 +138,7 @@ pub(super) fn mounted(text: &mut Text) -> fmt::Result {
             Filesystem::Devices => ("devtmpfs", "rw"),
             Filesystem::Processes => ("proc", "rw"),
             Filesystem::Pipes => ("pipefs", "rw"),
+            Filesystem::Nameless => ("anon_inodefs", "rw"),
         };
         writeln!(text, "{name} {path} {name} {options} 0 0")?;
     }

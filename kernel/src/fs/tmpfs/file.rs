@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use nucleus::mm::{PAGE_SIZE, UFrame};
@@ -10,11 +11,11 @@ use nucleus::sync::{Mutex, SpinLock};
 
 use super::{Record, TmpDirectory, Tmpfs};
 use crate::errno::Errno;
-use crate::fs::buffer::{Sink, Source};
+use crate::fs::buffer::{First, Sink, Source};
 use crate::fs::node::{Change, Directory, Inode, Kind, Link, Metadata, RegularFile};
 use crate::fs::pages::Pages;
 use crate::fs::path::path_of;
-use crate::vm::MemoryObject;
+use crate::vm::{Mappers, MemoryObject, Taken};
 
 /// Bytes of the longest file: what a position can tell.
 const MAX_LEN: u64 = i64::MAX as u64;
@@ -28,8 +29,9 @@ pub(crate) struct TmpFile {
     pages: Pages,
     /// Changed under the lock of the writers; pages beyond are not there.
     len: AtomicU64,
-    /// Held by those who write, and those who change the length.
+    /// Held by those who write, change the length, or punch holes.
     writers: Mutex<()>,
+    mappers: Mappers,
     /// The name that it got last, for those who ask for a path; none if it never had one.
     home: SpinLock<Option<Home>>,
 }
@@ -44,6 +46,7 @@ impl TmpFile {
             pages: Pages::new(Arc::clone(&filesystem.frames)),
             len: AtomicU64::new(0),
             writers: Mutex::new(()),
+            mappers: Mappers::new(),
             home: SpinLock::new(None),
         }))
     }
@@ -104,10 +107,14 @@ impl RegularFile for TmpFile {
         self.write_locked(offset, from)
     }
 
-    fn append(&self, from: &mut dyn Source) -> Result<(usize, u64), Errno> {
+    fn append(&self, from: &mut dyn Source, limit: u64) -> Result<(usize, u64), Errno> {
         let _writer = self.writers.lock();
         let end = RegularFile::len(self);
-        let count = self.write_locked(end, from)?;
+        let room = limit.saturating_sub(end);
+        if room == 0 && from.left() > 0 {
+            return Err(Errno::FileTooBig);
+        }
+        let count = self.write_locked(end, &mut First::new(from, room))?;
         Ok((count, end + count as u64))
     }
 
@@ -116,9 +123,17 @@ impl RegularFile for TmpFile {
             return Err(Errno::FileTooBig);
         }
         let _writer = self.writers.lock();
-        // Relaxed: as in `write_locked`. Before the pages go, so that nobody reads the
-        // zeros that are where they were.
-        self.len.store(len, Ordering::Relaxed);
+        // Relaxed: as in `write_locked`, and the mappers' locks order it for those who
+        // map the file. Before the pages go, so that nobody gets them again.
+        let old = self.len.swap(len, Ordering::Relaxed);
+        if len < old {
+            let gone = len.div_ceil(PAGE_SIZE as u64) as usize..usize::MAX;
+            if let Err(error) = self.mappers.take_out(&gone, Taken::All) {
+                // Relaxed: as above.
+                self.len.store(old, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
         self.pages.truncate(len);
         self.record.set_modified();
         Ok(())
@@ -129,14 +144,18 @@ impl RegularFile for TmpFile {
         let end = end.ok_or(Errno::FileTooBig)?;
         let _writer = self.writers.lock();
         let pages = offset / PAGE_SIZE as u64..end.div_ceil(PAGE_SIZE as u64);
-        for page in pages {
-            self.pages.get_or_make(page as usize)?;
-        }
+        self.pages
+            .make_all(pages.start as usize..pages.end as usize)?;
         if !keeps_len {
             // Relaxed: as in `write_locked`.
             self.len.fetch_max(end, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let end = offset.checked_add(len).filter(|end| *end <= MAX_LEN);
+        MemoryObject::punch_hole(self, offset..end.ok_or(Errno::FileTooBig)?)
     }
 
     fn memory_object(self: Arc<Self>) -> Result<Arc<dyn MemoryObject>, Errno> {
@@ -153,7 +172,21 @@ impl MemoryObject for TmpFile {
     }
 
     fn page_at_hand(&self, index: usize) -> Option<UFrame> {
-        self.pages.at_hand(index)
+        let is_inside = index < MemoryObject::len(self).div_ceil(PAGE_SIZE);
+        is_inside.then(|| self.pages.at_hand(index)).flatten()
+    }
+
+    fn mappers(&self) -> Option<&Mappers> {
+        Some(&self.mappers)
+    }
+
+    fn punch_hole(&self, bytes: Range<u64>) -> Result<(), Errno> {
+        let _writer = self.writers.lock();
+        let whole = self.pages.zero(&bytes);
+        self.mappers.take_out(&whole, Taken::Objects)?;
+        self.pages.drop_unused(&whole);
+        self.record.set_modified();
+        Ok(())
     }
 
     fn len(&self) -> usize {

@@ -6,12 +6,9 @@
 //! given back twice, each test is checked for by the nucleus.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicUsize, Ordering};
-
 use nucleus::mm::page_table::MappedItem;
 use nucleus::mm::{PAGE_SIZE, PageFlags};
 use nucleus::prelude::*;
-use nucleus::sync::WaitQueue;
 use nucleus::task::TaskOptions;
 
 use super::super::{Advice, RemapRequest};
@@ -21,20 +18,11 @@ const PAGES: usize = 12;
 const TASKS: usize = 4;
 const STEPS: usize = 250;
 
-/// Tasks that are not done yet, and who waits for them.
-struct Running {
-    count: AtomicUsize,
-    queue: WaitQueue,
-}
-
-/// Runs tasks that do steps with an address space, each with random numbers of its own.
+/// Runs tasks that do steps with an address space, each with random numbers of its own;
+/// returns when they are over.
 fn run_tasks(memory: &Arc<AddressSpace>, step: fn(&AddressSpace, usize)) {
-    let running = Arc::new(Running {
-        count: AtomicUsize::new(TASKS),
-        queue: WaitQueue::new(),
-    });
-    for number in 0..TASKS {
-        let (memory, running) = (Arc::clone(memory), Arc::clone(&running));
+    let spawn = |number: usize| {
+        let memory = Arc::clone(memory);
         let body = move || {
             let mut state = number + 1;
             for _ in 0..STEPS {
@@ -43,16 +31,11 @@ fn run_tasks(memory: &Arc<AddressSpace>, step: fn(&AddressSpace, usize)) {
                     .wrapping_add(1);
                 step(&memory, state >> 30);
             }
-            drop(memory);
-            // Release: pairs with the Acquire of who waits.
-            running.count.fetch_sub(1, Ordering::Release);
-            running.queue.wake_all();
         };
-        TaskOptions::new(body).spawn().expect("enough memory");
-    }
-    // Acquire: as above.
-    let is_done = || (running.count.load(Ordering::Acquire) == 0).then_some(());
-    running.queue.wait_until(is_done);
+        TaskOptions::new(body).spawn().expect("enough memory")
+    };
+    let tasks: [_; TASKS] = core::array::from_fn(spawn);
+    tasks.iter().for_each(|task| task.join());
 }
 
 fn memory() -> Arc<AddressSpace> {

@@ -44,12 +44,20 @@ pub(crate) fn time(seconds: i64, nanoseconds: i64) -> [i64; 2] {
     [seconds, nanoseconds]
 }
 
-/// Starts threads that wait for a word that is zero; returns when all are asleep, as
-/// far as one can tell.
+/// Waits until so many wait for a word: moved to where they are, they are counted. `flag`
+/// is [`ALONE`], if they wait with that, or zero.
+pub(crate) fn until_waiting(count: usize, word: usize, flag: usize) {
+    let most = i32::MAX as usize;
+    while futex([word, REQUEUE | flag, 0, most, word]).value() < count {
+        pause(1);
+    }
+}
+
+/// Starts threads that wait for a word that is zero; returns when all do.
 fn waiters(count: usize, word: usize, operation: usize) -> Vec<thread::JoinHandle<Answer>> {
     let spawn = |_| thread::spawn(move || futex([word, operation, 0, 0]));
     let threads: Vec<_> = (0..count).map(spawn).collect();
-    pause(60);
+    until_waiting(count, word, operation & ALONE);
     threads
 }
 
@@ -178,7 +186,7 @@ fn bitset() {
         thread::spawn(move || futex([AT, operation, 0, 0, 0, bits]))
     };
     let threads = vec![wait(1), wait(2), wait(4), wait(0xffff_ffff)];
-    pause(60);
+    until_waiting(threads.len(), AT, ALONE);
     let wake = |bits: usize| futex([AT, WAKE_BITSET | ALONE, 10, 0, 0, bits]);
     say!("8: {}", wake(8));
     say!("8 again: {}", wake(8));
@@ -263,7 +271,7 @@ fn wake_op() {
     let threads = waiters(1, AT, WAIT | ALONE);
     store_u32(other, 0);
     let more = thread::spawn(move || futex([other, WAIT | ALONE, 0, 0]));
-    pause(60);
+    until_waiting(1, other, ALONE);
     let answer = futex([AT, WAKE_OP | ALONE, 1, 1, other, code(0, 1, 0, 0)]);
     say!("wakes both: {answer}");
     join(threads);

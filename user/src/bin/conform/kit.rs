@@ -222,6 +222,19 @@ pub(crate) fn pause(milliseconds: usize) {
     call(libc::SYS_nanosleep, [time.as_ptr() as usize, 0]);
 }
 
+/// Waits until a process sleeps in a call that a signal may interrupt, or is gone.
+pub(crate) fn until_asleep(process: usize) {
+    let path = format!("/proc/{process}/stat");
+    while let Ok(text) = std::fs::read_to_string(&path) {
+        // Behind the name, which may have any signs in it.
+        let state = text.rsplit(") ").next();
+        if state.is_some_and(|state| state.starts_with('S')) {
+            return;
+        }
+        pause(1);
+    }
+}
+
 /// Returns a pipe's two ends: for reading, for writing.
 pub(crate) fn pipe(flags: c_int) -> (usize, usize) {
     let mut ends: [c_int; 2] = [-1; 2];

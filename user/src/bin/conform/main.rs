@@ -5,7 +5,9 @@
 //! on Vostok can be compared.
 
 mod advise;
+mod alarm;
 mod directory;
+mod epoll;
 mod exec;
 mod fault;
 mod file;
@@ -20,11 +22,13 @@ mod map_file;
 mod pipe;
 mod pointer;
 mod process;
+mod processor;
 mod protect;
 mod robust;
 mod share;
 mod signal;
 mod thread;
+mod truncate;
 mod wait;
 
 use std::process::ExitCode;
@@ -33,6 +37,7 @@ use std::process::ExitCode;
 const ALL: &[&[kit::Case]] = &[
     map::CASES,
     map_file::CASES,
+    truncate::CASES,
     protect::CASES,
     advise::CASES,
     limit::CASES,
@@ -49,8 +54,11 @@ const ALL: &[&[kit::Case]] = &[
     file::CASES,
     directory::CASES,
     pipe::CASES,
+    epoll::CASES,
+    alarm::CASES,
     thread::CASES,
     info::CASES,
+    processor::CASES,
     pointer::CASES,
 ];
 

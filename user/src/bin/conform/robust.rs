@@ -1,6 +1,6 @@
 //! Lists of robust locks, and the word that tells of a thread's end.
 
-use crate::futex::{WAIT, futex, time};
+use crate::futex::{WAIT, futex, time, until_waiting};
 use crate::kit::{
     AT, Answer, Case, KERNEL, NONE, PAGE, PRIVATE, SHARED, call, child, fork, load_u32, map, pause,
     say, store_u32, store_u64, wait,
@@ -78,7 +78,7 @@ fn robust_list() {
         store_u32(AT + 64 + 8, load_u32(AT + 64 + 8) | 0x8000_0000);
         store_u32(AT + 96 + 8, 1);
         set_robust_list(AT);
-        pause(100);
+        until_waiting(1, AT + 64 + 8, 0);
         0
     });
     while load_u32(AT + 96 + 8) != 1 {
@@ -191,7 +191,7 @@ fn clear_child_tid() {
         // Nobody joins this thread: the library would wait for its own word.
         thread::spawn(|| {
             call(libc::SYS_set_tid_address, [AT]);
-            pause(20);
+            until_waiting(1, AT, 0);
             call(libc::SYS_exit, [0]);
         });
         let long = time(15, 0);

@@ -1,12 +1,13 @@
 //! Signals: handlers, masks, stacks, and what waits.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{SYS_rt_sigaction, SYS_rt_sigprocmask, c_int};
 
 use crate::kit::{
     AT, Answer, Case, KERNEL, NONE, PAGE, PRIVATE, call, child, fork, load_u64, map, pause, say,
-    signal_name, wait,
+    signal_name, until_asleep, wait,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -95,11 +96,11 @@ pub(crate) fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
 }
 
-/// Sends a signal to this process after a while, from a child.
+/// Sends a signal to this process when that sleeps, from a child.
 pub(crate) fn send_later(signal: c_int) -> Result<c_int, c_int> {
     let pid = call(libc::SYS_getpid, []).value();
     fork(move || {
-        pause(30);
+        until_asleep(pid);
         call(libc::SYS_kill, [pid, signal as usize]);
         pause(10);
         0
@@ -455,12 +456,18 @@ fn to_thread() {
     );
     // One for the process goes to the thread that does not block it.
     set_mask(0, bit(libc::SIGUSR1));
+    static IS_SENT: AtomicBool = AtomicBool::new(false);
     let thread = std::thread::spawn(|| {
         set_mask(1, bit(libc::SIGUSR1));
-        pause(100);
+        let mut is_over = false;
+        while !is_over {
+            is_over = IS_SENT.load(Ordering::Acquire);
+            // On its way back it takes what was sent before.
+            pause(1);
+        }
     });
-    pause(20);
     kill_self(libc::SIGUSR1);
+    IS_SENT.store(true, Ordering::Release);
     let _ = thread.join();
     say!("of the process: {}", seen());
 }

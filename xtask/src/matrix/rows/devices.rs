@@ -28,7 +28,15 @@ pub(super) const DEVICES: &[Row] = &[
     },
     Row {
         name: "no-keyboard-controller",
-        arguments: &["-machine", "q35,i8042=off"],
+        arguments: &[
+            "-machine",
+            "q35,i8042=off",
+            "-device",
+            "nec-usb-xhci",
+            "-device",
+            "usb-kbd",
+        ],
+        says: &["usb: controller"],
         ..QEMU
     },
     Row {

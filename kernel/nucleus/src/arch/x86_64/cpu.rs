@@ -6,6 +6,7 @@ use core::sync::atomic::AtomicU64;
 use super::apic;
 use super::idt::vector;
 use super::local::{self, BRIEF, GUARDS};
+use crate::cpu::atomic_mode::is_guarded;
 use crate::cpu::{CpuId, CpuSet, PreemptState};
 use crate::mm::heap::Magazines;
 use crate::mm::state::CpuMemory;
@@ -168,9 +169,9 @@ pub(crate) fn withdraw_reschedule() {
 
 /// Returns whether another task is due and the current one allows it, but for the
 /// interrupt flag.
+#[inline(always)]
 pub(crate) fn is_preemption_due() -> bool {
-    let local = local();
-    local.preempt.is_due_now() && !local.rcu.is_reading()
+    local::is_reschedule_due() && !is_guarded()
 }
 
 /// Adds to a count that this processor alone writes, and returns what it was. A single

@@ -8,6 +8,7 @@
 //! 5. [`apic`], [`lines`], [`timer`]: interrupts, with [`ioapic`] and [`pic`] behind
 //!    the lines, and [`pit`], [`hpet`] and [`pm_timer`] to measure time by.
 //!    [`keyboard`]: the keyboard's controller.
+//!    [`pci`]: other devices, whose registers are in [`device_memory`].
 //! 6. [`user_entry`], [`fpu`]: ring 3.
 //! 7. [`smp`], [`trampoline`]: the other processors.
 //! 8. [`context`], [`idle`], [`tasks`]: switching tasks, and having none.
@@ -18,7 +19,7 @@ pub(crate) mod calibration;
 pub(crate) mod cmos;
 pub(crate) mod context;
 pub(crate) mod cpu;
-mod device_memory;
+pub(crate) mod device_memory;
 pub(crate) mod exception_stacks;
 pub(crate) mod features;
 pub(crate) mod fpu;
@@ -34,6 +35,7 @@ pub(crate) mod local;
 pub(crate) mod memory;
 pub(crate) mod mmu;
 pub(crate) mod pages;
+pub(crate) mod pci;
 pub(crate) mod pic;
 pub(crate) mod pit;
 pub(crate) mod pm_timer;

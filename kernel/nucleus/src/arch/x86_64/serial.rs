@@ -21,10 +21,13 @@ use crate::sync::{Rank, SpinLock};
 
 const COM1: u16 = 0x3f8;
 
-/// Polls of a port that makes no progress before it is given up: a full buffer
-/// of 16 bytes takes 1.4 ms at 115200 baud, and a poll takes most of a
+/// Polls of a port that makes no progress before it counts as none at start-up: a full
+/// buffer of 16 bytes takes 1.4 ms at 115200 baud, and a poll takes most of a
 /// microsecond on a real machine.
 const MAX_POLLS: u32 = 100_000;
+/// Polls of a port that has worked, before it is given up: seconds. An emulator's port
+/// stands still until whoever reads its output gets a turn on a busy host.
+const MAX_POLLS_LATER: u32 = 50 * MAX_POLLS;
 
 static PORT: SpinLock<Option<SerialPort>> = SpinLock::ranked(None, Rank::Serial);
 
@@ -63,7 +66,7 @@ unsafe fn probe(base: u16) -> Option<Uart16550<PioBackend>> {
     let mut uart = unsafe { Uart16550::new_port(base) }.ok()?;
     // The driver's own set-up waits for an empty transmitter without a bound,
     // so a port whose transmitter never empties is turned away before.
-    let is_present = uart.check_present() && drain_port(&mut uart);
+    let is_present = uart.check_present() && drain_port(&mut uart, MAX_POLLS);
     let config = Config {
         baud_rate: BaudRate::Baud115200,
         // Leaves half of the buffer for what comes until the interrupt is served.
@@ -101,7 +104,7 @@ pub(crate) fn write(mut bytes: &[u8]) {
         };
         bytes = &bytes[sent..];
         polls = if sent == 0 { polls + 1 } else { 0 };
-        if polls == MAX_POLLS {
+        if polls == MAX_POLLS_LATER {
             *place = None;
             return;
         }
@@ -150,7 +153,7 @@ pub(crate) fn enable_interrupts() -> bool {
 /// Waits, for a bounded time, until the last byte has left the port.
 pub(crate) fn drain() {
     if let Some(port) = PORT.lock().as_mut() {
-        drain_port(&mut port.uart);
+        drain_port(&mut port.uart, MAX_POLLS_LATER);
     }
 }
 
@@ -183,9 +186,9 @@ pub(crate) fn write_beside(bytes: &[u8]) {
     }
 }
 
-/// Polls until the transmitter is empty; returns whether it is.
-fn drain_port(uart: &mut Uart16550<PioBackend>) -> bool {
-    (0..MAX_POLLS).any(|_| uart.lsr().contains(LSR::TRANSMITTER_EMPTY))
+/// Polls until the transmitter is empty, so often at most; returns whether it is.
+fn drain_port(uart: &mut Uart16550<PioBackend>, polls: u32) -> bool {
+    (0..polls).any(|_| uart.lsr().contains(LSR::TRANSMITTER_EMPTY))
 }
 
 /// Makes the port usable for a panic report, whoever held it.

@@ -45,10 +45,12 @@ use crate::time::uptime;
 const AFTER_INIT: Duration = Duration::from_millis(10);
 /// Between the two start-up interrupts; the manual wants 200 µs.
 const AFTER_START: Duration = Duration::from_micros(200);
-/// For a processor to run its first instructions.
-const TO_CLAIM: Duration = Duration::from_millis(500);
+/// For a processor to run its first instructions: nothing on a machine, but an emulator
+/// may have none of the host's time for it for long. What is waited for in vain are
+/// processors that are listed and not there.
+const TO_CLAIM: Duration = Duration::from_secs(5);
 /// For a processor that runs to get ready: on an emulator, much may run in turns.
-const TO_GET_READY: Duration = Duration::from_secs(10);
+const TO_GET_READY: Duration = Duration::from_secs(30);
 
 /// How far a processor is.
 mod stage {

@@ -22,6 +22,7 @@ use crate::boot::platform::PmTimer;
 use crate::console;
 use crate::cpu::CpuId;
 use crate::task::{self, Origin};
+use crate::usb;
 
 /// Ticks a second, on each processor.
 pub(crate) const TICKS_PER_SECOND: u32 = 100;
@@ -154,6 +155,7 @@ fn tick(origin: Origin) {
     if cpu::current_id() == CpuId::bsp() {
         // Relaxed: a count that orders nothing.
         TICKS.fetch_add(1, Ordering::Relaxed);
+        usb::on_tick();
         console::on_tick();
         console::requests::perform();
     }
@@ -171,6 +173,31 @@ pub fn uptime() -> Duration {
     // Relaxed: written by the only processor that there was.
     let start = TSC_AT_START.load(Ordering::Relaxed);
     scale.time_of(tsc::read_monotonic().saturating_sub(start))
+}
+
+/// Looks at the clock at most, which may stand still where interrupts are off: some
+/// seconds.
+const MAX_LOOKS: u32 = 100_000_000;
+
+/// Waits until something is so, for some time at most; returns whether it is.
+///
+/// Callable in any context. A count of looks alone is no measure of time: where the
+/// processors are threads of a busy host, one may look millions of times while another
+/// one stands still.
+pub(crate) fn wait_at_most(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let end = uptime().saturating_add(limit);
+    for _ in 0..MAX_LOOKS {
+        // The clock first: what is so when the time has come is seen.
+        let is_late = uptime() >= end;
+        if is_so() {
+            return true;
+        }
+        if is_late {
+            break;
+        }
+        core::hint::spin_loop();
+    }
+    false
 }
 
 /// Returns a count of this processor that goes up with time, and is never zero. Cheap: one
@@ -238,7 +265,7 @@ pub(crate) fn ticks() -> u64 {
 mod tests {
     use super::{
         Duration, LOCAL_TIMER, Opinion, Ordering, SCALE, Scale, TICKS_PER_SECOND, TSC_HZ,
-        calibration, opinion_of_the_interval_timer, ticks, uptime,
+        calibration, opinion_of_the_interval_timer, ticks, uptime, wait_at_most,
     };
     use core::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -265,6 +292,17 @@ mod tests {
         SCALE.store(scale, Ordering::Relaxed);
         let of = |ticks| Duration::from_secs(ticks) / TICKS_PER_SECOND;
         assert!((of(before)..=of(after)).contains(&time));
+    }
+
+    #[ktest]
+    fn waiting_ends_when_it_is_so_or_when_it_is_time() {
+        let (start, soon) = (uptime(), Duration::from_millis(3));
+        assert!(!wait_at_most(soon, || false));
+        assert!(uptime() - start >= soon);
+        assert!(!wait_at_most(Duration::ZERO, || false));
+        // However late it is.
+        assert!(wait_at_most(Duration::ZERO, || true));
+        assert!(wait_at_most(Duration::MAX, || uptime() - start > soon * 2));
     }
 
     #[ktest]

@@ -16,6 +16,9 @@
 //! it is an Alt like the left one. Some keys are for the kernel and make no bytes: see
 //! [`Key`].
 //!
+//! Keyboards of another kind, which say the same of keys in another way, share all of it
+//! ([`Keyboard::take_key`]), and so the modifiers that are down and the locks that are on.
+//!
 //! **Whatever bytes come, there is no panic**, and a number that is not known changes
 //! nothing. Bytes may be lost on the way: a modifier whose release was lost stays down
 //! until its key is used again, as with any keyboard.
@@ -161,12 +164,16 @@ impl Keyboard {
     /// Takes a byte that the keyboard sent; returns what it means, if anything.
     pub(crate) fn take(&mut self, byte: u8) -> Option<Key> {
         let event = self.scancodes.advance_state(byte).ok().flatten()?;
-        let is_down = event.state != KeyState::Up;
-        if self.note_modifier(event.code, is_down) || !is_down {
+        self.take_key(event.code, event.state != KeyState::Up)
+    }
+
+    /// Takes a key that went down or up, or is repeated; returns what it means, if anything.
+    pub(crate) fn take_key(&mut self, code: KeyCode, is_down: bool) -> Option<Key> {
+        if self.note_modifier(code, is_down) || !is_down {
             return None;
         }
-        self.kernels_key(event.code).or_else(|| {
-            let sequence = self.sequence(event.code);
+        self.kernels_key(code).or_else(|| {
+            let sequence = self.sequence(code);
             (!sequence.is_empty()).then_some(Key::Bytes(sequence))
         })
     }

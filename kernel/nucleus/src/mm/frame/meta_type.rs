@@ -50,12 +50,47 @@ pub unsafe trait AnyFrameMeta: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Returns what the type's frames are called where they are counted.
+    fn kind() -> FrameKind
+    where
+        Self: Sized,
+    {
+        FrameKind::named(core::any::type_name::<Self>())
+    }
+
     /// Says whether [`Self::on_drop`] has work to do; if not, it is not called.
     fn drop_hook() -> DropHook
     where
         Self: Sized,
     {
         DropHook::None
+    }
+}
+
+/// What frames of a type, or of several, are called in a [`Census`](super::Census).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameKind {
+    /// Its name: one word, unless the type has not been given one.
+    pub name: &'static str,
+    /// Whether each of its frames is of a level of paging.
+    pub(super) has_levels: bool,
+}
+
+impl FrameKind {
+    /// Returns the kind of a name.
+    pub const fn named(name: &'static str) -> Self {
+        Self {
+            name,
+            has_levels: false,
+        }
+    }
+
+    /// Returns the kind of nodes of paging, which are counted by level.
+    pub(crate) const fn nodes(name: &'static str) -> Self {
+        Self {
+            name,
+            has_levels: true,
+        }
     }
 }
 
@@ -76,6 +111,7 @@ struct VtableOf<M>(PhantomData<M>);
 impl<M: AnyFrameMeta> VtableOf<M> {
     const PLAIN: &'static MetaVtable = &MetaVtable {
         type_id: TypeId::of::<M>,
+        kind: M::kind,
         leaves_zeros: false,
         destroy: if core::mem::needs_drop::<M>() {
             Some(destroy::<M>)
@@ -107,6 +143,8 @@ impl<M: AnyFrameMeta> VtableOf<M> {
 #[derive(Clone, Copy)]
 pub(super) struct MetaVtable {
     type_id: fn() -> TypeId,
+    /// What its frames are called.
+    pub(super) kind: fn() -> FrameKind,
     /// Whether the page is all zeros after the data is destroyed.
     pub(super) leaves_zeros: bool,
     /// Destroys the data: drop hook, then destructor. SAFETY: see [`destroy`].
@@ -117,14 +155,32 @@ pub(super) struct MetaVtable {
 
 /// From where the distances of vtables are counted. They are constants of the
 /// same image, so they are less than 2 GiB away.
-static ANCHOR: u8 = 0;
+static ANCHOR: u64 = 0;
+
+/// The bit of a number that says that the data has something to do when its frame goes.
+/// Vtables and the anchor are aligned, so no distance has it.
+const IS_DESTROYED: u32 = 1;
+const _: () = assert!(align_of::<MetaVtable>() == align_of_val(&ANCHOR));
 
 impl MetaVtable {
-    /// Returns the number by which a slot remembers the vtable of a type.
+    /// Returns the number by which a slot remembers the vtable of a type: its distance,
+    /// and in the lowest bit what is asked most often.
     #[inline]
     pub(super) fn number_of<M: AnyFrameMeta>() -> u32 {
-        let address = (VtableOf::<M>::get() as *const Self).expose_provenance();
-        address.wrapping_sub((&raw const ANCHOR).expose_provenance()) as u32
+        let vtable = VtableOf::<M>::get();
+        let address = (vtable as *const Self).expose_provenance();
+        let distance = address.wrapping_sub((&raw const ANCHOR).expose_provenance()) as u32;
+        match vtable.destroy {
+            None => distance,
+            Some(_) => distance | IS_DESTROYED,
+        }
+    }
+
+    /// Returns whether the data whose vtable has this number has nothing to do when its
+    /// frame goes.
+    #[inline]
+    pub(super) const fn is_plain(number: u32) -> bool {
+        number & IS_DESTROYED == 0
     }
 
     /// Returns the vtable of a number.
@@ -135,7 +191,8 @@ impl MetaVtable {
     #[inline]
     pub(super) unsafe fn by_number(number: u32) -> &'static Self {
         let anchor = (&raw const ANCHOR).expose_provenance();
-        let address = anchor.wrapping_add_signed(number as i32 as isize);
+        let distance = (number & !IS_DESTROYED) as i32;
+        let address = anchor.wrapping_add_signed(distance as isize);
         let vtable = core::ptr::with_exposed_provenance::<Self>(address);
         // SAFETY: The number is the distance of a constant of this image.
         unsafe { &*vtable }
@@ -187,4 +244,4 @@ unsafe fn as_dyn<M: AnyFrameMeta>(data: *const u8) -> *const dyn AnyFrameMeta {
     data.cast::<M>()
 }
 
-crate::impl_untyped_frame_meta_for!(());
+crate::impl_untyped_frame_meta_for!(() => "untyped");

@@ -40,7 +40,8 @@ mod untyped;
 pub use self::allocator::{FrameAllocator, FrameCounts, frame_counts, validate_free_frames};
 pub use self::meta::GetFrameError;
 use self::meta::MetaSlot;
-pub use self::meta_type::{AnyFrameMeta, DropHook};
+pub use self::meta::census::{Census, KindCount, census};
+pub use self::meta_type::{AnyFrameMeta, DropHook, FrameKind};
 pub use self::options::FrameAllocOptions;
 pub use self::reference::FrameRef;
 pub use self::reserve::{
@@ -197,7 +198,7 @@ impl<M: AnyFrameMeta + ?Sized> Frame<M> {
         unsafe { FrameRef::from_slot(self.slot) }
     }
 
-    pub(super) fn slot(&self) -> &'static MetaSlot {
+    pub(in crate::mm) fn slot(&self) -> &'static MetaSlot {
         self.slot
     }
 
@@ -268,4 +269,4 @@ impl<M: AnyFrameMeta> TryFrom<Frame<dyn AnyFrameMeta>> for Frame<M> {
 }
 
 #[cfg(any(test, ktest))]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,6 @@
 //! Do frames live and die as their metadata says?
 
+mod hog;
 mod list;
 mod reserve;
 mod segment;
@@ -7,6 +8,7 @@ mod segment;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+pub(crate) use self::hog::Hog;
 use super::meta::{self, REF_COUNT_MAX, SLOT_SIZE};
 use super::{
     AnyFrameMeta, DropHook, Frame, FrameAllocOptions, GetFrameError, Segment, UFrame, UniqueFrame,

@@ -27,7 +27,7 @@ const ARENA_MAX: usize = ARENA_SIZE / 4;
 #[derive(Debug)]
 struct HeapFrame;
 
-impl_frame_meta_for!(HeapFrame);
+impl_frame_meta_for!(HeapFrame => "heap-blocks");
 
 static ARENA: SpinLock<Heap> = SpinLock::ranked(Heap::empty(), Rank::Heap);
 /// Where the arena begins; written once.

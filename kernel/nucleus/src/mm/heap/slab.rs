@@ -42,7 +42,7 @@ pub(super) struct SlabFrame {
     next: AtomicU32,
 }
 
-impl_frame_meta_for!(SlabFrame);
+impl_frame_meta_for!(SlabFrame => "heap-slabs");
 
 impl SlabFrame {
     pub(super) const fn new() -> Self {

@@ -159,7 +159,7 @@ fn reserve(len: usize) -> Result<Vaddr> {
 #[derive(Debug)]
 struct KernelMemory;
 
-impl_frame_meta_for!(KernelMemory);
+impl_frame_meta_for!(KernelMemory => "kernel-areas");
 
 /// Maps fresh zeroed memory at an area of its own, for ever; returns where.
 ///

@@ -69,6 +69,7 @@ unsafe impl PageTableConfig for KernelPtConfig {
     const TOP_LEVEL_INDEX_RANGE: Range<usize> = 256..512;
     const TOP_LEVEL_CAN_UNMAP: bool = false;
     const LEADING_BITS: usize = 0xffff;
+    const NODES: &'static str = "kernel-tables";
     const PT_FLAGS: PtFlags = PtFlags::empty();
 
     fn count_nodes(change: isize) {

@@ -14,7 +14,7 @@ pub(super) const GUARD_SIZE: usize = 2 * PAGE_SIZE;
 #[derive(Debug)]
 struct StackFrame;
 
-impl_frame_meta_for!(StackFrame);
+impl_frame_meta_for!(StackFrame => "stacks");
 
 /// A stack of the kernel.
 #[derive(Debug)]

@@ -155,6 +155,8 @@ pub unsafe trait PageTableConfig: Clone + Debug + Send + Sync + 'static {
     const LEADING_BITS: usize = 0;
     /// Whether nodes are a user's memory, who does not get what is kept for the kernel.
     const IS_USERS: bool = false;
+    /// What nodes are called where frames are counted.
+    const NODES: &'static str = "other-tables";
     /// What entries that lead to child nodes say.
     const PT_FLAGS: PtFlags;
 

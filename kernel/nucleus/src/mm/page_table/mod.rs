@@ -130,6 +130,7 @@ impl<C: PageTableConfig> PageTable<C> {
             .for_user(C::IS_USERS)
             .alloc_frame_with(data)
             .map_err(|_| PageTableError::NoMemory)?;
+        root.slot().set_level(level);
         watch::node_made(root.start_paddr(), level);
         Ok(Self { root })
     }

@@ -35,7 +35,7 @@ use super::config::{PageTableConfig, PageTableEntryTrait};
 use crate::arch::{memory, watch};
 use crate::error::Result;
 use crate::mm::frame::meta::{self, MetaSlot};
-use crate::mm::frame::{AnyFrameMeta, DropHook, Frame, FrameAllocOptions};
+use crate::mm::frame::{AnyFrameMeta, DropHook, Frame, FrameAllocOptions, FrameKind};
 use crate::mm::paging::PagingConstsTrait;
 use crate::mm::{Infallible, Paddr, PagingLevel, Vaddr, VmReader};
 use crate::planted::{Bug, is_planted};
@@ -91,6 +91,10 @@ impl<C: PageTableConfig> fmt::Debug for PageTablePageMeta<C> {
 // SAFETY: 1. nodes are not untyped. 2. `on_drop` makes every entry absent, which
 // is zero.
 unsafe impl<C: PageTableConfig> AnyFrameMeta for PageTablePageMeta<C> {
+    fn kind() -> FrameKind {
+        FrameKind::nodes(C::NODES)
+    }
+
     fn drop_hook() -> DropHook {
         DropHook::LeavesZeros
     }
@@ -240,6 +244,7 @@ impl<C: PageTableConfig> Node<C> {
         // SAFETY: It was just made a node, whose reference becomes the one of the
         // entry that will lead here.
         let node = unsafe { Self::at(frame.into_raw()) };
+        node.slot.set_level(level);
         watch::node_made(node.paddr(), level);
         C::count_nodes(1);
         Ok(node)
@@ -523,6 +528,9 @@ pub(super) unsafe fn adopt<C: PageTableConfig>(paddr: Paddr, level: PagingLevel)
     let frame = Frame::claim(paddr, data).expect("the frame was just made claimable");
     // SAFETY: It was just made a node.
     let node = unsafe { Node::<C>::at(frame.into_raw()) };
+    slot.set_level(level);
+    // Relaxed: a count.
+    memory::memory().nr_managed.fetch_add(1, Ordering::Relaxed);
     let present = own_indices::<C>(level)
         .filter(|index| node.read(*index).is_present())
         .count();

@@ -167,6 +167,7 @@ unsafe impl PageTableConfig for UserPtConfig {
 
     const TOP_LEVEL_INDEX_RANGE: Range<usize> = 0..256;
     const IS_USERS: bool = true;
+    const NODES: &'static str = "user-tables";
     const PT_FLAGS: PtFlags = PtFlags::USER;
 
     #[inline]

@@ -47,6 +47,9 @@ const PARTS: u64 = 4;
 /// Frames that the kernel's own stores may still grow by from part to part.
 const SLACK: u64 = 8;
 
+/// Where Vostok tells what frames are used for.
+const KINDS: &str = "/proc/vostok/frames";
+
 /// Where files are made.
 const DIRECTORY: &str = "/tmp/syscall-fuzz";
 
@@ -189,6 +192,7 @@ impl Session {
 
     fn run(mut self) -> io::Result<()> {
         let mut in_use = Vec::new();
+        let mut kinds = Vec::new();
         for part in 1..=PARTS {
             make_directory()?;
             while !self.is_enough(part) {
@@ -203,6 +207,7 @@ impl Session {
             fs::remove_dir_all(DIRECTORY)?;
             sleep(SETTLING);
             in_use.extend(frames_in_use());
+            kinds.extend(fs::read_to_string(KINDS).ok());
         }
         println!(
             "syscall-fuzz: {} calls by {} workers, of which {} died and {} stood still",
@@ -211,7 +216,7 @@ impl Session {
             self.died,
             self.stood_still
         );
-        look_at_frames(&in_use)
+        look_at_frames(&in_use, &kinds)
     }
 
     fn calls(&self) -> u64 {
@@ -404,8 +409,9 @@ fn frames_in_use() -> Option<u64> {
     Some(kib("MemTotal:")?.checked_sub(kib("MemFree:")?)? / 4)
 }
 
-/// Says how many frames were in use after each part, and whether some are lost.
-fn look_at_frames(in_use: &[u64]) -> io::Result<()> {
+/// Says how many frames were in use after each part, and whether some are lost; then, what
+/// kinds of frames there were.
+fn look_at_frames(in_use: &[u64], kinds: &[String]) -> io::Result<()> {
     if in_use.is_empty() {
         println!("frames in use: not looked at, this is another kernel");
         return Ok(());
@@ -413,6 +419,9 @@ fn look_at_frames(in_use: &[u64]) -> io::Result<()> {
     let shown: Vec<_> = in_use.iter().map(u64::to_string).collect();
     println!("frames in use after each part: {}", shown.join(", "));
     if are_lost(in_use) {
+        for (part, text) in (1..).zip(kinds) {
+            println!("after part {part}: {}", text.replace('\n', ", "));
+        }
         return Err(io::Error::other("frames are lost"));
     }
     Ok(())

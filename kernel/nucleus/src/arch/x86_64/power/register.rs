@@ -5,7 +5,7 @@ use core::iter;
 use spin::Once;
 use x86_64::instructions::port::Port;
 
-use crate::arch::x86_64::device_memory;
+use crate::arch::x86_64::{device_memory, pci};
 use crate::boot::platform::{self, PowerOff, Register};
 use crate::mm::Vaddr;
 
@@ -54,19 +54,6 @@ pub(super) fn write(register: Register, value: u8) {
             device,
             function,
             offset,
-        } => write_configuration(device, function, offset, value),
+        } => pci::write_byte(device, function, offset, value),
     }
-}
-
-/// Writes a byte of the configuration of a device on bus 0, by PCI's first mechanism
-/// (PCI 3.0, 3.2.2.3.2).
-fn write_configuration(device: u8, function: u8, offset: u8, value: u8) {
-    const ADDRESS: u16 = 0xcf8;
-    const DATA: u16 = 0xcfc;
-    const ENABLE: u32 = 1 << 31;
-    let place = u32::from(device) << 11 | u32::from(function) << 8 | u32::from(offset & !3);
-    // SAFETY: Selects the register; nothing else of the kernel uses the mechanism.
-    unsafe { Port::<u32>::new(ADDRESS).write(ENABLE | place) };
-    // SAFETY: ACPI's tables name the register and the value for this.
-    unsafe { Port::<u8>::new(DATA + u16::from(offset & 3)).write(value) };
 }

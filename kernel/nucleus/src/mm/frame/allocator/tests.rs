@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::{FrameAllocator, drain_local_cache};
 use crate::arch::memory;
+use crate::mm::frame::tests::Hog;
 use crate::mm::frame::{Frame, FrameAllocOptions, frame_counts, validate_free_frames};
 use crate::mm::{PAGE_SIZE, Segment};
 use crate::prelude::*;
@@ -133,10 +134,7 @@ fn memory_in_the_cache_is_found_for_a_large_block() {
     // All of memory is in single frames; when one run of it is in the cache, it
     // still makes a block.
     let segment = FrameAllocOptions::new().zeroed(false).alloc_segment(64);
-    let mut others = Vec::new();
-    while let Ok(frame) = FrameAllocOptions::new().zeroed(false).alloc_frame() {
-        others.push(frame.into_raw());
-    }
+    let others = Hog::until_refused(false);
     drop(segment.expect("enough memory"));
     assert!(
         FrameAllocOptions::new()
@@ -144,32 +142,17 @@ fn memory_in_the_cache_is_found_for_a_large_block() {
             .alloc_segment(64)
             .is_ok()
     );
-    for paddr in others {
-        // SAFETY: From `into_raw` above, once.
-        drop(unsafe { Frame::<()>::from_raw(paddr) });
-    }
+    drop(others);
 }
 
 #[ktest]
 fn exhausted_memory_is_an_error_and_comes_back() {
     let before = frame_counts();
-    let mut count = 0;
-    let mut last = None;
-    // A chain through the frames themselves, since a vector could need memory.
-    while let Ok(frame) = FrameAllocOptions::new().zeroed(false).alloc_frame() {
-        let next: usize = last.unwrap_or(0);
-        crate::mm::VmIo::write_val(&frame, 0, &next).expect("it fits");
-        last = Some(frame.into_raw());
-        count += 1;
-    }
-    assert_eq!((count, frame_counts().free), (before.free, 0));
+    let hog = Hog::all_but(0);
+    assert_eq!((hog.len(), frame_counts().free), (before.free, 0));
     let refused = FrameAllocOptions::new().alloc_segment(1);
     assert_eq!(refused.err(), Some(Error::NoMemory));
-    while let Some(paddr) = last.filter(|paddr| *paddr != 0) {
-        // SAFETY: From `into_raw` above, once.
-        let frame = unsafe { Frame::<()>::from_raw(paddr) };
-        last = crate::mm::VmIo::read_val(&frame, 0).ok();
-    }
+    drop(hog);
     assert_eq!(frame_counts(), before);
 }
 

@@ -1,6 +1,6 @@
 //! Does the kernel keep what it needs, and is all memory found?
 
-use super::{Frame, FrameAllocOptions, frame_counts};
+use super::{Frame, FrameAllocOptions, Hog, frame_counts};
 use crate::cpu::disable_preempt;
 use crate::mm::frame::{
     ensure_reserve, has_reserve, memory_counts, reserve as frames_kept, set_reserve,
@@ -37,46 +37,10 @@ fn alloc(for_user: bool) -> Result<Frame<()>> {
     options.zeroed(false).for_user(for_user).alloc_frame()
 }
 
-/// Frames in a chain through themselves, since a vector could need memory.
-struct Hog(Option<Paddr>);
-
-impl Hog {
-    fn take(&mut self, frame: Frame<()>) {
-        let next: usize = self.0.unwrap_or(0);
-        crate::mm::VmIo::write_val(&frame, 0, &next).expect("it fits");
-        self.0 = Some(frame.into_raw());
-    }
-
-    /// Takes all that there is for a user, or all there is.
-    fn all(for_user: bool) -> Self {
-        let mut hog = Self(None);
-        while let Ok(frame) = alloc(for_user) {
-            hog.take(frame);
-        }
-        hog
-    }
-
-    fn give_back_one(&mut self) -> bool {
-        let Some(paddr) = self.0.filter(|paddr| *paddr != 0) else {
-            return false;
-        };
-        // SAFETY: From `into_raw` above, once.
-        let frame = unsafe { Frame::<()>::from_raw(paddr) };
-        self.0 = crate::mm::VmIo::read_val(&frame, 0).ok();
-        true
-    }
-}
-
-impl Drop for Hog {
-    fn drop(&mut self) {
-        while self.give_back_one() {}
-    }
-}
-
 #[ktest]
 fn choice_l27_users_get_all_but_the_reserve_and_the_kernel_the_rest() {
     let _kept = Kept::new(300);
-    let mut users = Hog::all(true);
+    let mut users = Hog::until_refused(true);
     assert_eq!(frame_counts().free, 300);
     assert!(!has_reserve());
     assert_eq!(ensure_reserve(), Err(Error::NoMemory));
@@ -88,13 +52,13 @@ fn choice_l27_users_get_all_but_the_reserve_and_the_kernel_the_rest() {
     drop(kernels);
     assert_eq!(alloc(true).err(), Some(Error::NoMemory));
     // What a user gives back does.
-    assert!(users.give_back_one());
+    assert!(users.give_back_one().is_some());
     assert!(has_reserve());
     let again = alloc(true).expect("one was given back");
     assert_eq!(alloc(true).err(), Some(Error::NoMemory));
     assert!(!has_reserve());
     drop(again);
-    let rest = Hog::all(false);
+    let rest = Hog::until_refused(false);
     assert_eq!(frame_counts().free, 0);
     drop(rest);
     drop(users);
@@ -128,7 +92,7 @@ fn choice_l27_users_tables_are_a_users_memory_but_for_splitting() {
         .cursor_mut(&guard, &(BASE..BASE + 2 * M2))
         .expect("a legal range");
     cursor.map_segment(frames, prop).expect("enough memory");
-    let users = Hog::all(true);
+    let users = Hog::until_refused(true);
     let page = alloc(false).expect("it has a reserve");
     assert_eq!(cursor.map(page.into(), prop), Err(Error::NoMemory));
     assert_eq!(VmSpace::new().err(), Some(Error::NoMemory));
@@ -194,7 +158,7 @@ mod host {
         for for_user in [false, true] {
             use_others(&machine);
             machine.on(0, || {
-                let hog = Hog::all(for_user);
+                let hog = Hog::until_refused(for_user);
                 assert_eq!(frame_counts().free, 0);
                 drop(hog);
             });
@@ -207,7 +171,7 @@ mod host {
         use_others(&machine);
         machine.on(0, || {
             let irq_off = irq::disable_local();
-            let hog = Hog::all(false);
+            let hog = Hog::until_refused(false);
             assert_ne!(frame_counts().free, 0);
             drop(hog);
             drop(irq_off);
@@ -220,7 +184,7 @@ mod host {
         use_others(&machine);
         let irq_off = machine.on(1, irq::disable_local);
         machine.on(0, || {
-            let hog = Hog::all(false);
+            let hog = Hog::until_refused(false);
             assert_eq!(frame_counts().free, 64, "those of one");
             drop(hog);
         });
@@ -232,7 +196,7 @@ mod host {
         Machine::default().on(0, || {
             memory::memory().pool.call_once(|| &Deputy);
             set_reserve(20);
-            let hog = Hog::all(true);
+            let hog = Hog::until_refused(true);
             assert_eq!(frame_counts().free, 20);
             drop((alloc(false).expect("it has a reserve"), hog));
         });

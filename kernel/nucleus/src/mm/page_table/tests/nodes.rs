@@ -1,13 +1,14 @@
 //! Nodes, their locks, and memory that runs out.
 
 use super::{
-    BASE, Frame, FrameAllocOptions, G1, KernelPtConfig, M2, PAGE_SIZE, Paddr, PageFlags,
-    PageTableConfig, PageTableEntry, PageTableEntryTrait, PageTableError, PageTableFrag,
-    PagingConsts, UserPtConfig, Vec, disable_preempt, frame, huge, huge_frames, kernel_page_table,
-    kspace, map, map_at, node_at, open, pages, prop, protect, ram, take, user_table,
+    BASE, Frame, G1, KernelPtConfig, M2, PAGE_SIZE, PageFlags, PageTableConfig, PageTableEntry,
+    PageTableEntryTrait, PageTableError, PageTableFrag, PagingConsts, UserPtConfig, Vec,
+    disable_preempt, frame, huge, huge_frames, kernel_page_table, kspace, map, map_at, node_at,
+    open, pages, prop, protect, ram, take, user_table,
 };
 use crate::arch::memory;
 use crate::mm::frame::frame_counts;
+use crate::mm::frame::tests::Hog;
 use crate::mm::page_table::Visited;
 use crate::prelude::ktest;
 
@@ -178,34 +179,6 @@ fn claim_48_linked_node_is_referenced_once() {
     }
 }
 
-/// Takes all free frames but some, and gives them back when it is dropped.
-struct Shortage(Vec<Paddr>);
-
-impl Shortage {
-    fn leaving(frames: usize) -> Self {
-        let mut taken = Vec::with_capacity(frame_counts().free);
-        while let Ok(frame) = FrameAllocOptions::new().zeroed(false).alloc_frame() {
-            taken.push(frame.into_raw());
-        }
-        let mut shortage = Self(taken);
-        shortage.free(frames);
-        shortage
-    }
-
-    fn free(&mut self, frames: usize) {
-        for paddr in self.0.drain(..frames) {
-            // SAFETY: From `into_raw` in `leaving`, once.
-            drop(unsafe { Frame::<()>::from_raw(paddr) });
-        }
-    }
-}
-
-impl Drop for Shortage {
-    fn drop(&mut self) {
-        self.free(self.0.len());
-    }
-}
-
 #[ktest]
 fn choice_l6_peer_026_memory_that_runs_out_is_an_error_at_every_node() {
     let (frame, small) = (frame(), frame());
@@ -217,7 +190,7 @@ fn choice_l6_peer_026_memory_that_runs_out_is_an_error_at_every_node() {
     for left in 0..3 {
         // Each time where no node is yet: those that could be made stay.
         let far = 0x1234_5678_9000 + (left << 39);
-        let _shortage = Shortage::leaving(left);
+        let _shortage = Hog::all_but(left);
         let opened = table.cursor_mut(&guard, &(far..far + PAGE_SIZE));
         assert_eq!(
             opened.err(),
@@ -230,7 +203,7 @@ fn choice_l6_peer_026_memory_that_runs_out_is_an_error_at_every_node() {
         );
     }
     {
-        let _shortage = Shortage::leaving(0);
+        let _shortage = Hog::all_but(0);
         assert!(kernel_page_table().create_user_page_table().is_err());
         // Mapping below an existing node, splitting for a map, a take, a change.
         let mut cursor = open(&table, &guard, BASE..BASE + 2 * G1);

@@ -4,6 +4,7 @@ use super::copy::{fork, prop_at, write};
 use super::{BASE, M2, frame, map, open, prop, read, space, with_active};
 use crate::cpu::disable_preempt;
 use crate::mm::frame::frame_counts;
+use crate::mm::frame::tests::Hog;
 use crate::mm::page_table::{MappedItemRef, PageTableError};
 use crate::mm::vm_space::VmSpace;
 use crate::mm::{
@@ -231,10 +232,7 @@ fn choice_l6_unmap_that_cannot_split_changes_nothing() {
     cursor
         .map_segment(frames.clone(), prop(PageFlags::RW))
         .expect("enough memory");
-    let mut all = alloc::vec::Vec::with_capacity(frame_counts().free);
-    while let Ok(frame) = FrameAllocOptions::new().zeroed(false).alloc_frame() {
-        all.push(frame);
-    }
+    let all = Hog::all_but(0);
     cursor.jump(BASE + PAGE_SIZE).expect("in the range");
     assert_eq!(cursor.unmap(PAGE_SIZE), Err(Error::NoMemory));
     assert_eq!(cursor.virt_addr(), BASE + PAGE_SIZE);

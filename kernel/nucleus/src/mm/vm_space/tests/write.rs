@@ -3,12 +3,12 @@
 use super::copy::{fork, huge_frames, prop_at, write};
 use super::{BASE, M2, frame, map, open, prop, read, space, with_active};
 use crate::cpu::disable_preempt;
+use crate::mm::frame::tests::Hog;
 use crate::mm::io_mem::{IoMem, range_without_device};
 use crate::mm::page_table::MappedItemRef;
 use crate::mm::vm_space::VmSpace;
 use crate::mm::{
-    CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, UntypedMem, VmIo,
-    VmReader,
+    CachePolicy, PAGE_SIZE, PageFlags, PageProperty, UFrame, UntypedMem, VmIo, VmReader,
 };
 use crate::prelude::*;
 
@@ -178,12 +178,8 @@ fn replacing_without_memory_changes_nothing() {
     let mapped = cursor.map_segment(frames.clone(), prop(PageFlags::R));
     mapped.expect("enough memory");
     cursor.jump(BASE).expect("in the range");
-    let free = crate::mm::frame::frame_counts().free;
-    let mut all = alloc::vec::Vec::with_capacity(free);
-    while let Ok(frame) = FrameAllocOptions::new().zeroed(false).alloc_frame() {
-        all.push(frame);
-    }
-    let new: UFrame = all.pop().expect("there was one").into();
+    let mut all = Hog::all_but(0);
+    let new = all.give_back_one().expect("it has some").into();
     let refused = cursor.replace(new, prop(PageFlags::RW));
     // The frame came back, and was not enough for long: it is what was refused.
     drop(all);
