@@ -27,12 +27,6 @@ const ITS_LINE: &str = "Hello from ring 3!";
 /// What the kernel says last after a panic, without QEMU's device that would end it.
 const STANDS_STILL: &str = "you may switch it off now";
 
-/// Cells that the kernel has memory for before there is an allocator:
-/// `nucleus::console::FIXED_CELLS`.
-const EARLY_CELLS: usize = 9000;
-/// A screen with more of them, as far as the firmware believes it.
-const LARGE_SCREEN: &[&str] = &["-global", "VGA.xres=1920", "-global", "VGA.yres=1200"];
-
 /// A boot whose screen is looked at.
 struct Case {
     name: &'static str,
@@ -40,21 +34,18 @@ struct Case {
     cmdline: &'static str,
     uefi: bool,
     has_serial: bool,
-    /// More of QEMU's arguments.
-    arguments: &'static [&'static str],
     steps: fn() -> Vec<Step>,
     /// Returns what is wrong with what was seen.
     judge: fn(&Seen) -> Result<(), String>,
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 5] = [
     Case {
         name: "screen=log",
         kernel: KernelKind::Release,
         cmdline: "log=debug -- /bin/hello",
         uefi: false,
         has_serial: true,
-        arguments: &[],
         steps: until_exit,
         judge: shows_the_log,
     },
@@ -64,19 +55,8 @@ const CASES: [Case; 6] = [
         cmdline: "log=debug -- /bin/hello",
         uefi: true,
         has_serial: true,
-        arguments: &[],
         steps: until_exit,
         judge: shows_the_log,
-    },
-    Case {
-        name: "screen=log, large",
-        kernel: KernelKind::Release,
-        cmdline: "log=debug -- /bin/hello",
-        uefi: true,
-        has_serial: true,
-        arguments: LARGE_SCREEN,
-        steps: until_exit,
-        judge: shows_the_log_on_a_large_screen,
     },
     Case {
         name: "screen=panic",
@@ -84,7 +64,6 @@ const CASES: [Case; 6] = [
         cmdline: "crash=null",
         uefi: false,
         has_serial: true,
-        arguments: &[],
         steps: until_panic,
         judge: shows_the_panic,
     },
@@ -94,7 +73,6 @@ const CASES: [Case; 6] = [
         cmdline: "-- /bin/hello",
         uefi: false,
         has_serial: false,
-        arguments: &[],
         steps: until_exit,
         judge: shows_the_whole_run,
     },
@@ -104,7 +82,6 @@ const CASES: [Case; 6] = [
         cmdline: metal::CMDLINE,
         uefi: false,
         has_serial: false,
-        arguments: &[],
         steps: metal::steps,
         judge: metal::judge,
     },
@@ -125,8 +102,6 @@ pub(crate) fn run(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Ou
         let kernel = artifacts::kernel(toolchain, case.kernel)?;
         let mut machine = machine.clone();
         machine.uefi = case.uefi;
-        let arguments = case.arguments.iter().map(|&argument| argument.to_owned());
-        machine.extra.extend(arguments);
         let seen = boot(toolchain, &kernel, &machine, case)?;
         let verdict = match seen.complaint().map_or_else(|| (case.judge)(&seen), Err) {
             Ok(()) => Verdict::Passed,
@@ -179,18 +154,6 @@ fn shows_the_log(seen: &Seen) -> Result<(), String> {
     let screen = only_picture(seen)?;
     same_as_serial(&screen, &seen.lines)?;
     expect(&screen, &["memory: ", ITS_LINE, "vostok: exit status 0"])
-}
-
-/// What the kernel said before it had memory for all of a screen is there, too.
-fn shows_the_log_on_a_large_screen(seen: &Seen) -> Result<(), String> {
-    let screen = only_picture(seen)?;
-    let (columns, rows) = (screen.columns, screen.rows.len());
-    if columns * rows <= EARLY_CELLS {
-        return Err(format!(
-            "the screen has only {columns} by {rows} characters"
-        ));
-    }
-    shows_the_log(seen)
 }
 
 fn shows_the_panic(seen: &Seen) -> Result<(), String> {

@@ -41,16 +41,17 @@ def number_in(value):
     return int(find(value, lambda v: v.type.strip_typedefs().code == gdb.TYPE_CODE_INT))
 
 
-def static_number(name):
-    """The number in a static."""
-    return number_in(gdb.lookup_static_symbol(name).value())
+def static(name):
+    """A static, which the compiler may have made visible outside of its file."""
+    symbol = gdb.lookup_static_symbol(name) or gdb.lookup_global_symbol(name)
+    return symbol.value()
 
 
 def rings():
     """The processors' rings, as values."""
-    cpus = gdb.lookup_static_symbol(CPUS).value()
+    cpus = static(CPUS)
     local = gdb.lookup_type("nucleus::arch::x86_64::local::CpuLocal").pointer()
-    for index in range(static_number(NR_CPUS)):
+    for index in range(number_in(static(NR_CPUS))):
         pointer = find(cpus[index], lambda v: v.type.code == gdb.TYPE_CODE_PTR)
         if int(pointer) != 0:
             yield pointer.cast(local).dereference()["memory"]["events"]
@@ -60,8 +61,8 @@ class Clock:
     """Turns counts of cycles into time, as `arch::x86_64::timer` does."""
 
     def __init__(self):
-        self.start = static_number(START)
-        self.scale = static_number(SCALE)
+        self.start = number_in(static(START))
+        self.scale = number_in(static(SCALE))
 
     def length(self, cycles):
         """How long so many cycles take."""
