@@ -144,13 +144,15 @@ fn groups_are_read_by_their_names() {
 
 /// Machines record while their tests run.
 mod live {
-    use super::super::{Event, record};
-    use super::*;
+    use alloc::vec::Vec;
+
     use crate::arch::cpu;
     use crate::cpu::disable_preempt;
     use crate::mm::{
         CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, VmSpace,
     };
+    use crate::prelude::*;
+    use crate::trace::{Event, Group, record};
 
     const BASE: Vaddr = 0x40_0000;
 
