@@ -367,6 +367,7 @@ fn signals() {
         "let in: {}",
         call(SYS_epoll_pwait, [set, AT, 1, NONE, none, 8])
     );
+    say!("{:?}", process.map(wait));
     say!("size: {}", call(SYS_epoll_pwait, [set, AT, 1, 0, none, 9]));
     say!(
         "nowhere: {}",
