@@ -1,7 +1,7 @@
 //! Sets of files that are waited for (`epoll(7)`).
 //!
 //! A set remembers what it is told to wait for, and looks at all of it each time that
-//! any stream of the system has changed, as [`poll`](super::poll) does. So waiting costs
+//! any stream of the system has changed, as [`poll`] does. So waiting costs
 //! as much as there is in the set, which Linux does better; what is seen is the same.
 //!
 //! **Edges.** Whoever wants to hear of changes alone is told of a file that is ready if

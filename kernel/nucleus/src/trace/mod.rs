@@ -16,7 +16,7 @@
 //! command `events`. What that costs is less than twenty instructions an event (the bench
 //! row `trace/event`). The one event that is left out is a *detail*: the flush of a single
 //! page that concerns no other processor, which takes as few itself, and would fill the
-//! rings with its like ([`record_detail`]).
+//! rings with its like (`record_detail`).
 //!
 //! **On request.** Where the command line names groups (`trace=fault,tlb,task`), these are
 //! recorded, with details, and no others; and they are counted, which loses nothing, for
