@@ -11,7 +11,6 @@
 extern crate alloc;
 
 mod errno;
-mod frames;
 mod fs;
 mod process;
 mod syscall;
@@ -47,6 +46,7 @@ fn main() -> ! {
     let status = process::run(&arguments);
     console::finish_program_output(status);
     trace::print_summary();
+    boot::crash_after_program();
     power::exit(if status == 0 {
         ExitCode::Success
     } else {

@@ -10,6 +10,7 @@ use crate::artifacts::{self, Kernel, KernelKind};
 use crate::flags::{EmulatorKind, MachineOptions, TestOptions};
 use crate::interrupt;
 use crate::kernel_tests::{self, BootSpec, SILENCE};
+use crate::run;
 use crate::shell::Progress;
 use crate::stream::Event;
 use crate::symbolize::DEFAULT_BASE;
@@ -17,7 +18,7 @@ use crate::test::{Outcome, Verdict};
 use crate::toolchain::Toolchain;
 
 /// Deaths on purpose: the option, and what the report has to contain.
-const DEATHS: [(&str, &[&str]); 11] = [
+const DEATHS: [(&str, &[&str]); 12] = [
     (
         "null",
         &[
@@ -93,7 +94,20 @@ const DEATHS: [(&str, &[&str]); 11] = [
             "trap::handle_trap_on_own_stack",
         ],
     ),
+    // The kernel records without being asked to.
+    (
+        "after-program -- /bin/hello",
+        &[
+            "the command line asked for it, after the program",
+            "boot::crash::crash_after_program",
+            "the last 16 events of ",
+            " cpu 0: switch from task ",
+        ],
+    ),
 ];
+
+/// What some of them run before.
+const PROGRAM: &str = "/bin/hello";
 
 pub(crate) fn run(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Outcome>> {
     let kernel = artifacts::kernel(toolchain, KernelKind::Release)?;
@@ -106,11 +120,18 @@ pub(crate) fn run(toolchain: &Toolchain, options: &TestOptions) -> Result<Vec<Ou
     let mut outcomes = Vec::new();
     let mut bases = Vec::new();
     let fixed = "nokaslr crash=panic".to_owned();
+    let files = run::files(PROGRAM)?;
     for machine in &machines {
         let ways = DEATHS.map(|(way, expected)| (format!("crash={way}"), expected));
         for (cmdline, expected) in ways.into_iter().chain([(fixed.clone(), DEATHS[1].1)]) {
             if options.selects(&cmdline) && !interrupt::is_requested() {
-                let death = die(toolchain, &kernel, machine, &cmdline, expected)?;
+                let spec = BootSpec {
+                    machine,
+                    cmdline: &cmdline,
+                    files: &files,
+                    silence: SILENCE,
+                };
+                let death = die(toolchain, &kernel, &spec, expected)?;
                 bases.push((cmdline == fixed, death.image_base));
                 let outcome = Outcome::new("kernel", &cmdline, death.verdict);
                 outcomes.push(outcome.on(&machine.label()));
@@ -149,27 +170,21 @@ struct Death {
     image_base: Option<u64>,
 }
 
-/// Has the kernel die by this option, and looks for what its report has to contain.
+/// Has the kernel die by an option, and looks for what its report has to contain.
 fn die(
     toolchain: &Toolchain,
     kernel: &Kernel,
-    machine: &MachineOptions,
-    cmdline: &str,
+    spec: &BootSpec<'_>,
     expected: &[&str],
 ) -> Result<Death> {
-    let progress = Progress::start(&format!("a deliberate death: {cmdline}"));
+    let progress = Progress::start(&format!("a deliberate death: {}", spec.cmdline));
     let mut text = String::new();
     let mut handle = |event: Event| {
         if let Event::Bytes(bytes) = event {
             text.push_str(&String::from_utf8_lossy(&bytes));
         }
     };
-    let spec = BootSpec {
-        machine,
-        cmdline,
-        silence: SILENCE,
-    };
-    let (_, facts) = kernel_tests::boot(toolchain, kernel, &spec, &mut handle)?;
+    let (_, facts) = kernel_tests::boot(toolchain, kernel, spec, &mut handle)?;
     progress.finish();
     let missing = expected.iter().find(|part| !text.contains(**part));
     let verdict = match missing {

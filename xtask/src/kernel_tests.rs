@@ -1,5 +1,6 @@
 //! The ring of tests inside the kernel, on each of its machines, and of its deaths.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -150,6 +151,7 @@ fn run_ktests(
         let spec = BootSpec {
             machine,
             cmdline: &cmdline,
+            files: &[],
             silence,
         };
         let (complaint, _) = boot(toolchain, kernel, &spec, &mut handle)?;
@@ -221,11 +223,13 @@ pub(crate) struct BootSpec<'a> {
     pub(crate) machine: &'a MachineOptions,
     /// The options of the kernel's command line that the emulator does not decide.
     pub(crate) cmdline: &'a str,
+    /// Files that the programs are among.
+    pub(crate) files: &'a [(String, PathBuf)],
     /// How long the guest may print nothing.
     pub(crate) silence: Duration,
 }
 
-/// Boots a kernel with no program; returns what is wrong with its ending.
+/// Boots a kernel; returns what is wrong with its ending.
 pub(crate) fn boot(
     toolchain: &Toolchain,
     kernel: &Kernel,
@@ -239,7 +243,7 @@ pub(crate) fn boot(
         &ImageSpec {
             kernel,
             cmdline: format!("{options} {}", spec.cmdline),
-            files: Vec::new(),
+            files: spec.files.to_vec(),
             rootfs: None,
         },
     )?;

@@ -27,10 +27,6 @@ const ITS_LINE: &str = "Hello from ring 3!";
 /// What the kernel says last after a panic, without QEMU's device that would end it.
 const STANDS_STILL: &str = "you may switch it off now";
 
-/// Rows that the kernel remembers of any screen: `nucleus::console::FIXED_CELLS`, by the
-/// most columns that it then uses.
-const EARLY_ROWS: usize = 9000 / 256;
-
 /// A boot whose screen is looked at.
 struct Case {
     name: &'static str,
@@ -197,14 +193,12 @@ fn expect(screen: &ScreenText, texts: &[&str]) -> Result<(), String> {
 }
 
 /// Compares the screen with the last lines on serial, row by row.
-///
-/// Until the kernel has an allocator, a large screen remembers [`EARLY_ROWS`] alone.
 fn same_as_serial(screen: &ScreenText, lines: &[String]) -> Result<(), String> {
     let all = glyphs::rows_of(lines.iter().map(String::as_str), screen.columns);
     let used = screen.used();
     // The cursor's row may be empty.
     let fewest = all.len().min(screen.rows.len().saturating_sub(1));
-    if used.len() < fewest.min(EARLY_ROWS) || used.len() > all.len() {
+    if used.len() < fewest || used.len() > all.len() {
         return Err(format!(
             "{} rows on the screen, {} on serial; the screen:\n{}",
             used.len(),

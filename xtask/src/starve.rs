@@ -111,8 +111,11 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // One that was killed meanwhile needs nothing.
-        let _ = ptrace::detach(self.thread, self.signal);
+        if ptrace::detach(self.thread, self.signal).is_err() {
+            // It was killed meanwhile, and its process does not end before somebody has
+            // been told of that.
+            let _ = waitpid(self.thread, Some(WaitPidFlag::__WALL));
+        }
     }
 }
 
@@ -168,8 +171,11 @@ mod tests {
             None => eprintln!("skipped: nothing may be stopped here"),
         }
         assert!(other_threads(number).is_empty());
+        // One that is killed as it stands still is gone all the same.
+        let stopped = Stopped::new(number);
         child.kill().unwrap();
-        child.wait().unwrap();
+        drop(stopped);
+        let _ = child.wait();
         assert!(Stopped::new(number).is_none(), "it has ended");
     }
 

@@ -63,6 +63,8 @@ impl Outcome {
             return None;
         };
         let first = reason.lines().next().unwrap_or("");
+        // A mark of the kernel's report.
+        let first = first.trim_start_matches("# ");
         Some(format!("{}: {} ({first})", self.place(), self.name))
     }
 
@@ -138,8 +140,12 @@ fn show(outcomes: Vec<Outcome>) -> Vec<Outcome> {
 /// Prints the counts, place by place, what failed, and the counts of all; returns the
 /// status.
 fn summarise(outcomes: &[Outcome]) -> u8 {
-    let mut places: Vec<_> = outcomes.iter().map(Outcome::place).collect();
-    places.dedup();
+    let mut places: Vec<String> = Vec::new();
+    for place in outcomes.iter().map(Outcome::place) {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
     for place in places {
         let there = outcomes.iter().filter(|outcome| outcome.place() == place);
         let counts = Counts::of(there, outcomes);
@@ -300,7 +306,7 @@ mod tests {
 
     #[test]
     fn failure_is_told_in_a_line_with_its_place() {
-        let reason = "panicked: oh\nbacktrace".to_owned();
+        let reason = "# panicked: oh\nbacktrace".to_owned();
         let failed = Outcome::new("kernel", "a", Verdict::Failed(reason)).on("qemu");
         let line = Some("kernel[qemu]: a (panicked: oh)".to_owned());
         assert_eq!(failed.failure(), line);

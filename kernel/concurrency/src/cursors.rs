@@ -38,6 +38,7 @@ impl<const ENTRIES: usize> Stage<ENTRIES> {
             cpus,
             checked: true,
             identifiers: true,
+            ..Config::default()
         });
         let subject = machine.on(0, || Subject::new().expect("there is memory"));
         Self {

@@ -60,6 +60,7 @@ fn machine(cpus: usize) -> Machine {
         cpus,
         checked: true,
         identifiers: true,
+        ..Config::default()
     })
 }
 

@@ -36,8 +36,6 @@ mod elf_loader;
 #[expect(dead_code, reason = "the kernel uses more of it")]
 #[path = "../../src/errno.rs"]
 mod errno;
-#[path = "../../src/frames.rs"]
-mod frames;
 #[cfg_attr(
     not(test),
     expect(dead_code, reason = "the image builder uses more of it")

@@ -60,6 +60,33 @@ impl Source for VmReader<'_> {
     }
 }
 
+/// The first bytes of a source.
+pub(crate) struct First<'a> {
+    source: &'a mut dyn Source,
+    left: usize,
+}
+
+impl<'a> First<'a> {
+    pub(crate) fn new(source: &'a mut dyn Source, len: u64) -> Self {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let left = source.left().min(len);
+        Self { source, left }
+    }
+}
+
+impl Source for First<'_> {
+    fn left(&self) -> usize {
+        self.left
+    }
+
+    fn take(&mut self, mut room: VmWriter<'_>) -> Result<usize, Errno> {
+        room.limit(self.left);
+        let taken = self.source.take(room)?;
+        self.left -= taken;
+        Ok(taken)
+    }
+}
+
 /// A range of a program's addresses, as the program says: nothing about it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UserVector {

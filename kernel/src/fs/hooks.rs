@@ -21,7 +21,16 @@ pub(crate) fn interrupt_first() {
 
 /// Tells a thread that nobody reads what it writes.
 pub(crate) fn raise_broken_pipe(current: &Current) {
-    let info = SigInfo::of_sender(Signal::PIPE, code::USER, current.process.id());
+    raise(current, Signal::PIPE);
+}
+
+/// Tells a thread that a file would be longer than it may make one.
+pub(crate) fn raise_file_too_big(current: &Current) {
+    raise(current, Signal::XFSZ);
+}
+
+fn raise(current: &Current, signal: Signal) {
+    let info = SigInfo::of_sender(signal, code::USER, current.process.id());
     // A standard signal finds room always.
     let _ = signal::send_to_thread(&current.thread, info);
 }

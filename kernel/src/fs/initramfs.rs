@@ -7,6 +7,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use nucleus::impl_untyped_frame_meta_for;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame, UntypedMem, VmReader};
 use nucleus::sync::Mutex;
 
@@ -16,8 +17,12 @@ use super::node::{
     Directory, Filesystem, Inode, Kind, Link, Listed, Metadata, Node, Place, RegularFile,
 };
 use crate::errno::Errno;
-use crate::frames::Cached;
 use crate::vm::MemoryObject;
+
+/// Frames of a file of the initramfs, kept since it was mapped first.
+#[derive(Debug)]
+struct Cached;
+impl_untyped_frame_meta_for!(Cached => "file-cache");
 
 /// An archive as a tree of files, and the pages of these that were mapped.
 #[derive(Debug)]

@@ -13,7 +13,7 @@
 //! * [`buffer`]: where bytes go to and come from; [`pages`]: contents in frames.
 //! * [`root`](mod@root), [`initramfs`] (over [`archive`]), [`tmpfs`], [`devices`],
 //!   [`terminal`], [`proc`], [`pipe`]: the filesystems, and what has no name.
-//! * [`poll`]: waiting for one of several files.
+//! * [`event`], [`timer`]: counters of events and of time; [`poll`], [`epoll`]: waiting for one of several files.
 //!
 //! **Memory.** Contents are in frames, of which programs get no more than leave the
 //! kernel its own; names and paths are bounded, and so are the numbers of files
@@ -24,7 +24,7 @@
 //! 1. the position of an open file, or the transfer of a pipe
 //! 2. a file's writers ([`tmpfs`])
 //! 3. locks of an address space: a copy to or from user memory may fault
-//! 4. a file's pages, its attributes, a directory's names
+//! 4. a file's pages, its mappers, its attributes, a directory's names, a set's files
 //! 5. a table of descriptors, a process's current directory, the table of processes
 //!
 //! The locks of 4 and 5 are never held while anything is copied, waited for, or dropped
@@ -35,6 +35,8 @@ mod archive;
 pub(crate) mod buffer;
 mod context;
 mod devices;
+pub(crate) mod epoll;
+pub(crate) mod event;
 pub(crate) mod hooks;
 mod initramfs;
 pub(crate) mod node;
@@ -47,6 +49,7 @@ mod proc;
 mod root;
 mod table;
 pub(crate) mod terminal;
+pub(crate) mod timer;
 mod tmpfs;
 
 pub(crate) use self::context::FsContext;

@@ -15,7 +15,7 @@ use core::time::Duration;
 use nucleus::sync::WaitQueue;
 
 use super::buffer::{Sink, Source};
-use super::poll::Readiness;
+use super::poll::{Edges, Readiness};
 use crate::errno::Errno;
 use crate::vm::MemoryObject;
 
@@ -49,6 +49,8 @@ pub(crate) fn is_same(one: &dyn Inode, other: &dyn Inode) -> bool {
 /// Types of nodes, as they are told to programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// What Linux gives no type.
+    Nothing,
     Pipe,
     CharacterDevice,
     Directory,
@@ -65,6 +67,7 @@ impl Kind {
     /// Returns the type as an entry of a directory has it.
     pub(crate) const fn directory_entry_type(self) -> u8 {
         match self {
+            Self::Nothing => 0,
             Self::Pipe => 1,
             Self::CharacterDevice => 2,
             Self::Directory => 4,
@@ -83,6 +86,8 @@ pub(crate) enum Filesystem {
     Devices = 3,
     Processes = 4,
     Pipes = 5,
+    /// Where things are that are descriptors alone.
+    Nameless = 6,
 }
 
 impl Filesystem {
@@ -284,9 +289,9 @@ pub(crate) trait RegularFile: Inode {
         Err(Errno::ReadOnly)
     }
 
-    /// Writes at the end, wherever that is when nobody else writes; returns how much,
-    /// and the position after it.
-    fn append(&self, _from: &mut dyn Source) -> Result<(usize, u64), Errno> {
+    /// Writes at the end, wherever that is when nobody else writes, and nothing from
+    /// `limit` on; returns how much, and the position after it.
+    fn append(&self, _from: &mut dyn Source, _limit: u64) -> Result<(usize, u64), Errno> {
         Err(Errno::ReadOnly)
     }
 
@@ -359,6 +364,11 @@ pub(crate) trait Stream: Inode {
     /// Returns what is possible at once. Callable where nothing may sleep.
     fn readiness(&self) -> Readiness;
 
+    /// Returns how often something has become possible.
+    fn edges(&self) -> Edges {
+        Edges::default()
+    }
+
     /// Returns who is woken when more becomes possible, if it ever does.
     fn queue(&self) -> Option<&WaitQueue> {
         None
@@ -372,6 +382,21 @@ pub(crate) trait Stream: Inode {
     /// Returns the terminal, if it is one.
     fn as_terminal(&self) -> Option<&super::terminal::Terminal> {
         None
+    }
+
+    /// Returns the set of files that are waited for, if it is one.
+    fn as_epoll(&self) -> Option<&super::epoll::Epoll> {
+        None
+    }
+
+    /// Returns the timer, if it is one.
+    fn as_timer(&self) -> Option<&super::timer::TimerFile> {
+        None
+    }
+
+    /// Returns whether a call writes but once, however much it has.
+    fn writes_once(&self) -> bool {
+        false
     }
 
     /// Returns how many bytes can be read at once, as far as that is known.

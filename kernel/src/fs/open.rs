@@ -11,9 +11,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use nucleus::sync::{Mutex, WaitQueue};
 
-use super::buffer::{Sink, Source};
-use super::node::{Directory, Inode, Listed, Location, Node, Place, RegularFile, Stream};
-use super::poll::Readiness;
+use super::buffer::{First, Sink, Source};
+use super::node::{
+    Directory, Filesystem, Inode, Listed, Location, Node, Place, RegularFile, Stream,
+};
+use super::poll::{Edges, Readiness};
 use crate::errno::Errno;
 
 /// Flags of `open` that a description keeps (`fcntl(2)`).
@@ -237,24 +239,24 @@ impl OpenFile {
     }
 
     /// Writes at the position, which moves, or at the end if it is open for that;
-    /// never waits for a stream.
+    /// never waits for a stream. A file gets nothing from the position `limit` on.
     ///
     /// # Errors
     ///
-    /// [`Errno::BadFile`], [`Errno::Again`] where it would have to wait, and what the
-    /// object says.
-    pub(crate) fn write(&self, from: &mut dyn Source) -> Result<usize, Errno> {
+    /// [`Errno::BadFile`], [`Errno::Again`] where it would have to wait,
+    /// [`Errno::FileTooBig`] where the limit allows nothing, and what the object says.
+    pub(crate) fn write(&self, from: &mut dyn Source, limit: u64) -> Result<usize, Errno> {
         self.check_writable()?;
         match &self.object {
             Object::Stream(stream) => stream.write(from),
             Object::File(file) => {
                 let mut position = self.position.lock();
                 if self.status() & status::APPEND != 0 {
-                    let (count, end) = file.append(from)?;
+                    let (count, end) = file.append(from, limit)?;
                     *position = end;
                     return Ok(count);
                 }
-                let count = file.write_at(*position, from)?;
+                let count = write_up_to(&**file, *position, from, limit)?;
                 *position += count as u64;
                 Ok(count)
             }
@@ -276,21 +278,26 @@ impl OpenFile {
         }
     }
 
-    /// Writes at an offset; the position stays.
+    /// Writes at an offset; the position stays. A file gets nothing from `limit` on.
     ///
     /// # Errors
     ///
     /// [`Errno::NotSeekable`] for a stream with no positions, and as [`Self::write`].
-    pub(crate) fn write_at(&self, offset: u64, from: &mut dyn Source) -> Result<usize, Errno> {
+    pub(crate) fn write_at(
+        &self,
+        offset: u64,
+        from: &mut dyn Source,
+        limit: u64,
+    ) -> Result<usize, Errno> {
         self.check_positions()?;
         self.check_writable()?;
         match &self.object {
             // Linux, unlike POSIX, looks at the flag here, too.
             Object::File(file) if self.status() & status::APPEND != 0 => {
-                file.append(from).map(|(count, _)| count)
+                file.append(from, limit).map(|(count, _)| count)
             }
-            Object::File(file) => file.write_at(offset, from),
-            _ => self.write(from),
+            Object::File(file) => write_up_to(&**file, offset, from, limit),
+            _ => self.write(from, limit),
         }
     }
 
@@ -314,6 +321,12 @@ impl OpenFile {
     /// [`Errno::NotSeekable`], [`Errno::Invalid`] for a position that is none,
     /// [`Errno::NoAddress`] for data behind the end.
     pub(crate) fn seek(&self, offset: i64, whence: Seek) -> Result<u64, Errno> {
+        if let Object::Stream(stream) = &self.object
+            && stream.metadata().filesystem == Filesystem::Nameless
+        {
+            // As on Linux, asking is no error there, though they have no positions.
+            return Ok(0);
+        }
         self.check_positions()?;
         let len = match &self.object {
             Object::File(file) => file.len(),
@@ -377,10 +390,34 @@ impl OpenFile {
         }
     }
 
+    /// Returns how often something has become possible.
+    pub(crate) fn edges(&self) -> Edges {
+        self.stream()
+            .map_or(Edges::default(), |stream| stream.edges())
+    }
+
     /// Returns who is woken when more becomes possible, if it ever does.
     pub(crate) fn queue(&self) -> Option<&WaitQueue> {
         self.stream().and_then(|stream| stream.queue())
     }
+}
+
+/// Writes at an offset of a file, and nothing from a limit on.
+///
+/// # Errors
+///
+/// [`Errno::FileTooBig`] where that allows nothing, and what the file says.
+pub(super) fn write_up_to(
+    file: &dyn RegularFile,
+    offset: u64,
+    from: &mut dyn Source,
+    limit: u64,
+) -> Result<usize, Errno> {
+    let room = limit.saturating_sub(offset);
+    if room == 0 && from.left() > 0 {
+        return Err(Errno::FileTooBig);
+    }
+    file.write_at(offset, &mut First::new(from, room))
 }
 
 /// Positions in a listing of those names that every directory has; its own come after.

@@ -13,13 +13,18 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use nucleus::impl_untyped_frame_meta_for;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame, UntypedMem, VmReader};
 use nucleus::sync::Mutex;
 
 use super::buffer::{Sink, Source};
 use crate::errno::Errno;
-use crate::frames::FilePage;
 use crate::vm::ensure_reserve;
+
+/// Frames of a file in memory, or of a text that was made when a file was opened.
+#[derive(Debug)]
+struct FilePage;
+impl_untyped_frame_meta_for!(FilePage => "files");
 
 /// Pages of a part of the index.
 const PART: usize = 512;

@@ -14,15 +14,20 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use nucleus::impl_untyped_frame_meta_for;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame, UntypedMem};
 use nucleus::sync::{Mutex, WaitQueue};
 
 use super::buffer::{Sink, Source};
 use super::node::{Filesystem, Inode, Kind, Metadata, Stream};
 use super::now;
-use super::poll::{self, Readiness};
+use super::poll::{self, EdgeCounter, Edges, Readiness};
 use crate::errno::Errno;
-use crate::frames::PipePage;
+
+/// Frames of what is on its way through a pipe.
+#[derive(Debug)]
+struct PipePage;
+impl_untyped_frame_meta_for!(PipePage => "pipes");
 
 /// Frames of a full pipe, and its bytes.
 const FRAMES: usize = 16;
@@ -48,6 +53,7 @@ struct Pipe {
     len: AtomicUsize,
     nr_readers: AtomicUsize,
     nr_writers: AtomicUsize,
+    edges: EdgeCounter,
     queue: WaitQueue,
 }
 
@@ -70,6 +76,7 @@ pub(crate) fn open() -> (Arc<PipeReader>, Arc<PipeWriter>) {
         len: AtomicUsize::new(0),
         nr_readers: AtomicUsize::new(1),
         nr_writers: AtomicUsize::new(1),
+        edges: EdgeCounter::new(),
         queue: WaitQueue::new(),
     });
     (
@@ -152,6 +159,11 @@ impl Ring {
     }
 }
 
+/// Returns whether a pipe with so many bytes takes short writes.
+const fn has_room(len: usize) -> bool {
+    CAPACITY - len >= ATOMIC
+}
+
 impl Pipe {
     fn len(&self) -> usize {
         // Relaxed: the queue's lock orders it for those who wait.
@@ -184,6 +196,9 @@ impl Pipe {
         let count = ring.read(len, to)?;
         // Relaxed: as in `len`.
         self.len.fetch_sub(count, Ordering::Relaxed);
+        if !has_room(len) && has_room(len - count) {
+            self.edges.add_write();
+        }
         drop(ring);
         poll::wake(&self.queue);
         Ok(count)
@@ -206,6 +221,7 @@ impl Pipe {
         let count = ring.write(len, wanted.min(room), from)?;
         // Relaxed: as in `len`.
         self.len.fetch_add(count, Ordering::Relaxed);
+        self.edges.add_read();
         drop(ring);
         poll::wake(&self.queue);
         Ok(count)
@@ -255,6 +271,10 @@ impl Stream for PipeReader {
         Readiness::READ.when(self.0.len() > 0) | Readiness::HANG_UP.when(!self.0.has_writers())
     }
 
+    fn edges(&self) -> Edges {
+        self.0.edges.get()
+    }
+
     fn queue(&self) -> Option<&WaitQueue> {
         Some(&self.0.queue)
     }
@@ -278,8 +298,11 @@ impl Stream for PipeWriter {
     }
 
     fn readiness(&self) -> Readiness {
-        let has_room = CAPACITY - self.0.len() >= ATOMIC;
-        Readiness::WRITE.when(has_room) | Readiness::ERROR.when(!self.0.has_readers())
+        Readiness::WRITE.when(has_room(self.0.len())) | Readiness::ERROR.when(!self.0.has_readers())
+    }
+
+    fn edges(&self) -> Edges {
+        self.0.edges.get()
     }
 
     fn queue(&self) -> Option<&WaitQueue> {
@@ -299,6 +322,7 @@ impl Drop for PipeReader {
     fn drop(&mut self) {
         // Relaxed: as in `Pipe::len`.
         self.0.nr_readers.fetch_sub(1, Ordering::Relaxed);
+        self.0.edges.add_write();
         poll::wake(&self.0.queue);
     }
 }
@@ -307,6 +331,7 @@ impl Drop for PipeWriter {
     fn drop(&mut self) {
         // Relaxed: as in `Pipe::len`.
         self.0.nr_writers.fetch_sub(1, Ordering::Relaxed);
+        self.0.edges.add_read();
         poll::wake(&self.0.queue);
     }
 }

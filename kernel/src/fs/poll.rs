@@ -6,6 +6,7 @@
 //! code, and no memory for each stream; a machine with many pollers would want more.
 
 use core::ops::BitOr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use nucleus::sync::WaitQueue;
 
@@ -19,6 +20,9 @@ impl Readiness {
     pub(crate) const READ: Self = Self(0x041);
     /// `POLLOUT`, `POLLWRNORM`.
     pub(crate) const WRITE: Self = Self(0x104);
+    /// `POLLIN` alone, and `POLLOUT` alone.
+    pub(crate) const READ_ONLY_IN: Self = Self(0x001);
+    pub(crate) const WRITE_ONLY_OUT: Self = Self(0x004);
     /// `POLLERR`: nobody reads what is written.
     pub(crate) const ERROR: Self = Self(0x008);
     /// `POLLHUP`: nobody writes any more.
@@ -60,6 +64,51 @@ impl BitOr for Readiness {
 
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+/// How often reading, and writing, has become possible, or more than before. Whoever
+/// wants to hear of changes alone (`EPOLLET`) compares two of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edges {
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+}
+
+/// Counts [`Edges`].
+#[derive(Debug)]
+pub(crate) struct EdgeCounter {
+    read: AtomicU64,
+    write: AtomicU64,
+}
+
+impl EdgeCounter {
+    pub(crate) const fn new() -> Self {
+        Self {
+            read: AtomicU64::new(0),
+            write: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Edges {
+        // Relaxed: counted before the queue of pollers counts a wake-up, and looked at
+        // after that was read: the queue orders it.
+        Edges {
+            read: self.read.load(Ordering::Relaxed),
+            write: self.write.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes that more can be read.
+    pub(crate) fn add_read(&self) {
+        // Relaxed: as in `get`.
+        self.read.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that more can be written.
+    pub(crate) fn add_write(&self) {
+        // Relaxed: as in `get`.
+        self.write.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) struct Current {
     pub(crate) user: UserMode,
     pub(super) loan: Option<Arc<Loan>>,
     /// How this thread, and perhaps no other of its process, is to end.
-    pub(crate) own_end: Option<End>,
+    own_end: Option<End>,
 }
 
 impl Beginning {
@@ -192,14 +192,21 @@ impl Current {
 
     /// Looks around before ring 3 is entered; returns how the thread ends, if it does.
     fn look(&mut self) -> Option<End> {
+        if !self.thread.take_attention() {
+            return None;
+        }
         if self.own_end.is_some() {
             return self.own_end;
         }
-        if self.thread.take_attention() {
-            self.handle_signals();
-            let dismissed = self.thread.is_dismissed().then_some(DISMISSED);
-            return self.process.end().or(dismissed);
-        }
-        None
+        self.handle_signals();
+        let dismissed = self.thread.is_dismissed().then_some(DISMISSED);
+        self.process.end().or(dismissed)
+    }
+
+    /// Has this thread, and perhaps no other of its process, end when it looks around
+    /// next: before it enters ring 3 again.
+    pub(crate) fn end(&mut self, how: End) {
+        self.own_end = Some(how);
+        self.thread.call_attention();
     }
 }

@@ -16,9 +16,9 @@ use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, UntypedMem, Vaddr};
 use nucleus::planted::{Bug, is_planted};
 
 use crate::errno::Errno;
-use crate::frames::Anonymous;
 use crate::vm::{
-    AddressSpace, Backing, LOWEST_ADDRESS, MapRequest, MemoryObject, RegionFlags, UserRange,
+    AddressSpace, Anonymous, Backing, LOWEST_ADDRESS, MapRequest, MemoryObject, RegionFlags,
+    UserRange,
 };
 
 /// Where a position-independent program is put at the lowest.

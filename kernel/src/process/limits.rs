@@ -12,6 +12,7 @@ use crate::vm;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Resource {
+    FileSize = 1,
     Data = 2,
     Stack = 3,
     Core = 4,

@@ -2,11 +2,13 @@
 //!
 //! * [`Process`], [`Thread`]: what others may see of one; [`table`]: all of them.
 //! * [`Current`]: the running thread's own view, and the loop that runs it.
-//! * `exit`: how they end.
+//! * `exit`: how they end. [`alarm`]: what happens at some time.
 //! * `elf`, `stack`: what a program starts with.
 
+pub(crate) mod alarm;
 mod arguments;
 pub(crate) mod clone;
+pub(crate) mod cpu_alarm;
 mod current;
 mod elf;
 pub(crate) mod exec;

@@ -13,9 +13,11 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use nucleus::sync::{Once, SpinLock, WaitQueue};
 
+use super::alarm::{Alarm, Timer};
+use super::cpu_alarm::{Counts, CpuAlarm};
 use super::limits::Limits;
 use super::program::Running;
-use super::signal::{Actions, ProcessSignals, SignalSet};
+use super::signal::{self, Actions, ProcessSignals, SigInfo, Signal, SignalSet};
 use super::thread::Resources;
 use super::usage::Usage;
 use super::{Current, End, Pid, Thread, table};
@@ -31,6 +33,11 @@ pub(crate) struct Process {
     end: Once<End>,
     pub(crate) limits: SpinLock<Limits>,
     pub(crate) signals: ProcessSignals,
+    /// Its alarm (`alarm(2)`), which goes by the time.
+    alarm: Timer,
+    /// Those that go by the time that it has used in ring 3, and by all of that; made
+    /// when somebody asks.
+    cpu_alarms: Once<[Arc<CpuAlarm>; 2]>,
     /// The signal that it gets when its parent ends; zero for none.
     death_signal: AtomicU8,
     /// Whether it has promised never to have more rights than now.
@@ -77,6 +84,8 @@ impl Process {
             end: Once::new(),
             limits: SpinLock::new(limits),
             signals: ProcessSignals::new(actions),
+            alarm: Timer::new(),
+            cpu_alarms: Once::new(),
             death_signal: AtomicU8::new(0),
             no_new_privileges: AtomicBool::new(false),
             usage: SpinLock::new(PastUsage::default()),
@@ -192,6 +201,17 @@ impl Process {
         }
     }
 
+    /// Returns its alarm that goes by the time that it uses.
+    pub(crate) fn cpu_alarm(self: &Arc<Self>, counts: Counts) -> &Arc<CpuAlarm> {
+        let [user, all] = self
+            .cpu_alarms
+            .call_once(|| [Counts::User, Counts::All].map(|counts| CpuAlarm::new(self, counts)));
+        match counts {
+            Counts::User => user,
+            Counts::All => all,
+        }
+    }
+
     /// Waits until the process is a zombie, or gone; returns how it ended.
     pub(super) fn wait_for_end(&self) -> End {
         self.ended.wait_until(|| {
@@ -259,6 +279,17 @@ impl Process {
         let mut usage = self.usage.lock();
         usage.children.add(own);
         usage.children.add(children);
+    }
+}
+
+impl Alarm for Process {
+    fn timer(&self) -> &Timer {
+        &self.alarm
+    }
+
+    fn ring(&self, _times: u64) {
+        // A standard signal finds room always.
+        let _ = signal::send_to_process(self, SigInfo::of_kernel(Signal::ALRM));
     }
 }
 

@@ -15,6 +15,7 @@ use core::ops::Range;
 
 use nucleus::mm::{PAGE_SIZE, Vaddr};
 use nucleus::random;
+use nucleus::user::processor_capabilities;
 
 use super::arguments::{Arguments, Strings};
 use super::elf::LoadedProgram;
@@ -46,9 +47,11 @@ mod key {
     pub(super) const GID: usize = 13;
     pub(super) const EGID: usize = 14;
     pub(super) const PLATFORM: usize = 15;
+    pub(super) const CAPABILITIES: usize = 16;
     pub(super) const CLOCK_TICKS: usize = 17;
     pub(super) const SECURE: usize = 23;
     pub(super) const RANDOM: usize = 25;
+    pub(super) const MORE_CAPABILITIES: usize = 26;
     pub(super) const PROGRAM_NAME: usize = 31;
     pub(super) const MIN_SIGNAL_STACK: usize = 51;
 }
@@ -161,8 +164,11 @@ fn auxiliary(
     random_bytes: Vaddr,
     platform: Vaddr,
     path: Vaddr,
-) -> [(usize, usize); 18] {
+) -> [(usize, usize); 20] {
+    let [capabilities, more_capabilities] = processor_capabilities();
     [
+        (key::CAPABILITIES, capabilities),
+        (key::MORE_CAPABILITIES, more_capabilities),
         (key::MIN_SIGNAL_STACK, MIN_SIGNAL_STACK),
         (key::PAGE_SIZE, PAGE_SIZE),
         (key::CLOCK_TICKS, 100),

@@ -5,6 +5,7 @@
 //! there return `ENOSYS` and are logged once. Every pointer is a number until a
 //! copy through it succeeded.
 
+mod barrier;
 mod file;
 mod futex;
 mod identity;
@@ -17,6 +18,7 @@ mod signal;
 mod system;
 mod table;
 mod time;
+mod timer;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

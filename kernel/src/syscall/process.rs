@@ -209,7 +209,7 @@ fn read_arguments(
 }
 
 pub(super) fn exit(current: &mut Current, status: usize) -> SyscallResult {
-    current.own_end = Some(End::Exited(status as u8));
+    current.end(End::Exited(status as u8));
     Ok(0)
 }
 

@@ -5,8 +5,8 @@
 //! small one. Calls about files are found by [`file::dispatch`](super::file).
 
 use super::{
-    Arguments, SyscallResult, futex, identity, limits, memory, number, process, schedule, signal,
-    system, time,
+    Arguments, SyscallResult, barrier, futex, identity, limits, memory, number, process, schedule,
+    signal, system, time, timer,
 };
 use crate::errno::Errno;
 use crate::process::Current;
@@ -175,6 +175,15 @@ const fn add_time_calls(calls: &mut Calls) {
         Some(|current, &[a, b, c, d, ..]| time::clock_nanosleep(current, [a, b, c, d]));
     calls[number::NANOSLEEP] = Some(|current, &[a, b, ..]| time::nanosleep(current, a, b));
     calls[number::GETTIMEOFDAY] = Some(|current, &[a, b, ..]| time::gettimeofday(current, a, b));
+    calls[number::ALARM] = Some(|current, &[a, ..]| timer::alarm(current, a));
+    calls[number::GETITIMER] = Some(|current, &[a, b, ..]| timer::getitimer(current, a, b));
+    calls[number::SETITIMER] = Some(|current, &[a, b, c, ..]| timer::setitimer(current, a, b, c));
+    calls[number::TIMERFD_CREATE] =
+        Some(|current, &[a, b, ..]| timer::timerfd_create(current, a, b));
+    calls[number::TIMERFD_SETTIME] =
+        Some(|current, &[a, b, c, d, ..]| timer::timerfd_settime(current, [a, b, c, d]));
+    calls[number::TIMERFD_GETTIME] =
+        Some(|current, &[a, b, ..]| timer::timerfd_gettime(current, a, b));
     calls[number::TIME] = Some(|current, &[a, ..]| time::time(current, a));
 }
 
@@ -186,8 +195,7 @@ const fn add_system_calls(calls: &mut Calls) {
     calls[number::PRCTL] =
         Some(|current, &[a, b, c, d, e, ..]| system::prctl(current, [a, b, c, d, e]));
     calls[number::REBOOT] = Some(|_, &[a, b, c, ..]| system::reboot(a, b, c));
-    // The C library does without restartable sequences, and asks each time; and so
-    // do others without barriers in other threads.
+    // The C library does without restartable sequences, and asks each time.
     calls[number::RSEQ] = Some(|_, _| Err(Errno::NoCall));
-    calls[number::MEMBARRIER] = Some(|_, _| Err(Errno::NoCall));
+    calls[number::MEMBARRIER] = Some(|current, &[a, b, ..]| barrier::membarrier(current, a, b));
 }

@@ -25,6 +25,7 @@
 use core::ops::Range;
 
 use nucleus::cpu::disable_preempt;
+use nucleus::impl_untyped_frame_meta_for;
 use nucleus::mm::page_table::{MappedItem, MappedItemRef};
 use nucleus::mm::vm_space::CursorMut;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UFrame, Vaddr};
@@ -33,7 +34,11 @@ use super::range::page_start;
 use super::region::{Access, Region, WRITE_IN_PLACE};
 use super::{AccessError, AddressSpace};
 use crate::errno::Errno;
-use crate::frames::Anonymous;
+
+/// Frames of memory that is a process's own, or was until a fork.
+#[derive(Debug)]
+pub(crate) struct Anonymous;
+impl_untyped_frame_meta_for!(Anonymous => "anonymous");
 
 /// Bytes around a page of an object in which others are mapped with it: whole ones,
 /// so that one node of the page table holds all of them.

@@ -11,6 +11,7 @@
 //! before the child can run (peer 77).
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 use nucleus::cpu::disable_preempt;
 use nucleus::mm::frame::{MemoryCounts, memory_counts};
@@ -36,6 +37,9 @@ impl AddressSpace {
         let parent = self.change();
         ensure_memory_for(parent.regions.count())?;
         let child = Self::with_layout(VmSpace::new()?, parent.fork());
+        // Relaxed: nobody else knows the child, and each asks for itself alone.
+        let barriers = self.barriers.load(Ordering::Relaxed);
+        child.barriers.store(barriers, Ordering::Relaxed);
         // Before it has pages: see `mappers`.
         child.join_mappers(&parent.regions);
         if self.may_have_huge_pages() {

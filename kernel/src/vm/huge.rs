@@ -19,10 +19,10 @@ use nucleus::mm::page_table::MappedItemRef;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, Vaddr};
 use nucleus::sync::Once;
 
+use super::fault::Anonymous;
 use super::region::{Access, Region, RegionFlags};
 use super::{AccessError, AddressSpace, UserRange};
 use crate::errno::Errno;
-use crate::frames::Anonymous;
 
 /// Bytes of a huge page.
 pub(super) const HUGE_PAGE: usize = 512 * PAGE_SIZE;

@@ -24,6 +24,7 @@
 //! | [`huge`] | pages of 2 MiB |
 //! | [`fork`] | a copy of all of it |
 //! | [`user_memory`], [`futex`] | the kernel's own accesses; words that are waited for |
+//! | [`barrier`] | barriers in other threads |
 //! | [`residency`], [`report`] | what is there: `mincore`, `/proc` |
 //!
 //! # Why regions beside the page table
@@ -78,6 +79,7 @@
 //! process is killed with a message. See [`limits`] for what may be promised.
 
 mod advise;
+mod barrier;
 mod change;
 mod fault;
 mod fork;
@@ -99,12 +101,13 @@ mod stack;
 mod user_memory;
 
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use nucleus::mm::{Vaddr, VmSpace};
 use nucleus::sync::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 
 pub(crate) use self::advise::Advice;
+pub(crate) use self::fault::Anonymous;
 pub(crate) use self::futex::FutexKey;
 use self::heap::Heap;
 pub(crate) use self::huge::want_huge_pages;
@@ -146,6 +149,8 @@ pub(crate) struct AddressSpace {
     peak_resident: AtomicUsize,
     /// Whether there ever was a huge page.
     has_huge_pages: AtomicBool,
+    /// Which barriers the program has said that it will ask for, by their bits.
+    pub(crate) barriers: AtomicU8,
 }
 
 /// What an address space is to be: its regions, and what goes with them.
@@ -189,6 +194,7 @@ impl AddressSpace {
             resident: AtomicUsize::new(0),
             peak_resident: AtomicUsize::new(0),
             has_huge_pages: AtomicBool::new(false),
+            barriers: AtomicU8::new(0),
         })
     }
 

@@ -6,12 +6,17 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use nucleus::impl_untyped_frame_meta_for;
 use nucleus::mm::{FrameAllocOptions, PAGE_SIZE, UFrame, UntypedMem};
 use nucleus::sync::Mutex;
 
 use super::mappers::{Mappers, Taken};
 use crate::errno::Errno;
-use crate::frames::Shared;
+
+/// Frames of memory that processes share without a file.
+#[derive(Debug)]
+struct Shared;
+impl_untyped_frame_meta_for!(Shared => "shared");
 
 /// Something with pages that regions can map.
 ///

@@ -59,6 +59,7 @@ impl Default for Bench {
             cpus: 1,
             checked: false,
             identifiers: true,
+            ..Config::default()
         })
     }
 }

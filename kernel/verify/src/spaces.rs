@@ -473,6 +473,7 @@ pub fn search(scripts: Scripts, has_identifiers: bool) -> Result<u64, String> {
         cpus: CPUS,
         checked: true,
         identifiers: has_identifiers,
+        ..Config::default()
     });
     let strategy = proptest::collection::vec(op(), 1..60);
     let print = |ops: &Vec<Op>| format!("{ops:?}");

@@ -55,7 +55,7 @@ pub(super) fn judge(seen: &Seen) -> Result<(), String> {
     }
     expect(
         summary,
-        &["processors  1 of ", "memory ", "firmware    BIOS", "time "],
+        &["processors  ", "memory ", "firmware    BIOS", "time "],
     )?;
     expect(
         failures,

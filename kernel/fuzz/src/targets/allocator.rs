@@ -32,6 +32,7 @@ const CONFIG: Config = Config {
     cpus: 3,
     checked: false,
     identifiers: true,
+    physical_bits: 52,
 };
 /// The memory that the simulated machine gives to its allocator, less what
 /// start-up took.

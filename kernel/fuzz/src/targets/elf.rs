@@ -43,6 +43,7 @@ fn run(file: &[u8]) {
         cpus: 1,
         checked: false,
         identifiers: true,
+        ..Config::default()
     };
     machine::with(&MACHINE, config, |machine| {
         machine.on(0, || {

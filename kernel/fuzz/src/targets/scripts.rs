@@ -47,6 +47,7 @@ fn run(input: &[u8]) {
         cpus: 1,
         checked: false,
         identifiers: true,
+        ..Config::default()
     };
     let script = decode(input);
     machine::with(&MACHINE, config, |machine| {

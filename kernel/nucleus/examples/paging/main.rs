@@ -62,6 +62,7 @@ fn main() {
         cpus: 1,
         checked: false,
         identifiers: true,
+        ..Config::default()
     });
     machine.on(0, || {
         (row.run)(&mut NoMeter);

@@ -1,15 +1,20 @@
-//! What it costs to be a program: the ways into ring 3 and out of it, and tasks.
+//! What it costs to be a program: the ways into ring 3 and out of it, and tasks; and to
+//! record what happens.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Meter, Row};
+use crate::boot::protection;
 use crate::cpu::{CpuId, disable_preempt};
+use crate::mm::inspect::rights;
+use crate::mm::kspace::kernel_page_table;
 use crate::mm::{
     CachePolicy, FrameAllocOptions, PAGE_SIZE, PageFlags, PageProperty, UntypedMem, VmReader,
     VmSpace,
 };
 use crate::task::{Task, TaskOptions};
+use crate::trace::{self, Event, Group};
 use crate::user::{ReturnReason, UserContext, UserMode};
 
 /// How often each is done and measured together.
@@ -17,11 +22,22 @@ const TIMES: usize = 128;
 const ENOUGH: &str = "a benchmark has enough memory";
 
 /// The benchmarks of the machine alone.
-pub(super) const ROWS: [Row; 4] = [
+pub(super) const ROWS: [Row; 7] = [
     row("task/switch", switch_tasks),
     row("task/spawn+join", spawn_tasks),
     row("user/system-call", |m| leave_user(m, &SYSTEM_CALL, call)),
     row("user/page-fault", |m| leave_user(m, &LOAD, page_fault)),
+    row("trace/event", record_events),
+    Row {
+        name: "protection/find-constants",
+        operations: 1,
+        run: find_constants,
+    },
+    Row {
+        name: "protection/walk",
+        operations: 1,
+        run: walk_tables,
+    },
 ];
 
 const fn row(name: &'static str, run: fn(&mut dyn Meter)) -> Row {
@@ -57,6 +73,32 @@ fn spawn_tasks(meter: &mut dyn Meter) {
             let task = TaskOptions::new(|| ()).affinity(CpuId::bsp().into());
             task.spawn().expect(ENOUGH).join();
         }
+    });
+}
+
+/// Records events, each of which has something of its own.
+fn record_events(meter: &mut dyn Meter) {
+    let _stays_here = disable_preempt();
+    meter.measure(&mut || {
+        for table in 0..TIMES as u64 {
+            trace::record(Group::TLB, || Event::Served { table });
+        }
+    });
+}
+
+/// Finds out what of the image must not be written, as start-up does before its walk.
+fn find_constants(meter: &mut dyn Meter) {
+    meter.measure(&mut || drop(protection::constants().expect(ENOUGH)));
+}
+
+/// Walks the kernel's tables in search of what is writable and executable, as start-up
+/// does, twice.
+fn walk_tables(meter: &mut dyn Meter) {
+    let constants = protection::constants().expect(ENOUGH);
+    let root = kernel_page_table().root_paddr();
+    meter.measure(&mut || {
+        let report = rights::inspect(root, &constants);
+        assert_eq!(report.nr_violations, 0);
     });
 }
 

@@ -20,10 +20,10 @@
 //! | `ktest.wait` | after the tests show a summary and the failures, and wait for a key |
 //! | `bench`, `bench=FILTER` | run the benchmarks whose names contain FILTER, in a kernel that has them |
 //! | `thp=off\|advised\|on` | huge pages for programs: nowhere, where they ask for them, or wherever they fit; `advised` unless given |
-//! | `trace=fault,tlb,task\|all\|off` | the events that are recorded; none unless given, all in a kernel with its tests |
+//! | `trace=fault,tlb,task\|all\|off` | the events that are recorded, with details and a summary in the end; unless given, all but details, without a summary |
 //! | `keymap=us\|uk\|de\|fr\|no\|se\|fi\|jp\|colemak\|dvorak\|dvp` | what is printed on the keyboard's keys; `us` unless given |
 //! | `reset=acpi\|keyboard\|cf9\|triple-fault` | the way to restart that is tried first; in this order unless given |
-//! | `crash=null\|panic\|other-panic\|message\|stack-overflow\|double-fault\|write-text\|run-data\|guard-page\|canary\|nested-trap` | die on purpose after start-up, to show the report |
+//! | `crash=null\|panic\|other-panic\|message\|stack-overflow\|double-fault\|write-text\|run-data\|guard-page\|canary\|nested-trap\|after-program` | die on purpose after start-up, or when the program has ended, to show the report |
 //! | `pagetable` | print the kernel's page table after start-up |
 //! | `-- PROGRAM ARGUMENTS…` | run this program and power off with its status; `/bin/init` unless given |
 //!
@@ -62,6 +62,8 @@ pub enum Crash {
     Canary,
     /// Have an exception strike in its own handler.
     NestedTrap,
+    /// Panic when the program has ended.
+    AfterProgram,
 }
 
 /// Where programs get huge pages.
@@ -145,7 +147,7 @@ pub struct CommandLine<'a> {
     pub bench: Option<&'a str>,
     /// Where programs get huge pages.
     pub huge_pages: HugePages,
-    /// The events that are recorded, if it says so.
+    /// The events that are recorded and counted, if it says so.
     pub trace: Option<Group>,
     /// What is printed on the keyboard's keys.
     pub keymap: Keymap,
@@ -263,6 +265,7 @@ impl<'a> CommandLine<'a> {
                     "guard-page" => Crash::GuardPage,
                     "canary" => Crash::Canary,
                     "nested-trap" => Crash::NestedTrap,
+                    "after-program" => Crash::AfterProgram,
                     _ => return false,
                 };
                 set(&mut self.crash, Some(Some(crash)))

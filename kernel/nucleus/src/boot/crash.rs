@@ -6,13 +6,22 @@ use core::sync::atomic::AtomicU8;
 use core::{mem, ptr};
 
 use super::cmdline::Crash;
+use super::start::command_line;
 use crate::arch::x86_64::{breakpoints, exception_stacks};
 use crate::cpu::{CpuId, CpuSet, num_cpus};
 use crate::mm::kspace::KernelStack;
 use crate::smp::inter_processor_call_and_wait;
 
-/// Dies in the way that was asked for.
-pub(super) fn die(way: Crash) -> ! {
+/// Dies after start-up if the command line wants that.
+pub(super) fn die_if_asked() {
+    match command_line().crash {
+        None | Some(Crash::AfterProgram) => {}
+        Some(way) => die(way),
+    }
+}
+
+/// Dies in a way.
+fn die(way: Crash) -> ! {
     log::warn!("dying on purpose: {way:?}");
     match way {
         Crash::Null => read_null(),
@@ -28,8 +37,19 @@ pub(super) fn die(way: Crash) -> ! {
         Crash::GuardPage => read_guard_page(),
         Crash::Canary => exception_stacks::destroy_canary(),
         Crash::NestedTrap => breakpoints::nest_debug_exceptions(),
+        Crash::AfterProgram => crash_after_program(),
     }
     unreachable!("the crash did not happen")
+}
+
+/// Panics if the command line wants that when the program has ended.
+///
+/// # Panics
+///
+/// As it says.
+pub fn crash_after_program() {
+    let asked = command_line().crash == Some(Crash::AfterProgram);
+    assert!(!asked, "the command line asked for it, after the program");
 }
 
 /// Has the last processor panic.

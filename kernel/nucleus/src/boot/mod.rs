@@ -37,6 +37,7 @@ mod start;
 pub(crate) use self::start::{firmware, reclaimed_bytes};
 #[cfg(target_os = "none")]
 pub use self::{
+    crash::crash_after_program,
     protection::check_protection,
     start::{command_line, initramfs},
 };

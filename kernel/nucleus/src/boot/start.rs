@@ -26,8 +26,7 @@ use crate::mm::frame::{allocator, memory_counts, reserve};
 use crate::mm::kspace::{self, BootSpace, Extras};
 use crate::mm::{PAGE_SIZE, Paddr, Vaddr, heap};
 use crate::sync::SpinLock;
-use crate::trace::{self, Group};
-use crate::{log as kernel_log, power, task, time, usb};
+use crate::{log as kernel_log, power, task, time, trace, usb};
 
 bootloader_api::entry_point!(start, config = &loader::CONFIG);
 
@@ -198,12 +197,9 @@ extern "C" fn go_on() -> ! {
     smp::start_others();
     protection::check_protection();
     protection::print_page_table_if_asked();
-    start_tracing();
 
     warn_of_unknown_options();
-    if let Some(way) = command_line().crash {
-        crash::die(way);
-    }
+    crash::die_if_asked();
     console::mark(Stage::Main);
     task::start(|| __vostok_main())
 }
@@ -216,6 +212,7 @@ fn apply_early_options(archive_range: Range<Vaddr>) {
     let line = CommandLine::parse(archive::command_line(bytes));
     kernel_log::init(line.log);
     power::configure(line.debug_exit, line.reset);
+    trace::init(line.trace);
     NO_ACPI.call_once(|| line.no_acpi);
 }
 
@@ -392,19 +389,6 @@ fn open_initramfs(range: Range<Vaddr>) {
     let bytes = unsafe { bytes_at(range) };
     INITRAMFS.call_once(|| bytes);
     COMMAND_LINE.call_once(|| CommandLine::parse(archive::command_line(bytes)));
-}
-
-/// Starts to record events, those that the command line wants; in a kernel with its
-/// assertions, all of them.
-fn start_tracing() {
-    let usual = if cfg!(debug_assertions) {
-        Group::all()
-    } else {
-        Group::empty()
-    };
-    if let Err(error) = trace::start(command_line().trace.unwrap_or(usual)) {
-        log::warn!("trace: {error:?}");
-    }
 }
 
 fn warn_of_unknown_options() {

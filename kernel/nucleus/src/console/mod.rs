@@ -207,7 +207,9 @@ pub fn set_screen(screen: Framebuffer<'static>) {
     if is_first && let Some(memory) = FIXED_MEMORY.try_lock() {
         console.text = TextConsole::new(::spin::MutexGuard::leak(memory), screen);
         if let (Some(text), Some(early)) = (&mut console.text, EARLY.try_lock()) {
-            text.write(Speaker::Kernel, early.bytes().unwrap_or_default());
+            for part in early.parts() {
+                text.write(Speaker::Kernel, part);
+            }
         }
     }
     if let Some(text) = &mut console.text {
@@ -221,29 +223,36 @@ pub fn remove_screen() {
 }
 
 /// Lets the text have all of the screen, and lines to look back at, now that there is a
-/// heap. With too little memory all stays as it is.
+/// heap. With too little memory all stays as it is. Text is not kept for that any more.
 pub(crate) fn grow() {
-    let Some((nr_columns, nr_rows)) = CONSOLE.lock().screen.as_ref().map(text::grid_size) else {
-        return;
-    };
-    let nr_cells = memory_counts().total / SHARE_OF_MEMORY / text::CELL_SIZE;
-    let nr_lines = (nr_cells / nr_columns.max(1)).min(MAX_LINES).max(nr_rows);
     // Allocated without the console's lock, which comes after the heap's.
-    let Some(memory) = TextMemory::allocate(nr_columns, nr_rows, nr_lines) else {
-        log::warn!("console: too little memory for {nr_lines} lines of {nr_columns} columns");
-        return;
-    };
+    let memory = larger_memory();
     let mut console = CONSOLE.lock();
     let console = &mut *console;
-    if let (Some(screen), Some(text)) = (&mut console.screen, &mut console.text) {
-        let mut early = EARLY.try_lock();
-        let everything = early.as_ref().and_then(|early| early.bytes());
-        text.grow(memory, screen, everything);
+    let mut early = EARLY.try_lock();
+    if let (Some(memory), Some(screen), Some(text)) =
+        (memory, &mut console.screen, &mut console.text)
+    {
+        let parts = early.as_ref().map(|early| early.parts());
+        text.grow(memory, screen, parts.as_ref().map(|parts| &parts[..]));
         text.show(screen);
-        if let Some(early) = &mut early {
-            early.finish();
-        }
     }
+    if let Some(early) = &mut early {
+        early.finish();
+    }
+}
+
+/// Allocates memory for all of the screen, and lines above it; None without a screen, or
+/// enough memory.
+fn larger_memory() -> Option<TextMemory<'static>> {
+    let (nr_columns, nr_rows) = CONSOLE.lock().screen.as_ref().map(text::grid_size)?;
+    let nr_cells = memory_counts().total / SHARE_OF_MEMORY / text::CELL_SIZE;
+    let nr_lines = (nr_cells / nr_columns.max(1)).min(MAX_LINES).max(nr_rows);
+    let memory = TextMemory::allocate(nr_columns, nr_rows, nr_lines);
+    if memory.is_none() {
+        log::warn!("console: too little memory for {nr_lines} lines of {nr_columns} columns");
+    }
+    memory
 }
 
 /// Returns how many columns and rows of text the screen has; None without one.

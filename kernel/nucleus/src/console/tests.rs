@@ -1,5 +1,6 @@
 //! Tests of the screen as a whole: bytes in, text and pixels out.
 
+mod growing;
 mod random;
 
 extern crate std;
@@ -480,22 +481,6 @@ fn peer_104_large_screen_is_used_in_part_at_first_and_as_a_whole_with_more_memor
     let memory = TextMemory::allocate(columns, rows, rows - 1).expect("enough memory");
     screen.on(|text, framebuffer| text.grow(memory, framebuffer, None));
     assert_eq!(screen.text.size(), (columns, rows));
-}
-
-#[test]
-fn early_text_is_written_again_where_there_is_more_room() {
-    let (columns, rows) = (300, 20);
-    let mut screen = Screen::with(info(columns * CELL_WIDTH, TOP + rows * CELL_HEIGHT))
-        .expect("there is room for text");
-    let early = format!("first\n\x1b[31m{}\x1b[m\nlast\n", "x".repeat(columns - 1));
-    screen.text.write(Speaker::Kernel, early.as_bytes());
-    assert!(!screen.lines().contains(&String::from("first")));
-    let memory = TextMemory::allocate(columns, rows, rows + 5).expect("enough memory");
-    screen.on(|text, framebuffer| text.grow(memory, framebuffer, Some(early.as_bytes())));
-    assert_eq!(screen.lines()[..1], ["first"]);
-    assert_eq!(screen.lines()[2..4], ["last", ""]);
-    assert_eq!(screen.cursor(), (3, 0));
-    screen.check_pixels();
 }
 
 #[test]

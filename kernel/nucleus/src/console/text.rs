@@ -118,12 +118,13 @@ impl<'a> TextConsole<'a> {
     }
 
     /// Goes on in larger memory, with all of the screen; does nothing if it is too small.
-    /// If `everything` that was ever written is known, it is written again.
+    /// If what was ever written is known, all of it or its last lines in parts, it is
+    /// written again.
     pub(super) fn grow(
         &mut self,
         memory: TextMemory<'a>,
         screen: &Framebuffer<'_>,
-        everything: Option<&[u8]>,
+        early: Option<&[&[u8]]>,
     ) {
         let (nr_columns, nr_rows) = grid_size(screen);
         let has_room = memory.shown.len() >= nr_columns.saturating_mul(nr_rows);
@@ -131,10 +132,12 @@ impl<'a> TextConsole<'a> {
         else {
             return;
         };
-        if let Some(bytes) = everything {
+        if let Some(parts) = early {
             self.terminal = Terminal::new(grid);
             self.kernel = Voice::new(Pen::PLAIN);
-            self.write(Speaker::Kernel, bytes);
+            for part in parts {
+                self.write(Speaker::Kernel, part);
+            }
         } else {
             grid.adopt(&self.terminal.grid);
             self.terminal.set_grid(grid);

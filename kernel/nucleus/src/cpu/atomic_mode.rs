@@ -83,16 +83,6 @@ impl PreemptState {
         self.guards.get() >= Self::ONE_GUARD || self.is_brief.get()
     }
 
-    /// Returns whether another task is due.
-    pub(crate) fn is_due(&self) -> bool {
-        self.guards.get() & Self::IS_NOT_DUE == 0
-    }
-
-    /// Returns whether another task is due, and may run.
-    pub(crate) fn is_due_now(&self) -> bool {
-        self.is_due() && !self.is_disabled()
-    }
-
     /// Forgets the guards of a task that was abandoned.
     #[cfg(ktest)]
     pub(crate) fn abandon(&self) {

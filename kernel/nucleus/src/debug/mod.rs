@@ -46,7 +46,7 @@ debug: t  tasks of all processors\n\
 debug: m  memory\n\
 debug: i  interrupts\n\
 debug: p  the kernel's page table\n\
-debug: e  the last events, if any are recorded\n\
+debug: e  the last events of all processors\n\
 debug: b  backtraces of all processors\n\
 debug: s  backtraces of all tasks that sleep\n\
 debug: r  restart the machine\n\

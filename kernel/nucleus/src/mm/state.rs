@@ -18,6 +18,7 @@ use super::vm_space::{ActiveSpace, FaultHandler};
 use crate::cpu::PreemptState;
 use crate::sync::rcu::RcuState;
 use crate::sync::{HeldRanks, Rank, SpinLock};
+use crate::trace::Ring;
 
 /// What the processors of a machine share.
 pub(crate) struct Memory {
@@ -100,6 +101,8 @@ pub(crate) struct CpuMemory {
     pub(crate) tlb: LocalTlb,
     /// The user space that is loaded.
     pub(crate) active_space: ActiveSpace,
+    /// What happened here last, which others read.
+    pub(crate) events: Ring,
 }
 
 impl CpuMemory {
@@ -114,6 +117,7 @@ impl CpuMemory {
             held: HeldFrames::new(),
             tlb: LocalTlb::new(),
             active_space: ActiveSpace::new(),
+            events: Ring::new(),
         }
     }
 }
@@ -128,6 +132,6 @@ impl CpuMemory {
 }
 
 // SAFETY: Other processors touch only what is atomic or behind a lock: the
-// counters of `rcu` and `frames`, the queue of `flushes`, and `active_space`. The
+// counters of `rcu` and `frames`, the queue of `flushes`, `active_space` and `events`. The
 // rest is used by its own processor alone, as each field's type says.
 unsafe impl Sync for CpuMemory {}

@@ -354,7 +354,7 @@ impl<'a> TlbFlusher<'a> {
         if set.contains(here) && !is_planted(Bug::SkippedFlush) {
             cpu::local().tlb.flush_page(va, generation);
         }
-        trace::record(Group::TLB, || Event::Flush {
+        trace::record_detail(Group::TLB, || Event::Flush {
             table: users.id(),
             first: va,
             pages: 1,

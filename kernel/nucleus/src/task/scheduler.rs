@@ -9,7 +9,7 @@ use super::{Origin, Task, TaskOptions, idle, reaper, test_task, times};
 use crate::arch::cpu;
 use crate::arch::x86_64::{context, fpu, irq};
 use crate::cpu::{CpuId, CpuSet, may_switch};
-use crate::mm::{Vaddr, vm_space};
+use crate::mm::vm_space;
 use crate::time;
 use crate::trace::{self, Event, Group};
 
@@ -156,7 +156,7 @@ pub(crate) fn on_tick(origin: Origin) {
 
 /// Runs another task if that is due and the interrupted code allows it. Called at the
 /// end of an interrupt with interrupts off, of code that had them on.
-#[inline]
+#[inline(always)]
 pub(crate) fn preempt_if_due() {
     if cpu::is_preemption_due() {
         switch(Leave::Ready);
@@ -190,7 +190,9 @@ fn switch(how: Leave) {
     let Some(next) = choose(here, how) else {
         return;
     };
-    times::settle(here);
+    let now = times::settle(here);
+    let (from, to) = (here.current_number(), next.entry.number());
+    trace::record_at(Group::TASK, || now, || Event::Switch { from, to });
     next.set_last_cpu(cpu::current_id());
     let load = next.context.get();
     // SAFETY: The next task runs nowhere yet.
@@ -204,10 +206,6 @@ fn switch(how: Leave) {
     current.usage.add_switch(how == Leave::Parking);
     fpu::save_of(&current);
     let save = current.context.as_ptr();
-    trace::record(Group::TASK, || Event::Switch {
-        from: Arc::as_ptr(&current) as Vaddr,
-        to: here.current().map_or(0, |next| Arc::as_ptr(next) as Vaddr),
-    });
     here.count_switch();
     here.left.set(Some((current, how)));
     // SAFETY:

@@ -8,14 +8,15 @@ use crate::arch::x86_64::timer;
 use crate::cpu::CpuSet;
 use crate::irq;
 
-/// Gives the current task of this processor what has passed since this was done last.
-/// Interrupts are off.
-pub(super) fn settle(here: &CpuTasks) {
+/// Gives the current task of this processor what has passed since this was done last;
+/// returns the count of cycles. Interrupts are off.
+pub(super) fn settle(here: &CpuTasks) -> u64 {
     let now = timer::cycles();
     let before = here.settled_at.replace(now);
     if let Some(current) = here.current() {
         current.usage.add_cycles(now.saturating_sub(before));
     }
+    now
 }
 
 /// Counts a tick that interrupted the current task.

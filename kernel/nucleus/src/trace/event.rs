@@ -1,8 +1,9 @@
 //! What is recorded, and how it is packed into words.
 
-use core::fmt;
+use core::fmt::{self, Write};
 use core::time::Duration;
 
+use crate::arch::timer;
 use crate::mm::Vaddr;
 use crate::trap_decode::PageFaultCode;
 
@@ -22,8 +23,8 @@ pub enum Event {
     FaultEnd {
         /// The address that was accessed.
         address: Vaddr,
-        /// Time since the fault.
-        took: Duration,
+        /// Cycles since the fault.
+        took: u64,
         /// The access is made again.
         is_resolved: bool,
     },
@@ -45,23 +46,20 @@ pub enum Event {
     },
     /// Another task goes on here.
     Switch {
-        /// The address of the record of the task that was left.
-        from: Vaddr,
+        /// The number of the task that was left.
+        from: u64,
         /// That of the next one.
-        to: Vaddr,
+        to: u64,
     },
 }
 
-/// An event in words: its kind, a value of up to 24 bits, and two words.
+/// An event in words: its kind, a small value, and two words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Packed {
     pub(super) kind: u8,
     pub(super) small: u32,
     pub(super) words: [u64; 2],
 }
-
-/// Bits of [`Packed::small`].
-pub(super) const SMALL_BITS: u32 = 24;
 
 const FAULT: u8 = 1;
 const FAULT_END: u8 = 2;
@@ -70,20 +68,18 @@ const SERVED: u8 = 4;
 const SWITCH: u8 = 5;
 
 impl Event {
+    #[inline(always)]
     pub(super) fn pack(self) -> Packed {
         let (kind, small, words) = match self {
             Self::Fault { address, ip, code } => {
-                let small = code.bits() as u32 & ((1 << SMALL_BITS) - 1);
-                (FAULT, small, [address as u64, ip as u64])
+                // The processor defines fewer than 32 bits of the code.
+                (FAULT, code.bits() as u32, [address as u64, ip as u64])
             }
             Self::FaultEnd {
                 address,
                 took,
                 is_resolved,
-            } => {
-                let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-                (FAULT_END, u32::from(is_resolved), [address as u64, took_ns])
-            }
+            } => (FAULT_END, u32::from(is_resolved), [address as u64, took]),
             Self::Flush {
                 table,
                 first,
@@ -94,7 +90,7 @@ impl Event {
                 (FLUSH, small, [table, first as u64])
             }
             Self::Served { table } => (SERVED, 0, [table, 0]),
-            Self::Switch { from, to } => (SWITCH, 0, [from as u64, to as u64]),
+            Self::Switch { from, to } => (SWITCH, 0, [from, to]),
         };
         Packed { kind, small, words }
     }
@@ -111,7 +107,7 @@ impl Event {
             },
             FAULT_END => Self::FaultEnd {
                 address: first as Vaddr,
-                took: Duration::from_nanos(second),
+                took: second,
                 is_resolved: small != 0,
             },
             FLUSH => Self::Flush {
@@ -122,29 +118,33 @@ impl Event {
             },
             SERVED => Self::Served { table: first },
             SWITCH => Self::Switch {
-                from: first as Vaddr,
-                to: second as Vaddr,
+                from: first,
+                to: second,
             },
             _ => return None,
         })
     }
 }
 
-impl fmt::Display for Event {
+/// An event in words for people, with times by a clock.
+pub(super) struct Told(pub(super) Event, pub(super) Clock);
+
+impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fault { address, ip, code } => {
+        match self.0 {
+            Event::Fault { address, ip, code } => {
                 write!(f, "fault: {code}: {address:#x}, at {ip:#x}")
             }
-            Self::FaultEnd {
+            Event::FaultEnd {
                 address,
                 took,
                 is_resolved,
             } => {
-                let how = if *is_resolved { "resolved" } else { "refused" };
-                write!(f, "fault {how}: {address:#x}, in {} ns", took.as_nanos())
+                let how = if is_resolved { "resolved" } else { "refused" };
+                write!(f, "fault {how}: {address:#x}, in ")?;
+                self.1.tell_length(f, took)
             }
-            Self::Flush {
+            Event::Flush {
                 table,
                 first,
                 pages,
@@ -160,8 +160,41 @@ impl fmt::Display for Event {
                 }
                 write!(f, ", {nr_asked} others asked")
             }
-            Self::Served { table } => write!(f, "served requests to flush, table {table}"),
-            Self::Switch { from, to } => write!(f, "switch from task {from:#x} to {to:#x}"),
+            Event::Served { table } => write!(f, "served requests to flush, table {table}"),
+            Event::Switch { from, to } => write!(f, "switch from task {from} to {to}"),
+        }
+    }
+}
+
+/// What turns counts of cycles into time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    /// How long so many cycles take, if that is known.
+    pub(super) time_of: fn(u64) -> Option<Duration>,
+    /// The time since start-up at a count, likewise.
+    pub(super) uptime_at: fn(u64) -> Option<Duration>,
+}
+
+impl Clock {
+    /// The machine's own.
+    pub(super) const MACHINE: Self = Self {
+        time_of: timer::time_of,
+        uptime_at: timer::uptime_at,
+    };
+
+    /// Writes how long so many cycles take.
+    pub(super) fn tell_length(self, out: &mut impl Write, cycles: u64) -> fmt::Result {
+        match (self.time_of)(cycles) {
+            Some(time) => write!(out, "{} ns", time.as_nanos()),
+            None => write!(out, "{cycles} cycles"),
+        }
+    }
+
+    /// Writes when a count was, as the log does.
+    pub(super) fn tell_when(self, out: &mut impl Write, cycles: u64) -> fmt::Result {
+        match (self.uptime_at)(cycles) {
+            Some(time) => write!(out, "[{:5}.{:06}]", time.as_secs(), time.subsec_micros()),
+            None => write!(out, "[cycle {cycles}]"),
         }
     }
 }

@@ -1,10 +1,7 @@
 //! What happened last: typed events, kept by each processor in a ring of its own.
 //!
-//! A point of the kernel that is worth tracing calls [`record`] with its [`Group`] and
-//! an [`Event`]. Where the group is off, which is so unless the command line asks
-//! otherwise (`trace=fault,tlb,task`), that is one load and one branch, and there are no
-//! rings at all. Where it is on, the event goes to the processor's ring, in place of the
-//! oldest, and into counts, which lose nothing.
+//! A point of the kernel that is worth tracing calls [`record`] with an [`Event`] and its
+//! [`Group`]. The event goes to the processor's ring, in place of the oldest.
 //!
 //! | group | events |
 //! |---|---|
@@ -12,40 +9,50 @@
 //! | `tlb` | flushes that were dispatched, and requests of other processors that were served |
 //! | `task` | switches of tasks |
 //!
-//! A kernel with its tests records all groups. The report of a panic ends with the last
-//! events of all processors ([`print_latest`]), and a machine that was asked to trace
-//! ends with a summary ([`print_summary`]). In `cargo xtask gdb`, the command `events`
-//! prints the rings.
+//! **Always on.** The rings are parts of the processors' own state, so they are there from
+//! the first instructions on, and every kernel records all groups, to have something to
+//! tell when it dies: the report of a panic ends with the last events of all processors
+//! ([`print_latest`]), the debug menu prints them, and so does `cargo xtask gdb`, by the
+//! command `events`. What that costs is less than twenty instructions an event (the bench
+//! row `trace/event`). The one event that is left out is a *detail*: the flush of a single
+//! page that concerns no other processor, which takes as few itself, and would fill the
+//! rings with its like ([`record_detail`]).
 //!
-//! **Protocol**: a ring is written by its processor, by whatever runs there: an interrupt
+//! **On request.** Where the command line names groups (`trace=fault,tlb,task`), these are
+//! recorded, with details, and no others; and they are counted, which loses nothing, for
+//! the summary that the machine ends with ([`print_summary`]). A kernel with its tests does
+//! so with all groups, unless it is told otherwise.
+//!
+//! **Protocol.** A ring is written by its processor, by whatever runs there: an interrupt
 //! handler may record while a task does. So each writer first takes a number, which names
-//! its slot. It invalidates the slot's header, writes the words, and then the header,
-//! with the number in it. A reader, on whatever processor, believes words that had the
-//! same header before and after. Nothing waits for anybody, so that events may be
-//! recorded and read in every context, non-maskable interrupts included.
+//! its slot, in one instruction. It writes zero to the slot's stamp, then the words, and
+//! then the stamp: the processor's count of cycles, which is another one each time the
+//! slot is used. A reader, on whatever processor, believes words that had the same stamp
+//! before and after, which was not zero. Nothing waits for anybody, so that events may be
+//! recorded and read in every context, non-maskable interrupts included. Turning cycles
+//! into time is left to the reader.
+//!
+//! A writer that was stopped for ever between number and stamp leaves a slot that is empty,
+//! or that still has the event of one round before: that is told too, with its own time.
 
 mod event;
 pub(crate) mod report;
 mod ring;
 
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, Ordering};
-use core::time::Duration;
 
 use bitflags::bitflags;
-use spin::Once;
 
 pub use self::event::Event;
 pub use self::report::{print_latest, print_summary};
-use self::ring::Ring;
-use crate::arch::cpu;
+pub(crate) use self::ring::Ring;
+use crate::arch::{cpu, timer};
+use crate::cpu::{disable_preempt, is_atomic};
 use crate::mm::Vaddr;
-use crate::prelude::*;
-use crate::time::uptime;
 use crate::trap_decode::PageFaultCode;
 
 bitflags! {
-    /// Kinds of events that are recorded or not.
+    /// Kinds of events.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Group: u8 {
         /// Page faults.
@@ -74,57 +81,70 @@ impl Group {
     }
 }
 
-/// The groups that are recorded.
-static RECORDED: AtomicU8 = AtomicU8::new(0);
-/// The ring of each processor, by its number.
-static RINGS: Once<Vec<Ring>> = Once::new();
+/// How events are recorded: [`USUAL`], or else [`ON_REQUEST`] and the groups' bits.
+static MODE: AtomicU8 = AtomicU8::new(USUAL);
+/// All groups without details, and nothing is counted. Zero, which is cheap to tell.
+const USUAL: u8 = 0;
+/// The groups in the other bits, with details, and they are counted.
+const ON_REQUEST: u8 = 1 << 7;
 
-/// Starts to record groups.
-///
-/// # Errors
-///
-/// [`Error::NoMemory`] without memory for the rings; nothing is recorded then.
-pub(crate) fn start(groups: Group) -> Result<()> {
-    if groups.is_empty() {
-        return Ok(());
-    }
-    let mut rings = Vec::new();
-    let nr_cpus = cpu::nr_cpus();
-    rings
-        .try_reserve_exact(nr_cpus)
-        .map_err(|_| Error::NoMemory)?;
-    rings.resize_with(nr_cpus, Ring::new);
-    RINGS.call_once(|| rings);
-    // Release: who sees the groups finds the rings.
-    RECORDED.store(groups.bits(), Ordering::Release);
-    Ok(())
+const _: () = assert!(Group::all().bits() & ON_REQUEST == 0);
+
+/// Says what the command line asks for; at start-up.
+pub(crate) fn init(asked: Option<Group>) {
+    let usual = cfg!(debug_assertions).then(Group::all);
+    let mode = asked
+        .or(usual)
+        .map_or(USUAL, |groups| ON_REQUEST | groups.bits());
+    // Relaxed: there is no other processor yet, and nothing else depends on it.
+    MODE.store(mode, Ordering::Relaxed);
 }
 
-/// Returns the groups that are recorded.
-pub fn groups() -> Group {
-    // Acquire: pairs with `start`.
-    Group::from_bits_truncate(RECORDED.load(Ordering::Acquire))
+/// Returns the groups that are counted.
+pub(crate) fn counted() -> Group {
+    // Relaxed: as it is written.
+    Group::from_bits_truncate(MODE.load(Ordering::Relaxed))
 }
 
-/// Records an event, if its group is recorded. Callable in any context.
+/// Records an event.
+///
+/// For atomic mode, in any context: a task that moved to another processor meanwhile could
+/// garble an event there, and no more.
 #[inline(always)]
 pub fn record(group: Group, event: impl FnOnce() -> Event) {
-    // Relaxed: who goes on asks again.
-    if RECORDED.load(Ordering::Relaxed) & group.bits() != 0 {
-        record_at(uptime(), event());
+    record_at(group, timer::cycles, event);
+}
+
+/// Records an event, as [`record`], at a count of cycles that may be known already.
+#[inline(always)]
+pub(crate) fn record_at(group: Group, cycles: impl FnOnce() -> u64, event: impl FnOnce() -> Event) {
+    debug_assert!(is_atomic(), "an event is recorded by a task that may move");
+    // Relaxed: as it is written.
+    match MODE.load(Ordering::Relaxed) {
+        USUAL => cpu::local().events.record(cycles(), event()),
+        mode => record_on_request(mode, group, cycles(), event()),
+    }
+}
+
+/// Records an event if its group was asked for; otherwise, it is too frequent for what it
+/// tells. Contexts as of [`record`].
+#[inline(always)]
+pub(crate) fn record_detail(group: Group, event: impl FnOnce() -> Event) {
+    debug_assert!(is_atomic(), "an event is recorded by a task that may move");
+    // Relaxed: as it is written.
+    match MODE.load(Ordering::Relaxed) {
+        USUAL => {}
+        mode => record_on_request(mode, group, timer::cycles(), event()),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn record_at(time: Duration, event: Event) {
-    // A task may move on before it writes: then the event is in a neighbour's ring,
-    // where it does no harm.
-    let ring = RINGS
-        .get()
-        .and_then(|rings| rings.get(cpu::current_id().as_usize()));
-    if let Some(ring) = ring {
-        ring.record(time, event);
+fn record_on_request(mode: u8, group: Group, cycles: u64, event: Event) {
+    if mode & group.bits() != 0 {
+        let ring = &cpu::local().events;
+        ring.count(&event);
+        ring.record(cycles, event);
     }
 }
 
@@ -133,36 +153,36 @@ fn record_at(time: Duration, event: Event) {
 #[must_use = "the end of the fault is recorded by it"]
 pub struct Fault {
     address: Vaddr,
-    /// When it began, if that was recorded.
-    start: Option<Duration>,
+    /// The count of cycles when it began.
+    start: u64,
 }
 
-/// Records that a handler is asked about a page fault.
-#[inline(always)]
+/// Records that a handler is asked about a page fault. Callable in any context.
+#[inline]
 pub fn fault(address: Vaddr, ip: Vaddr, code: PageFaultCode) -> Fault {
-    // Relaxed: as in `record`.
-    let is_on = RECORDED.load(Ordering::Relaxed) & Group::FAULT.bits() != 0;
-    let start = is_on.then(|| {
-        let now = uptime();
-        record_at(now, Event::Fault { address, ip, code });
-        now
-    });
+    let _stays_here = disable_preempt();
+    let start = timer::cycles();
+    record_at(
+        Group::FAULT,
+        || start,
+        || Event::Fault { address, ip, code },
+    );
     Fault { address, start }
 }
 
 impl Fault {
     /// Records how the fault has ended: whether the access is made again.
-    #[inline(always)]
+    #[inline]
     pub fn end(self, is_resolved: bool) {
-        if let Some(start) = self.start {
-            let now = uptime();
-            let event = Event::FaultEnd {
-                address: self.address,
-                took: now.saturating_sub(start),
-                is_resolved,
-            };
-            record_at(now, event);
-        }
+        let _stays_here = disable_preempt();
+        let now = timer::cycles();
+        let event = || Event::FaultEnd {
+            address: self.address,
+            // The task may have come to a processor whose count is behind.
+            took: now.saturating_sub(self.start),
+            is_resolved,
+        };
+        record_at(Group::FAULT, || now, event);
     }
 }
 

@@ -2,18 +2,20 @@
 
 use core::fmt::{self, Write};
 use core::ops::Range;
-use core::time::Duration;
 
+use super::event::{Clock, Told};
 use super::ring::{Count, Ring};
-use super::{Event, RINGS, groups};
+use super::{Event, counted};
+use crate::arch::cpu;
 use crate::console;
 use crate::cpu::MAX_CPUS;
 
-/// Events that a panic's report ends with.
-pub(super) const LATEST: usize = 24;
+/// Events that a panic's report ends with: few enough for the cause to stay on a screen of
+/// fifty rows.
+pub(super) const LATEST: usize = 16;
 
-/// Prints the last events of all processors in the order of their times, if there are
-/// some. Takes no lock but the console's.
+/// Prints the last events of all processors in the order of their times. Takes no lock but
+/// the console's.
 pub fn print_latest() {
     // The console's writer does not fail.
     let _ = write_latest_events(&mut console::Printer);
@@ -25,59 +27,73 @@ pub fn print_latest() {
 ///
 /// Those of `out`.
 pub(crate) fn write_latest_events(out: &mut impl Write) -> fmt::Result {
-    let rings = RINGS.get().map_or(&[][..], |rings| rings);
-    write_latest(out, rings, LATEST)
+    write_latest(out, rings(), Clock::MACHINE, LATEST)
 }
 
 /// Prints what was counted, if anything was to be.
 pub fn print_summary() {
-    if groups().is_empty() {
-        return;
+    if !counted().is_empty() {
+        // As above.
+        let _ = write_summary(&mut console::Printer, rings, Clock::MACHINE);
     }
-    let rings = RINGS.get().map_or(&[][..], |rings| rings);
-    // As above.
-    let _ = write_summary(&mut console::Printer, rings);
+}
+
+/// Returns the rings of all processors, by their numbers.
+fn rings() -> impl Iterator<Item = &'static Ring> {
+    cpu::all().map(|cpu| &cpu.events)
 }
 
 /// Writes the last events of rings, at most so many of them.
-pub(super) fn write_latest(out: &mut impl Write, rings: &[Ring], most: usize) -> fmt::Result {
-    let mut merged = Merged::new(rings);
-    let nr_events = Merged::new(rings).count();
+pub(super) fn write_latest<'a>(
+    out: &mut impl Write,
+    rings: impl Iterator<Item = &'a Ring>,
+    clock: Clock,
+    most: usize,
+) -> fmt::Result {
+    let merged = Merged::new(rings);
+    let nr_events = merged.clone().count();
     if nr_events == 0 {
         return Ok(());
     }
     let shown = nr_events.min(most);
     writeln!(out, "the last {shown} events of {nr_events}:")?;
-    for (time, cpu, event) in merged.by_ref().skip(nr_events - shown) {
-        let (seconds, micros) = (time.as_secs(), time.subsec_micros());
-        writeln!(out, "  [{seconds:5}.{micros:06}] cpu {cpu}: {event}")?;
+    for (cycles, cpu, event) in merged.skip(nr_events - shown) {
+        out.write_str("  ")?;
+        clock.tell_when(out, cycles)?;
+        writeln!(out, " cpu {cpu}: {}", Told(event, clock))?;
     }
     Ok(())
 }
 
 /// The events of several rings in the order of their times, with the rings' numbers.
 ///
-/// Rings that are written meanwhile lose events, and the order is as good as the clock.
+/// Rings that are written meanwhile lose events, and the order is as good as the
+/// processors' counts of cycles agree.
+#[derive(Clone)]
 struct Merged<'a> {
-    rings: &'a [Ring],
+    rings: [Option<&'a Ring>; MAX_CPUS],
     rest: [Range<u64>; MAX_CPUS],
 }
 
 impl<'a> Merged<'a> {
-    fn new(rings: &'a [Ring]) -> Self {
-        let rings = &rings[..rings.len().min(MAX_CPUS)];
-        let mut rest = [const { 0..0 }; MAX_CPUS];
-        for (rest, ring) in rest.iter_mut().zip(rings) {
-            *rest = ring.numbers();
+    fn new(rings: impl Iterator<Item = &'a Ring>) -> Self {
+        let mut merged = Self {
+            rings: [None; MAX_CPUS],
+            rest: [const { 0..0 }; MAX_CPUS],
+        };
+        for (cpu, ring) in rings.take(MAX_CPUS).enumerate() {
+            merged.rings[cpu] = Some(ring);
+            merged.rest[cpu] = ring.numbers();
         }
-        Self { rings, rest }
+        merged
     }
 
     /// Returns the oldest event of a ring that is left, without those that are gone.
-    fn peek(&mut self, cpu: usize) -> Option<(Duration, Event)> {
+    fn peek(&mut self, cpu: usize) -> Option<(u64, Event)> {
+        let ring = self.rings[cpu]?;
         let rest = &mut self.rest[cpu];
         while !rest.is_empty() {
-            let event = self.rings[cpu].get(rest.start);
+            let event = ring.get(rest.start);
             if event.is_some() {
                 return event;
             }
@@ -88,15 +104,16 @@ impl<'a> Merged<'a> {
 }
 
 impl Iterator for Merged<'_> {
-    type Item = (Duration, usize, Event);
+    /// A count of cycles, the ring, and the event.
+    type Item = (u64, usize, Event);
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut oldest: Option<Self::Item> = None;
         for cpu in 0..self.rings.len() {
-            if let Some((time, event)) = self.peek(cpu)
-                && oldest.is_none_or(|(before, ..)| time < before)
+            if let Some((cycles, event)) = self.peek(cpu)
+                && oldest.is_none_or(|(before, ..)| cycles < before)
             {
-                oldest = Some((time, cpu, event));
+                oldest = Some((cycles, cpu, event));
             }
         }
         if let Some((_, cpu, _)) = oldest {
@@ -107,23 +124,28 @@ impl Iterator for Merged<'_> {
 }
 
 /// Writes the sums of what rings have counted.
-pub(super) fn write_summary(out: &mut impl Write, rings: &[Ring]) -> fmt::Result {
-    let sum = |count| rings.iter().map(|ring| ring.nr(count)).sum::<u64>();
-    let [user, kernel, resolved, refused, took_ns] = [
+pub(super) fn write_summary<'a, I: Iterator<Item = &'a Ring>>(
+    out: &mut impl Write,
+    rings: impl Fn() -> I,
+    clock: Clock,
+) -> fmt::Result {
+    let sum = |count| rings().map(|ring| ring.nr(count)).sum::<u64>();
+    let [user, kernel, resolved, refused, cycles] = [
         Count::UserFaults,
         Count::KernelFaults,
         Count::Resolved,
         Count::Refused,
-        Count::FaultNanoseconds,
+        Count::FaultCycles,
     ]
     .map(sum);
     let ended = (resolved + refused).max(1);
-    writeln!(
+    write!(
         out,
         "trace: faults: {user} of programs, {kernel} of the kernel in their memory; {resolved} \
-         resolved, {refused} refused; {} ns each",
-        took_ns / ended
+         resolved, {refused} refused; "
     )?;
+    clock.tell_length(out, cycles / ended)?;
+    writeln!(out, " each")?;
     let sizes = [
         ("1", Count::FlushesOf1),
         ("2-3", Count::FlushesOf3),

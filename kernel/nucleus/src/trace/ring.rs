@@ -1,10 +1,11 @@
 //! A processor's ring of events, and its counts.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
-use core::time::Duration;
 
 use super::Event;
-use super::event::{Packed, SMALL_BITS};
+use super::event::Packed;
+use crate::arch::cpu;
 use crate::trap_decode::PageFaultCode;
 
 /// Events that are remembered; a power of two.
@@ -13,20 +14,23 @@ pub(super) const CAPACITY: usize = 256;
 /// An event's place.
 ///
 /// ```text
-///  63              32 31           8 7    0
-/// | number, plus one |    small     | kind |  header; zero while it is written
-/// |              time, in ns               |
-/// |               first word               |
-/// |               second word              |
+///  63         40 39           8 7    0
+/// |       count of cycles             |  the stamp; zero while it is written
+/// |      0      |    small     | kind |
+/// |            first word             |
+/// |            second word            |
 /// ```
 #[derive(Debug)]
 struct Slot([AtomicU64; 4]);
 
+const SLOT_SIZE: u64 = size_of::<Slot>() as u64;
+
 /// What a processor remembers and has counted.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(crate) struct Ring {
     slots: [Slot; CAPACITY],
-    /// The number of the next event.
+    /// The number of the next event in bytes of slots, from which it is one step to its
+    /// place.
     next: AtomicU64,
     counts: [AtomicU64; NR_COUNTS],
 }
@@ -39,7 +43,7 @@ pub(super) enum Count {
     KernelFaults,
     Resolved,
     Refused,
-    FaultNanoseconds,
+    FaultCycles,
     /// Flushes of one page; the next ones are of up to 3, 7, 15 and more.
     FlushesOf1,
     FlushesOf3,
@@ -55,7 +59,7 @@ pub(super) enum Count {
 pub(super) const NR_COUNTS: usize = Count::Switches as usize + 1;
 
 impl Ring {
-    pub(super) fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             slots: [const { Slot([const { AtomicU64::new(0) }; 4]) }; CAPACITY],
             next: AtomicU64::new(0),
@@ -63,49 +67,52 @@ impl Ring {
         }
     }
 
-    /// Records an event in place of the oldest.
-    pub(super) fn record(&self, time: Duration, event: Event) {
-        self.count(&event);
-        let Packed { kind, small, words } = event.pack();
-        // Relaxed: whoever interrupts this takes another number.
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let Slot([header, when, first, second]) = &self.slots[number as usize % CAPACITY];
-        header.store(0, Ordering::Relaxed);
-        // Release: who reads one of the words below sees that the header was zero.
-        fence(Ordering::Release);
-        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        when.store(time_ns, Ordering::Relaxed);
-        first.store(words[0], Ordering::Relaxed);
-        second.store(words[1], Ordering::Relaxed);
-        let name = tag(number) << 32 | u64::from(small) << 8 | u64::from(kind);
-        // Release: who reads the header sees the words.
-        header.store(name, Ordering::Release);
+    #[inline(always)]
+    fn slot(&self, number: u64) -> &Slot {
+        &self.slots[number as usize % CAPACITY]
     }
 
-    /// Returns an event by its number, with its time, unless it is gone or being
-    /// written.
-    pub(super) fn get(&self, number: u64) -> Option<(Duration, Event)> {
-        let Slot([header, when, first, second]) = &self.slots[number as usize % CAPACITY];
-        // Acquire: pairs with the header's store.
-        let before = header.load(Ordering::Acquire);
-        let words = [first, second].map(|word| word.load(Ordering::Relaxed));
-        let time = Duration::from_nanos(when.load(Ordering::Relaxed));
+    /// Records an event in place of the oldest; on the processor whose ring it is, at a
+    /// count of cycles of its own, which is not zero.
+    #[inline(always)]
+    pub(super) fn record(&self, cycles: u64, event: Event) {
+        let Packed { kind, small, words } = event.pack();
+        // Whoever interrupts this takes another number.
+        let number = cpu::fetch_add_here(&self.next, SLOT_SIZE) / SLOT_SIZE;
+        let Slot([stamp, what, first, second]) = self.slot(number);
+        stamp.store(0, Ordering::Relaxed);
+        // Release: who reads one of the words below sees that the stamp was zero.
+        fence(Ordering::Release);
+        what.store(u64::from(small) << 8 | u64::from(kind), Ordering::Relaxed);
+        first.store(words[0], Ordering::Relaxed);
+        second.store(words[1], Ordering::Relaxed);
+        // Release: who reads the stamp sees the words.
+        stamp.store(cycles, Ordering::Release);
+    }
+
+    /// Returns what is in the slot of an event, with the count of cycles, unless it is
+    /// being written.
+    pub(super) fn get(&self, number: u64) -> Option<(u64, Event)> {
+        let Slot([stamp, what, first, second]) = self.slot(number);
+        // Acquire: pairs with the stamp's store.
+        let cycles = stamp.load(Ordering::Acquire);
+        let [what, first, second] = [what, first, second].map(|word| word.load(Ordering::Relaxed));
         // Acquire: pairs with the fence of whoever has written one of the words since.
         fence(Ordering::Acquire);
-        let is_whole = header.load(Ordering::Relaxed) == before && before >> 32 == tag(number);
+        let is_whole = cycles != 0 && stamp.load(Ordering::Relaxed) == cycles;
         let packed = Packed {
-            kind: before as u8,
-            small: (before >> 8) as u32 & ((1 << SMALL_BITS) - 1),
-            words,
+            kind: what as u8,
+            small: (what >> 8) as u32,
+            words: [first, second],
         };
         let event = is_whole.then(|| Event::unpack(packed))?;
-        event.map(|event| (time, event))
+        event.map(|event| (cycles, event))
     }
 
     /// Returns the numbers of the events that may still be there.
-    pub(super) fn numbers(&self) -> core::ops::Range<u64> {
+    pub(super) fn numbers(&self) -> Range<u64> {
         // Relaxed: `get` looks at each.
-        let next = self.next.load(Ordering::Relaxed);
+        let next = self.next.load(Ordering::Relaxed) / SLOT_SIZE;
         next.saturating_sub(CAPACITY as u64)..next
     }
 
@@ -115,7 +122,8 @@ impl Ring {
         self.counts[count as usize].load(Ordering::Relaxed)
     }
 
-    fn count(&self, event: &Event) {
+    /// Counts an event; on the processor whose ring it is.
+    pub(super) fn count(&self, event: &Event) {
         // Relaxed: counts.
         let add = |count: Count, n| self.counts[count as usize].fetch_add(n, Ordering::Relaxed);
         match event {
@@ -126,7 +134,7 @@ impl Ring {
             Event::FaultEnd {
                 took, is_resolved, ..
             } => {
-                add(Count::FaultNanoseconds, took.as_nanos() as u64);
+                add(Count::FaultCycles, *took);
                 add(
                     if *is_resolved {
                         Count::Resolved
@@ -146,12 +154,6 @@ impl Ring {
             Event::Switch { .. } => add(Count::Switches, 1),
         };
     }
-}
-
-/// Returns what a slot's header has of an event's number; never zero for an event that
-/// was recorded, but for one in four thousand million.
-fn tag(number: u64) -> u64 {
-    number.wrapping_add(1) & 0xffff_ffff
 }
 
 /// Returns which count of flushes is for so many pages.

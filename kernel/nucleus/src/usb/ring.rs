@@ -168,7 +168,7 @@ pub(super) fn write_u64(memory: &DmaCoherent, offset: usize, value: u64) {
 ///
 /// # Panics
 ///
-/// As [`write`].
+/// As [`write()`].
 pub(super) fn read(memory: &DmaCoherent, offset: usize) -> u32 {
     memory
         .read_once(offset)

@@ -120,6 +120,7 @@ impl UserContext {
     }
 
     /// Returns whether user mode ended by a system call last.
+    #[inline]
     pub fn is_in_system_call(&self) -> bool {
         self.frame.vector == SYSCALL_VECTOR
     }

@@ -29,13 +29,30 @@ use core::marker::PhantomData;
 pub use self::context::UserContext;
 pub use self::exception::{CpuException, ReturnReason};
 pub use self::fpu_context::FpuContext;
+use crate::arch::x86_64::features;
 use crate::arch::x86_64::fpu::Owner;
 use crate::arch::x86_64::irq;
-use crate::arch::x86_64::trap::{self, PAGE_FAULT, SYSCALL_VECTOR};
+use crate::arch::x86_64::trap::{self, PAGE_FAULT};
 use crate::arch::x86_64::user_entry::{self, Bases};
 use crate::cpu::atomic_mode::is_guarded;
 use crate::irq::disable_local;
 use crate::task::{Origin, scheduler};
+
+/// Returns what programs are told of the processor (`AT_HWCAP` and `AT_HWCAP2`): EDX of
+/// leaf 1 (SDM vol. 2A, CPUID), and whether they may use the instructions for the bases
+/// of FS and GS.
+pub fn processor_capabilities() -> [usize; 2] {
+    const FSGSBASE: usize = 1 << 1;
+    let basic = core::arch::x86_64::__cpuid(1).edx as usize;
+    [
+        basic,
+        if features::has_fsgsbase() {
+            FSGSBASE
+        } else {
+            0
+        },
+    ]
+}
 
 /// A program that can be run.
 ///
@@ -109,6 +126,8 @@ impl UserMode {
     /// # Panics
     ///
     /// Panics in atomic mode, and before there are tasks.
+    // Inlined into its caller's loop, which has no registers to save for each turn.
+    #[inline(always)]
     pub fn execute(&mut self) -> ReturnReason {
         let is_atomic = !irq::disable_if_free() || is_guarded();
         assert!(!is_atomic, "user mode was entered in atomic mode");
@@ -128,36 +147,43 @@ impl UserMode {
         unsafe { user_entry::enter_user(&mut self.context.frame, how) };
         let bases = user_entry::read_bases();
         (self.context.bases, self.loaded_bases) = (bases, bases);
-        let reason = self.reason();
-        // Where an interrupt of the kernel would do it at its end.
-        scheduler::preempt_if_due();
-        irq::enable();
-        reason
-    }
-
-    /// Sorts out what ended user mode, with interrupts still off.
-    #[inline]
-    fn reason(&mut self) -> ReturnReason {
-        if self.context.frame.vector == SYSCALL_VECTOR {
+        if self.context.is_in_system_call() {
+            preempt_and_enable();
             return ReturnReason::UserSyscall;
         }
-        self.reason_of_trap()
+        let is_exception = self.note_exception();
+        preempt_and_enable();
+        match self.context.last_exception {
+            Some(exception) if is_exception => ReturnReason::UserException(exception),
+            _ => ReturnReason::KernelEvent,
+        }
     }
 
-    fn reason_of_trap(&mut self) -> ReturnReason {
+    /// Sorts out which trap ended user mode, with interrupts still off: notes the
+    /// exception, if it was one of the program's.
+    // The answer is a flag, which stays in a register, and with it the reason.
+    #[inline(never)]
+    fn note_exception(&mut self) -> bool {
         let frame = &self.context.frame;
         let is_page_fault = frame.vector == u64::from(PAGE_FAULT);
         // Read before anything else can fault.
         let fault_address = is_page_fault.then(trap::page_fault_address);
         if !is_page_fault && trap::handle_interrupt(frame.vector, Origin::User) {
-            return ReturnReason::KernelEvent;
+            return false;
         }
-        let exception = CpuException {
+        self.context.last_exception = Some(CpuException {
             vector: frame.vector as u8,
             error_code: frame.error_code,
             fault_address,
-        };
-        self.context.last_exception = Some(exception);
-        ReturnReason::UserException(exception)
+        });
+        true
     }
+}
+
+/// Lets another task run if one is due, as an interrupt of the kernel does at its end.
+/// Interrupts are off, and on afterwards.
+#[inline(always)]
+fn preempt_and_enable() {
+    scheduler::preempt_if_due();
+    irq::enable();
 }

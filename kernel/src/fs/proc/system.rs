@@ -138,6 +138,7 @@ pub(super) fn mounted(text: &mut Text) -> fmt::Result {
             Filesystem::Devices => ("devtmpfs", "rw"),
             Filesystem::Processes => ("proc", "rw"),
             Filesystem::Pipes => ("pipefs", "rw"),
+            Filesystem::Nameless => ("anon_inodefs", "rw"),
         };
         writeln!(text, "{name} {path} {name} {options} 0 0")?;
     }

@@ -33,7 +33,7 @@ use self::line::{Discipline, Typed};
 pub(crate) use self::settings::{SETTINGS_SIZE, Settings};
 use super::buffer::{Sink, Source};
 use super::node::{Filesystem, Inode, Kind, Metadata, Stream};
-use super::poll::{self, Readiness};
+use super::poll::{self, EdgeCounter, Edges, Readiness};
 use crate::errno::Errno;
 
 /// Rows, columns, and both in pixels, which nobody knows: `struct winsize`.
@@ -54,6 +54,7 @@ pub(crate) struct Terminal {
     size: SpinLock<WindowSize>,
     /// The group of processes that the keyboard's signals are for; zero for none.
     foreground: AtomicU32,
+    edges: EdgeCounter,
     readers: WaitQueue,
 }
 
@@ -67,6 +68,7 @@ impl Terminal {
                 discipline: SpinLock::new(Discipline::new()),
                 size: SpinLock::new(screen_size().unwrap_or(DEFAULT_SIZE)),
                 foreground: AtomicU32::new(0),
+                edges: EdgeCounter::new(),
                 readers: WaitQueue::new(),
             })
         });
@@ -161,7 +163,10 @@ impl Terminal {
                 let typed = self.discipline.lock().type_byte(*byte);
                 match typed {
                     Typed::Nothing => {}
-                    Typed::Readable => poll::wake(&self.readers),
+                    Typed::Readable => {
+                        self.edges.add_read();
+                        poll::wake(&self.readers);
+                    }
                     Typed::Signal(signal) => self.signal_foreground(signal),
                 }
             }
@@ -248,6 +253,10 @@ impl Stream for Terminal {
     fn readiness(&self) -> Readiness {
         let has_input = self.discipline.lock().has_input();
         Readiness::WRITE | Readiness::READ.when(has_input)
+    }
+
+    fn edges(&self) -> Edges {
+        self.edges.get()
     }
 
     fn queue(&self) -> Option<&WaitQueue> {

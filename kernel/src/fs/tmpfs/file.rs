@@ -11,7 +11,7 @@ use nucleus::sync::{Mutex, SpinLock};
 
 use super::{Record, TmpDirectory, Tmpfs};
 use crate::errno::Errno;
-use crate::fs::buffer::{Sink, Source};
+use crate::fs::buffer::{First, Sink, Source};
 use crate::fs::node::{Change, Directory, Inode, Kind, Link, Metadata, RegularFile};
 use crate::fs::pages::Pages;
 use crate::fs::path::path_of;
@@ -107,10 +107,14 @@ impl RegularFile for TmpFile {
         self.write_locked(offset, from)
     }
 
-    fn append(&self, from: &mut dyn Source) -> Result<(usize, u64), Errno> {
+    fn append(&self, from: &mut dyn Source, limit: u64) -> Result<(usize, u64), Errno> {
         let _writer = self.writers.lock();
         let end = RegularFile::len(self);
-        let count = self.write_locked(end, from)?;
+        let room = limit.saturating_sub(end);
+        if room == 0 && from.left() > 0 {
+            return Err(Errno::FileTooBig);
+        }
+        let count = self.write_locked(end, &mut First::new(from, room))?;
         Ok((count, end + count as u64))
     }
 

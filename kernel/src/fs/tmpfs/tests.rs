@@ -87,7 +87,9 @@ fn full_filesystem_refuses_files_and_contents() {
     let written = file.write_at(0, &mut VmReader::from(&bytes[..]));
     assert_eq!(written, Ok(8 * PAGE_SIZE));
     assert_eq!(file.len(), 8 * PAGE_SIZE as u64);
-    let (count, end) = file.append(&mut VmReader::from(&[][..])).expect("nothing");
+    let (count, end) = file
+        .append(&mut VmReader::from(&[][..]), u64::MAX)
+        .expect("nothing");
     assert_eq!((count, end), (0, 8 * PAGE_SIZE as u64));
     assert_eq!(file.resize(0), Ok(()));
     assert_eq!(root.usage().frames, 0);

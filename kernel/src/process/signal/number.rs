@@ -31,6 +31,7 @@ impl Signal {
     pub(crate) const KILL: Self = Self(9);
     pub(crate) const SEGV: Self = Self(11);
     pub(crate) const PIPE: Self = Self(13);
+    pub(crate) const ALRM: Self = Self(14);
     pub(crate) const CHLD: Self = Self(17);
     pub(crate) const CONT: Self = Self(18);
     pub(crate) const STOP: Self = Self(19);
@@ -38,6 +39,9 @@ impl Signal {
     pub(crate) const TTIN: Self = Self(21);
     pub(crate) const TTOU: Self = Self(22);
     pub(crate) const URG: Self = Self(23);
+    pub(crate) const XFSZ: Self = Self(25);
+    pub(crate) const VTALRM: Self = Self(26);
+    pub(crate) const PROF: Self = Self(27);
     pub(crate) const WINCH: Self = Self(28);
     pub(crate) const SYS: Self = Self(31);
 

@@ -31,7 +31,10 @@ pub(super) const fn of(call: usize, arguments: [usize; 6]) -> Restart {
         | number::NANOSLEEP
         | number::CLOCK_NANOSLEEP => Restart::UnlessHandled,
         number::FUTEX if arguments[WITH_TIMEOUT] != 0 => Restart::UnlessHandled,
-        number::RT_SIGTIMEDWAIT => Restart::Never,
+        number::RT_SIGTIMEDWAIT
+        | number::EPOLL_WAIT
+        | number::EPOLL_PWAIT
+        | number::EPOLL_PWAIT2 => Restart::Never,
         _ => Restart::IfAsked,
     }
 }

@@ -317,6 +317,7 @@ fn write_statfs(current: &mut Current, to: usize, location: &Location) -> Syscal
         Filesystem::Memory | Filesystem::Devices => 0x0102_1994,
         Filesystem::Processes => 0x9fa0,
         Filesystem::Pipes => 0x5049_5045,
+        Filesystem::Nameless => 0x0904_1934,
     };
     let usage = fs::usage(filesystem);
     let free_frames = (usage.max_frames - usage.frames) as u64;

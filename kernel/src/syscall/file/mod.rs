@@ -1,7 +1,7 @@
 //! File calls.
 //!
 //! * `open`: opening, descriptors, and what `fcntl` and `ioctl` do with them.
-//! * `transfer`: reading and writing; `size`: how much there is. * `poll`: waiting for one of several files.
+//! * `transfer`: reading and writing; `size`: how much there is. * `poll`, `epoll`: waiting for one of several files.
 //! * `names`: directories and names. * `attributes`: `stat` and its kin.
 //! * `user`: paths and structures in a program's memory.
 //!
@@ -9,6 +9,7 @@
 //! that mean nothing, then descriptors, then pointers, unless a comment says otherwise.
 
 pub(super) mod attributes;
+mod epoll;
 mod names;
 mod open;
 mod poll;
@@ -63,6 +64,7 @@ pub(super) fn dispatch(
         number::PSELECT6 => poll::pselect6(current, arguments),
         _ => {
             return dispatch_descriptors(current, call, arguments)
+                .or_else(|| dispatch_waits(current, call, arguments))
                 .or_else(|| dispatch_names(current, call, arguments));
         }
     };
@@ -92,6 +94,27 @@ fn dispatch_descriptors(
         number::MEMFD_CREATE => open::memfd_create(current, a, b),
         number::FADVISE64 => open::fadvise(current, a, d),
         number::FLOCK => open::flock(current, a, b),
+        _ => return None,
+    };
+    Some(result)
+}
+
+/// Performs a call if it is about counters of events, and sets of files to wait for.
+fn dispatch_waits(
+    current: &mut Current,
+    call: usize,
+    arguments: Arguments,
+) -> Option<SyscallResult> {
+    let [a, b, c, d, ..] = arguments;
+    let result = match call {
+        number::EVENTFD => epoll::eventfd(current, a, 0),
+        number::EVENTFD2 => epoll::eventfd(current, a, b),
+        number::EPOLL_CREATE => epoll::create(current, a),
+        number::EPOLL_CREATE1 => epoll::create1(current, a),
+        number::EPOLL_CTL => epoll::ctl(current, a, b, c, d),
+        number::EPOLL_WAIT => epoll::wait(current, [a, b, c, d]),
+        number::EPOLL_PWAIT => epoll::pwait(current, arguments),
+        number::EPOLL_PWAIT2 => epoll::pwait2(current, arguments),
         _ => return None,
     };
     Some(result)

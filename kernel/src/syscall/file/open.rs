@@ -18,7 +18,7 @@ use crate::vm::ensure_reserve;
 const CREATE: u32 = 0o100;
 const EXCLUSIVE: u32 = 0o200;
 const TRUNCATE: u32 = 0o1000;
-const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+pub(super) const CLOSE_ON_EXEC: u32 = 0o2_000_000;
 /// `__O_TMPFILE`: a file without a name in a directory.
 const NAMELESS: u32 = 0o20_000_000;
 

@@ -77,7 +77,7 @@ pub(super) fn ppoll(current: &mut Current, arguments: [usize; 5]) -> SyscallResu
 
 /// Performs a call with other signals blocked, if there is an address of a set of them.
 /// A call that was interrupted leaves them blocked until the signal is handled.
-fn with_mask(
+pub(super) fn with_mask(
     current: &mut Current,
     mask: usize,
     mask_size: usize,

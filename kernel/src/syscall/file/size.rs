@@ -1,10 +1,10 @@
 //! Calls about how much of a file there is: its length, and its memory.
 
-use super::transfer::check_offset;
+use super::transfer::{check_offset, max_file_size};
 use super::user::{read_path, walk};
 use super::{CURRENT_DIRECTORY, SyscallResult};
 use crate::errno::Errno;
-use crate::fs::node::Node;
+use crate::fs::node::{Node, RegularFile};
 use crate::process::Current;
 
 pub(super) fn truncate(current: &mut Current, path: usize, len: usize) -> SyscallResult {
@@ -21,6 +21,7 @@ pub(super) fn truncate(current: &mut Current, path: usize, len: usize) -> Syscal
     if file.metadata().filesystem.is_read_only() {
         return Err(Errno::ReadOnly);
     }
+    check_new_size(current, &**file, len)?;
     file.resize(len)?;
     Ok(0)
 }
@@ -32,8 +33,18 @@ pub(super) fn ftruncate(current: &mut Current, file: usize, len: usize) -> Sysca
     if !file.access().writes {
         return Err(Errno::Invalid);
     }
+    check_new_size(current, &**contents, len)?;
     contents.resize(len)?;
     Ok(0)
+}
+
+/// Checks that a file may become so long, if that is longer than it is.
+fn check_new_size(current: &Current, file: &dyn RegularFile, len: u64) -> Result<(), Errno> {
+    if len > file.len() && len > max_file_size(current) {
+        crate::fs::hooks::raise_file_too_big(current);
+        return Err(Errno::FileTooBig);
+    }
+    Ok(())
 }
 
 /// Bits of a mode of `fallocate` (`fallocate(2)`).
@@ -76,7 +87,10 @@ pub(super) fn fallocate(
         return Err(Errno::FileTooBig);
     }
     match mode {
-        0 | mode::KEEP_SIZE => contents.allocate(offset, len, mode == mode::KEEP_SIZE)?,
+        0 | mode::KEEP_SIZE => {
+            check_new_size(current, &**contents, offset + len)?;
+            contents.allocate(offset, len, mode == mode::KEEP_SIZE)?;
+        }
         _ if mode == mode::KEEP_SIZE | mode::PUNCH_HOLE => contents.punch_hole(offset, len)?,
         _ => return Err(Errno::NotSupported),
     }

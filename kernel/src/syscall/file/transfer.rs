@@ -14,9 +14,11 @@ use super::user::{MAX_TRANSFER, check_range, read_vectors, read_words};
 use crate::errno::Errno;
 use crate::fs::OpenFile;
 use crate::fs::buffer::{Source, UserBuffers, UserVector};
+use crate::fs::hooks;
 use crate::fs::open::Seek;
 use crate::fs::poll::Readiness;
 use crate::process::Current;
+use crate::process::limits::{self, Resource};
 
 /// A position that means the file's own, for the newest of the calls.
 const OWN_POSITION: usize = usize::MAX;
@@ -172,32 +174,56 @@ fn read_to(current: &mut Current, file: &OpenFile, vectors: &[UserVector]) -> Sy
 
 /// Writes everything, and waits until there is room for it.
 fn write_from(current: &mut Current, file: &OpenFile, vectors: &[UserVector]) -> SyscallResult {
+    let limit = limit_of(current, file);
     let mut done = 0;
     loop {
         let mut from = UserBuffers::new(&current.memory, vectors, MAX_TRANSFER);
         from.skip(done);
-        let written = match file.write(&mut from) {
+        let written = match file.write(&mut from, limit) {
             Err(Errno::Again) if !file.is_nonblocking() => {
-                match wait_for(current, file, Readiness::WRITE) {
-                    Ok(()) => continue,
-                    Err(error) => Err(error),
-                }
+                write_when_possible(current, file, vectors, done)
             }
             other => other,
         };
-        if written == Err(Errno::BrokenPipe) {
-            raise_broken_pipe(current);
-        }
+        raise_for(current, written, limit);
         match written {
             Err(_) if done > 0 => return Ok(done),
             Err(error) => return Err(error),
             Ok(count) => done += count,
         }
-        let is_over = written == Ok(0) || file.stream().is_none() || file.is_nonblocking();
+        let is_over = written == Ok(0) || writes_once(file);
         if is_over || is_all(vectors, done) {
             return Ok(done);
         }
     }
+}
+
+/// Returns whether a call writes but once, however much is left.
+fn writes_once(file: &OpenFile) -> bool {
+    let stream = file.stream();
+    file.is_nonblocking() || stream.is_none_or(|stream| stream.writes_once())
+}
+
+/// Writes what is behind the first `done` bytes as soon as that is possible, of which a
+/// look at the stream does not tell: it may have room, but not for this.
+fn write_when_possible(
+    current: &Current,
+    file: &OpenFile,
+    vectors: &[UserVector],
+    done: usize,
+) -> SyscallResult {
+    // What cannot become ready has no queue, and does not say `Again`.
+    let queue = file.queue().ok_or(Errno::Again)?;
+    let written = current.wait(queue, None, || {
+        // What was refused may have been taken: from the beginning.
+        let mut from = UserBuffers::new(&current.memory, vectors, MAX_TRANSFER);
+        from.skip(done);
+        match file.write(&mut from, NO_LIMIT) {
+            Err(Errno::Again) => None,
+            other => Some(other),
+        }
+    });
+    written.unwrap_or_else(Err)
 }
 
 /// Returns whether as many bytes as vectors have were written.
@@ -208,9 +234,30 @@ fn is_all(vectors: &[UserVector], done: usize) -> bool {
     done >= sum.min(MAX_TRANSFER)
 }
 
-/// Tells the thread that nobody reads what it writes.
-fn raise_broken_pipe(current: &mut Current) {
-    crate::fs::hooks::raise_broken_pipe(current);
+/// Raises the signal that goes with what came of writing: nobody reads it, or the file
+/// would be longer than the process may make one.
+fn raise_for(current: &Current, written: SyscallResult, limit: u64) {
+    match written {
+        Err(Errno::BrokenPipe) => hooks::raise_broken_pipe(current),
+        Err(Errno::FileTooBig) if limit != NO_LIMIT => hooks::raise_file_too_big(current),
+        _ => {}
+    }
+}
+
+/// Files may be as long as can be.
+const NO_LIMIT: u64 = limits::UNLIMITED;
+
+/// Returns how long the process may make files (`RLIMIT_FSIZE`).
+pub(super) fn max_file_size(current: &Current) -> u64 {
+    current.process.limits.lock().soft(Resource::FileSize)
+}
+
+/// Returns how long the process may make a file, which a stream need not know.
+fn limit_of(current: &Current, file: &OpenFile) -> u64 {
+    match file.file() {
+        Some(_) => max_file_size(current),
+        None => NO_LIMIT,
+    }
 }
 
 /// Waits until a stream can be read or written, or never will be.
@@ -240,7 +287,10 @@ fn write_at(
     offset: u64,
 ) -> SyscallResult {
     let mut from = UserBuffers::new(&current.memory, vectors, MAX_TRANSFER);
-    file.write_at(offset, &mut from)
+    let limit = limit_of(current, file);
+    let written = file.write_at(offset, &mut from, limit);
+    raise_for(current, written, limit);
+    written
 }
 
 pub(super) fn lseek(
@@ -396,10 +446,11 @@ fn write_kernel(
     mut position: Option<&mut u64>,
     bytes: &mut VmReader<'_>,
 ) -> Result<(), Errno> {
+    let limit = limit_of(current, to);
     while bytes.left() > 0 {
         let written = match position.as_deref() {
-            Some(position) => to.write_at(*position, bytes),
-            None => to.write(bytes),
+            Some(position) => to.write_at(*position, bytes, limit),
+            None => to.write(bytes, limit),
         };
         match written {
             Ok(count) => {
@@ -410,11 +461,10 @@ fn write_kernel(
             Err(Errno::Again) if !to.is_nonblocking() => {
                 wait_for(current, to, Readiness::WRITE)?;
             }
-            Err(Errno::BrokenPipe) => {
-                raise_broken_pipe(current);
-                return Err(Errno::BrokenPipe);
+            Err(error) => {
+                raise_for(current, Err(error), limit);
+                return Err(error);
             }
-            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -1,9 +1,10 @@
 //! The heap, limits of memory, and the growing stack.
 
 use crate::kit::{
-    AT, Case, FIXED, KERNEL, NONE, PAGE, PRIVATE, READ, RW, SHARED, USER_END, call, child, load,
-    map, peek, poke, say, store, unmap,
+    AT, Case, FIXED, KERNEL, NONE, PAGE, PRIVATE, READ, RW, SHARED, USER_END, call, child,
+    file_with, load, map, open, peek, pipe, poke, say, store, unmap,
 };
+use crate::signal::{handle, note, seen};
 use libc::{SYS_brk, SYS_mmap};
 
 pub(crate) const CASES: &[Case] = &[
@@ -12,6 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     ("limit-address-space", limit_address_space),
     ("limit-data", limit_data),
     ("limit-stack", limit_stack),
+    ("limit-file-size", limit_file_size),
     ("stack-grows", stack_grows),
     ("memory-exhausted", exhausted),
 ];
@@ -208,6 +210,69 @@ fn exhausted() {
             call(SYS_mmap, [0, 32 << 20, RW, PRIVATE, NONE, 0]).ok()
         );
         i32::from(blocks.len() < 10)
+    });
+    say!("{end}");
+}
+
+/// Files end at the limit: a part is written, and then comes a signal.
+fn limit_file_size() {
+    const LIMIT: usize = 100;
+    let bytes = [7_u8; 200];
+    let at = bytes.as_ptr() as usize;
+    let write = |file, len| call(libc::SYS_write, [file, at, len]);
+    let size = |file| call(libc::SYS_lseek, [file, 0, libc::SEEK_END as usize]);
+    let killed = limited(libc::RLIMIT_FSIZE, LIMIT as u64, || {
+        let file = file_with(c"a", b"");
+        write(file, 200);
+        write(file, 1);
+        1
+    });
+    say!(
+        "without a handler: {killed}, {}",
+        size(open(c"a", libc::O_RDONLY).value())
+    );
+    let end = limited(libc::RLIMIT_FSIZE, LIMIT as u64, || {
+        handle(libc::SIGXFSZ, 0, note);
+        let file = file_with(c"a", &bytes[..40]);
+        say!("up to the limit: {} {}", write(file, 200), seen());
+        say!("behind it: {} {}", write(file, 1), seen());
+        say!("nothing: {} {}", write(file, 0), seen());
+        let pwrite = |len, offset| call(libc::SYS_pwrite64, [file, at, len, offset]);
+        say!("before it: {} {}", pwrite(50, 60), seen());
+        say!("at it: {} {}", pwrite(1, LIMIT), seen());
+        say!("over it: {} {}", pwrite(50, 99), seen());
+        let append = open(c"a", libc::O_WRONLY | libc::O_APPEND).value();
+        say!("at the end: {} {}", write(append, 1), seen());
+        let truncate = |len| call(libc::SYS_ftruncate, [file, len]);
+        say!("shorter: {} {}", truncate(90), seen());
+        say!("at the end: {} {}", write(append, 20), seen());
+        say!("longer: {} {}", truncate(LIMIT), seen());
+        say!("too long: {} {}", truncate(LIMIT + 1), seen());
+        let name = c"a".as_ptr() as usize;
+        say!(
+            "by name: {} {}",
+            call(libc::SYS_truncate, [name, 101]),
+            seen()
+        );
+        let memory = call(libc::SYS_memfd_create, [name, 0]).value();
+        let allocate = |mode, len| call(libc::SYS_fallocate, [memory, mode, 0, len]);
+        say!("memory: {} {}", allocate(0, LIMIT), seen());
+        say!("too much: {} {}", allocate(0, LIMIT + 1), seen());
+        say!("kept: {} {}", allocate(1, LIMIT + 1), seen());
+        say!("{} {}", size(file), size(memory));
+        let (_, writer) = pipe(0);
+        say!("a pipe: {} {}", write(writer, 200), seen());
+        0
+    });
+    say!("{end}");
+    // What is there already stays, and may be shortened no further than that.
+    let file = file_with(c"a", &bytes);
+    let end = limited(libc::RLIMIT_FSIZE, LIMIT as u64, || {
+        say!(
+            "longer than the limit: {}",
+            call(libc::SYS_ftruncate, [file, 150])
+        );
+        0
     });
     say!("{end}");
 }

@@ -5,7 +5,9 @@
 //! on Vostok can be compared.
 
 mod advise;
+mod alarm;
 mod directory;
+mod epoll;
 mod exec;
 mod fault;
 mod file;
@@ -20,6 +22,7 @@ mod map_file;
 mod pipe;
 mod pointer;
 mod process;
+mod processor;
 mod protect;
 mod robust;
 mod share;
@@ -51,8 +54,11 @@ const ALL: &[&[kit::Case]] = &[
     file::CASES,
     directory::CASES,
     pipe::CASES,
+    epoll::CASES,
+    alarm::CASES,
     thread::CASES,
     info::CASES,
+    processor::CASES,
     pointer::CASES,
 ];
 

@@ -4,7 +4,7 @@ use libc::{SYS_fallocate, SYS_fstat, SYS_ftruncate, SYS_madvise, SYS_mmap, SYS_t
 
 use crate::kit::{
     AT, Answer, Case, FIXED, NONE, PAGE, PRIVATE, RW, SHARED, call, child, close, exit, file_with,
-    fork, load, map, open, pause, peek, pipe, say, store, wait,
+    fork, load, map, open, pause, peek, pipe, say, store, until_asleep, wait,
 };
 use crate::signal::handle;
 
@@ -170,7 +170,8 @@ fn other_process() {
         say!("in the child: {:?} {:?}", pages(AT, 3), pages(SECOND, 3));
         0
     });
-    pause(20);
+    // In the call, and not in the fault before it.
+    until_asleep(process.unwrap_or(0) as usize);
     say!("shorter: {}", truncate(file, 2 * PAGE));
     call(libc::SYS_write, [writer, c"x".as_ptr() as usize, 1]);
     say!("{:?}", process.map(wait));

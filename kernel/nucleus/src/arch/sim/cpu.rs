@@ -6,7 +6,7 @@
 //! whether they are on or off. A processor that no thread plays is idle: whoever
 //! waits delivers its interrupts.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::interleave::{self, wait};
 use super::machine::{current, play_if_idle};
@@ -77,6 +77,12 @@ pub(crate) fn begin_brief() {
 #[inline(always)]
 pub(crate) fn end_brief() {
     local().preempt.is_brief.set(false);
+}
+
+/// Adds to a count that this processor alone writes, and returns what it was.
+pub(crate) fn fetch_add_here(count: &AtomicU64, addend: u64) -> u64 {
+    // Relaxed: nobody else writes it.
+    count.fetch_add(addend, Ordering::Relaxed)
 }
 
 /// Waits a moment for another processor, serving what it may wait for: with

@@ -33,6 +33,8 @@ pub struct Config {
     pub checked: bool,
     /// Whether its TLBs cache under identifiers of address spaces.
     pub identifiers: bool,
+    /// Bits of a physical address.
+    pub physical_bits: u32,
 }
 
 impl Default for Config {
@@ -42,6 +44,7 @@ impl Default for Config {
             cpus: 1,
             checked: true,
             identifiers: true,
+            physical_bits: 52,
         }
     }
 }
@@ -74,6 +77,7 @@ pub(super) struct State {
     ram: HostMemory,
     slots: HostMemory,
     pub(super) max_paddr: Paddr,
+    pub(super) physical_bits: u32,
     /// Never dropped: the kernel's page table is nothing to take apart.
     pub(super) memory: ManuallyDrop<Memory>,
     pub(super) cpus: Vec<SimCpu>,
@@ -173,6 +177,7 @@ impl Machine {
             ram,
             slots,
             max_paddr: config.ram,
+            physical_bits: config.physical_bits,
             memory: ManuallyDrop::new(Memory::new()),
             cpus: (0..config.cpus).map(make_cpu).collect(),
             checker: config

@@ -17,7 +17,7 @@ pub(crate) fn highest_leaf_level() -> PagingLevel {
 /// Returns the bits of a physical address that entries may have, and the highest level
 /// of a leaf.
 pub(crate) fn paging_limits() -> (u32, PagingLevel) {
-    (52, highest_leaf_level())
+    (current().machine().physical_bits, highest_leaf_level())
 }
 
 /// Returns the physical address of the active root table.

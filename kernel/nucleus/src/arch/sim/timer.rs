@@ -18,6 +18,30 @@ pub fn uptime() -> Duration {
     Duration::from_nanos(clock.load(Ordering::Relaxed))
 }
 
+/// Returns a count that goes up with time, and is never zero: nanoseconds, and one.
+pub(crate) fn cycles() -> u64 {
+    let cpu = machine::CURRENT.get();
+    if cpu.is_null() {
+        return 1;
+    }
+    // Relaxed: as above.
+    machine::current()
+        .machine()
+        .clock_ns
+        .load(Ordering::Relaxed)
+        .saturating_add(1)
+}
+
+/// Returns how long so many cycles take, which a bare machine may not know.
+pub(crate) fn time_of(cycles: u64) -> Option<Duration> {
+    Some(Duration::from_nanos(cycles))
+}
+
+/// Returns the time since start-up at such a count.
+pub(crate) fn uptime_at(cycles: u64) -> Option<Duration> {
+    time_of(cycles.saturating_sub(1))
+}
+
 impl Machine {
     /// Lets time pass, and then has each processor tick once; as one of them.
     pub fn pass_time(&self, time: Duration) {

@@ -131,6 +131,7 @@ pub(super) fn hz_by_cpuid() -> Option<u64> {
     exact.flatten().or_else(nominal)
 }
 
+#[inline(always)]
 pub(super) fn read_tsc() -> u64 {
     // SAFETY: Every 64-bit processor has the counter.
     unsafe { _rdtsc() }

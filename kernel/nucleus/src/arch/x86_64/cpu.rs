@@ -1,10 +1,12 @@
 //! Processors: which one this is, and interrupting the others.
 
 use core::arch::asm;
+use core::sync::atomic::AtomicU64;
 
 use super::apic;
 use super::idt::vector;
 use super::local::{self, BRIEF, GUARDS};
+use crate::cpu::atomic_mode::is_guarded;
 use crate::cpu::{CpuId, CpuSet, PreemptState};
 use crate::mm::heap::Magazines;
 use crate::mm::state::CpuMemory;
@@ -167,9 +169,21 @@ pub(crate) fn withdraw_reschedule() {
 
 /// Returns whether another task is due and the current one allows it, but for the
 /// interrupt flag.
+#[inline(always)]
 pub(crate) fn is_preemption_due() -> bool {
-    let local = local();
-    local.preempt.is_due_now() && !local.rcu.is_reading()
+    local::is_reschedule_due() && !is_guarded()
+}
+
+/// Adds to a count that this processor alone writes, and returns what it was. A single
+/// instruction, so that no interrupt gets in between; other processors could.
+#[inline(always)]
+pub(crate) fn fetch_add_here(count: &AtomicU64, addend: u64) -> u64 {
+    let mut was = addend;
+    // SAFETY: The word may be written, since it is an atomic one that is borrowed.
+    unsafe {
+        asm!("xadd qword ptr [{}], {}", in(reg) count.as_ptr(), inout(reg) was, options(nostack))
+    };
+    was
 }
 
 /// Waits a moment for another processor, serving what it may wait for.

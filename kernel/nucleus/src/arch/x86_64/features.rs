@@ -135,8 +135,9 @@ pub(super) fn adopt() -> bool {
 }
 
 fn prepare_paging(features: Features) {
-    // SAFETY: The loader's tables use the bit already, or do not set it.
-    unsafe { Efer::update(|efer| efer.insert(EferFlags::NO_EXECUTE_ENABLE)) };
+    // SAFETY: Long mode stays on. The loader's tables use no-execute pages already, or
+    // do not say so of any.
+    unsafe { Efer::write(efer()) };
     if features.pat {
         // SAFETY: The register exists; index 0, the only one that live entries
         // use, keeps its meaning of write-back.
@@ -176,6 +177,13 @@ fn cr0() -> Cr0Flags {
     let mut cr0 = Cr0Flags::PROTECTED_MODE_ENABLE | Cr0Flags::PAGING;
     cr0 |= Cr0Flags::WRITE_PROTECT | Cr0Flags::NUMERIC_ERROR;
     cr0 | Cr0Flags::MONITOR_COPROCESSOR | Cr0Flags::EXTENSION_TYPE
+}
+
+/// Returns EFER, but for the bits that nobody has defined yet, and `syscall`, which
+/// [`user_entry`](super::user_entry) switches on. What firmware may have left on is off, as
+/// the fast way of saving registers that saves fewer of them (AMD64 manual vol. 2, 3.1.7).
+fn efer() -> EferFlags {
+    EferFlags::LONG_MODE_ENABLE | EferFlags::LONG_MODE_ACTIVE | EferFlags::NO_EXECUTE_ENABLE
 }
 
 /// Returns all of CR4, on a processor with these features.
@@ -331,9 +339,12 @@ impl fmt::Display for Features {
 mod tests {
     use core::sync::atomic::{AtomicUsize, Ordering};
 
+    use x86_64::registers::model_specific::SFMask;
+    use x86_64::registers::rflags::RFlags;
+
     use super::{
         Cr0, Cr0Flags, Cr4, Cr4Flags, EXTENDED_STATE, Efer, EferFlags, IA32_PAT, Msr, XCr0, cr0,
-        cr4, detect, get, lacks,
+        cr4, detect, efer, get, lacks,
     };
     use crate::arch::paging::PageTableEntry;
     use crate::cpu::{CpuSet, num_cpus};
@@ -347,8 +358,7 @@ mod tests {
         assert_eq!(Cr0::read(), cr0());
         assert!(Cr0::read().contains(Cr0Flags::WRITE_PROTECT | Cr0Flags::NUMERIC_ERROR));
         assert_eq!(Cr4::read(), cr4(get()));
-        let efer = EferFlags::NO_EXECUTE_ENABLE | EferFlags::SYSTEM_CALL_EXTENSIONS;
-        assert!(Efer::read().contains(efer | EferFlags::LONG_MODE_ACTIVE));
+        assert_eq!(Efer::read(), efer() | EferFlags::SYSTEM_CALL_EXTENSIONS);
         if get().avx {
             assert_eq!(XCr0::read(), EXTENDED_STATE);
         }
@@ -374,11 +384,49 @@ mod tests {
                 (there.smep, Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION),
                 (there.smap, Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION),
                 (there.umip, Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION),
+                (there.global_pages, Cr4Flags::PAGE_GLOBAL),
+                (there.pcid, Cr4Flags::PCID),
+                (there.fsgsbase, Cr4Flags::FSGSBASE),
+                (there.avx, Cr4Flags::OSXSAVE),
+                (true, Cr4Flags::PHYSICAL_ADDRESS_EXTENSION),
+                (true, Cr4Flags::MACHINE_CHECK_EXCEPTION),
+                (true, Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE),
             ] {
                 assert_eq!(on.contains(flag), is_there, "{flag:?}");
             }
-            assert!(Efer::read().contains(EferFlags::NO_EXECUTE_ENABLE));
-            assert!(Cr0::read().contains(Cr0Flags::WRITE_PROTECT));
+            NR_ASKED.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(NR_ASKED.load(Ordering::Relaxed), num_cpus());
+    }
+
+    #[ktest]
+    fn smp_what_would_open_a_hole_is_off_everywhere() {
+        static NR_ASKED: AtomicUsize = AtomicUsize::new(0);
+        NR_ASKED.store(0, Ordering::Relaxed);
+        inter_processor_call_and_wait(&CpuSet::new_full(), || {
+            // The kernel writes to no read-only page; registers of programs are there
+            // when they use them; and caches are on.
+            let cr0 = Cr0::read();
+            assert!(cr0.contains(Cr0Flags::WRITE_PROTECT | Cr0Flags::NUMERIC_ERROR));
+            let bad = Cr0Flags::EMULATE_COPROCESSOR | Cr0Flags::TASK_SWITCHED;
+            let bad = bad | Cr0Flags::CACHE_DISABLE | Cr0Flags::NOT_WRITE_THROUGH;
+            assert!(!cr0.intersects(bad), "{cr0:?}");
+            // Counters of performance that programs may read; a time-stamp counter that
+            // they may not; tables of five levels; keys, which no entry is given; and
+            // modes of the processor that nobody here enters.
+            let cr4 = Cr4::read();
+            let bad = Cr4Flags::PERFORMANCE_MONITOR_COUNTER | Cr4Flags::TIMESTAMP_DISABLE;
+            let bad = bad | Cr4Flags::L5_PAGING | Cr4Flags::PROTECTION_KEY_USER;
+            let bad = bad | Cr4Flags::VIRTUAL_8086_MODE_EXTENSIONS;
+            let bad = bad | Cr4Flags::PROTECTED_MODE_VIRTUAL_INTERRUPTS;
+            let bad = bad | Cr4Flags::VIRTUAL_MACHINE_EXTENSIONS | Cr4Flags::SAFER_MODE_EXTENSIONS;
+            assert!(!cr4.intersects(bad), "{cr4:?}");
+            let on = efer() | EferFlags::SYSTEM_CALL_EXTENSIONS;
+            assert_eq!(Efer::read(), on);
+            // What a program's flags must not do to the kernel's entry.
+            let mask = RFlags::INTERRUPT_FLAG | RFlags::TRAP_FLAG | RFlags::DIRECTION_FLAG;
+            let mask = mask | RFlags::ALIGNMENT_CHECK | RFlags::NESTED_TASK;
+            assert!(SFMask::read().contains(mask));
             NR_ASKED.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(NR_ASKED.load(Ordering::Relaxed), num_cpus());

@@ -153,7 +153,7 @@ pub(crate) unsafe fn prepare_area(area: Vaddr) {
 /// Whose registers of ring 3 a processor has.
 #[derive(Debug)]
 pub(super) struct LiveRegisters {
-    /// The load that they are from; zero for none.
+    /// The load that they are from, counted from 1; zero for none.
     load: Cell<u64>,
     /// Whether they may have changed since they were saved.
     is_changed: Cell<bool>,
@@ -176,9 +176,12 @@ impl LiveRegisters {
 pub(crate) struct Owner {
     /// Its number, of which each is given once.
     program: u64,
-    /// When they were loaded last; zero if they have to be loaded again.
+    /// When they were loaded last; [`MUST_LOAD`] if they have to be loaded again.
     load: Cell<u64>,
 }
+
+/// The number of a load that there never is on any processor.
+const MUST_LOAD: u64 = u64::MAX;
 
 impl Owner {
     /// Makes a program that has left nothing in the registers yet.
@@ -188,7 +191,7 @@ impl Owner {
         Self {
             // Relaxed: the numbers differ, and that is all.
             program: NEXT.fetch_add(1, Ordering::Relaxed),
-            load: Cell::new(0),
+            load: Cell::new(MUST_LOAD),
         }
     }
 
@@ -203,7 +206,7 @@ impl Owner {
     pub(crate) fn make_live(&self) -> bool {
         let live = &local::current().live_registers;
         live.is_changed.set(true);
-        let is_loaded = live.load.get() == self.load.get() && self.load.get() != 0;
+        let is_loaded = live.load.get() == self.load.get();
         if !is_loaded {
             self.load();
         }
@@ -271,7 +274,7 @@ impl Owner {
         task.user.program.set(self.program);
         // What the registers hold is of use to nobody: not to be saved over it.
         local.live_registers.is_changed.set(false);
-        self.load.set(0);
+        self.load.set(MUST_LOAD);
     }
 }
 

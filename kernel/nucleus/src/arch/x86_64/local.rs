@@ -37,8 +37,6 @@ pub(crate) struct CpuLocal {
     this: Cell<*const CpuLocal>,
     /// Stack pointer to return to when user mode ends; see `user_entry`.
     kernel_rsp: Cell<u64>,
-    /// End of the register frame that the next way out of user mode fills in.
-    user_frame_end: Cell<u64>,
     /// The user's stack pointer, for the three instructions that need a place.
     scratch: Cell<u64>,
     /// The processor's number.
@@ -71,7 +69,6 @@ impl CpuLocal {
         Self {
             this: Cell::new(ptr::null()),
             kernel_rsp: Cell::new(0),
-            user_frame_end: Cell::new(0),
             scratch: Cell::new(0),
             id,
             apic_id: Cell::new(ApicId(0)),
@@ -111,12 +108,11 @@ impl CpuLocal {
 
 /// Offset of [`CpuLocal`]'s `kernel_rsp` from the GS base.
 pub(super) const KERNEL_RSP: usize = offset_of!(CpuLocal, kernel_rsp);
-/// Offset of [`CpuLocal`]'s `user_frame_end` from the GS base.
-pub(super) const USER_FRAME_END: usize = offset_of!(CpuLocal, user_frame_end);
 /// Offset of [`CpuLocal`]'s `scratch` from the GS base.
 pub(super) const SCRATCH: usize = offset_of!(CpuLocal, scratch);
-/// Offset of the stack that the hardware takes on a trap from ring 3.
-pub(super) const TSS_RSP0: usize =
+/// Offset of the stack that the hardware takes on a trap from ring 3: the end of the
+/// register frame that the next way out of user mode fills in.
+pub(super) const USER_FRAME_END: usize =
     offset_of!(CpuLocal, tss) + offset_of!(TaskStateSegment, privilege_stack_table);
 
 /// Offset of the guards that keep a task here, from the GS base.
@@ -243,24 +239,36 @@ pub(super) fn of(cpu: CpuId) -> &'static CpuLocal {
 ///
 /// The caller must not keep it across a point where it could be moved to another
 /// processor: it is in atomic mode, or has interrupts off.
+#[inline]
 pub(crate) fn current() -> &'static CpuLocal {
     let this: *const CpuLocal;
+    // Pure: what is asked twice is read once, if nothing between writes to memory, as
+    // whatever begins and ends atomic mode does, or may.
     // SAFETY: The GS base points at this processor's `CpuLocal` from
     // `install` on, and its first field is its address.
-    unsafe { asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, readonly)) };
+    unsafe {
+        asm!("mov {}, gs:[0]", out(reg) this, options(pure, nostack, preserves_flags, readonly))
+    };
     // SAFETY: The value lives for ever, and only this processor uses it.
     unsafe { &*this }
 }
 
-/// Returns whether another task is due here, now that interrupts are on. By then it
-/// may be another processor that is asked; either way the scheduler looks again.
+/// Returns whether another task is due here. With interrupts on it may soon be another
+/// processor that was asked; either way the scheduler looks again.
+#[inline(always)]
 pub(super) fn is_reschedule_due() -> bool {
-    let is_due: u8;
     // SAFETY: In the kernel, the word is at this offset from the GS base.
     unsafe {
-        asm!("test byte ptr gs:[{}], 1", "setz {}", const GUARDS, out(reg_byte) is_due, options(nostack, readonly))
-    };
-    is_due != 0
+        asm!(
+            "test byte ptr gs:[{word}], {is_not_due}",
+            "jz {due}",
+            word = const GUARDS,
+            is_not_due = const PreemptState::IS_NOT_DUE,
+            due = label { return true },
+            options(nostack, readonly),
+        );
+    }
+    false
 }
 
 /// Forgets the guards of an abandoned task, what it had begun to flush, and that it died

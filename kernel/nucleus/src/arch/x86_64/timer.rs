@@ -200,7 +200,9 @@ pub(crate) fn wait_at_most(limit: Duration, mut is_so: impl FnMut() -> bool) -> 
     false
 }
 
-/// Returns a count of this processor that goes up with time.
+/// Returns a count of this processor that goes up with time, and is never zero. Cheap: one
+/// instruction, which may be done before what comes before it.
+#[inline(always)]
 pub(crate) fn cycles() -> u64 {
     calibration::read_tsc()
 }
@@ -208,6 +210,14 @@ pub(crate) fn cycles() -> u64 {
 /// Returns how long so many cycles take, if that is known.
 pub(crate) fn time_of(cycles: u64) -> Option<Duration> {
     scale().map(|scale| scale.time_of(cycles))
+}
+
+/// Returns the time since start-up at such a count, if that is known: as good as the
+/// counts of the processors agree. What was before the clock is at its start.
+pub(crate) fn uptime_at(cycles: u64) -> Option<Duration> {
+    // Relaxed: as in `uptime`.
+    let start = TSC_AT_START.load(Ordering::Relaxed);
+    time_of(cycles.saturating_sub(start))
 }
 
 /// What a cycle takes, in nanoseconds, times 2³²: a multiplication instead of a division.

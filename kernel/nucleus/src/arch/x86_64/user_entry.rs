@@ -2,9 +2,8 @@
 //!
 //! [`enter_user`] loads a register frame and returns when user mode ends, with
 //! the frame filled in again. Its frame doubles as the stack on which traps and
-//! system calls from ring 3 save the registers: `rsp0` of the TSS and the
-//! per-processor `user_frame_end` point at its end. So the registers land where
-//! they belong with one store each.
+//! system calls from ring 3 save the registers: `rsp0` of the TSS points at its end.
+//! So the registers land where they belong with one store each.
 //!
 //! `syscall` (SDM vol. 2B) leaves the return address in RCX and the flags in
 //! R11, changes no stack, and clears the flags of [`CLEARED_FLAGS`].
@@ -24,7 +23,7 @@ use x86_64::structures::gdt::SegmentSelector;
 
 use super::features;
 use super::gdt::{KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA};
-use super::local::{KERNEL_RSP, SCRATCH, TSS_RSP0, USER_FRAME_END};
+use super::local::{KERNEL_RSP, SCRATCH, USER_FRAME_END};
 use super::trap::{FRAME_SIZE, SYSCALL_VECTOR, TrapFrame};
 use super::trap_entry::{pop_registers, push_registers};
 
@@ -69,6 +68,7 @@ pub(crate) struct Bases {
 }
 
 /// Makes `bases` those that ring 3 finds. Interrupts are off.
+#[cold]
 pub(crate) fn load_bases(bases: Bases) {
     let Bases { fs, gs } = bases;
     // Refuses what is not canonical, which nobody has let in.
@@ -81,10 +81,7 @@ pub(crate) fn load_bases(bases: Bases) {
 #[inline]
 pub(crate) fn read_bases() -> Bases {
     if !features::has_fsgsbase() {
-        return Bases {
-            fs: FsBase::read().as_u64(),
-            gs: KernelGsBase::read().as_u64(),
-        };
+        return read_bases_by_msr();
     }
     let (fs, gs);
     // SAFETY: Start-up switched the instructions on. Between the two exchanges the
@@ -104,14 +101,45 @@ pub(crate) fn read_bases() -> Bases {
     Bases { fs, gs }
 }
 
+/// As [`read_bases`], where there are no instructions for it.
+#[cold]
+fn read_bases_by_msr() -> Bases {
+    Bases {
+        fs: FsBase::read().as_u64(),
+        gs: KernelGsBase::read().as_u64(),
+    }
+}
+
 /// How to return to ring 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
 pub(crate) enum Return {
     /// By `iretq`: restores every register.
-    Full = 0,
+    Full,
     /// By `sysretq`: RCX and R11 become RIP and RFLAGS, as after a system call.
-    SystemCall = 1,
+    SystemCall,
+}
+
+/// Calls a routine that enters ring 3.
+///
+/// What the compiler keeps in registers it saves itself, but for the two that cannot be
+/// named as operands.
+macro_rules! call {
+    ($enter:ident, $frame:ident) => {
+        asm!(
+            "push rbx",
+            "push rbp",
+            "call {enter}",
+            "pop rbp",
+            "pop rbx",
+            enter = sym $enter,
+            in("rdi") &raw mut *$frame,
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            out("r15") _,
+            clobber_abi("sysv64"),
+        )
+    };
 }
 
 /// Runs user mode from `frame` until a trap or a system call ends it.
@@ -124,59 +152,65 @@ pub(crate) enum Return {
 ///    with them on, `sysretq` would trap before the program's next instruction.
 /// 3. Interrupts are off, and the GS base is the kernel's.
 /// 4. The active page table maps the kernel half, and the frame with it.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn enter_user(frame: &mut TrapFrame, how: Return) {
-    // What the compiler keeps in registers it saves itself, but for the two that
-    // cannot be named as operands.
-    // SAFETY: The caller promises what the routine needs; it comes back with the stack
-    // pointer as it was, and all other registers are named.
-    unsafe {
-        asm!(
-            "push rbx",
-            "push rbp",
-            "call {enter}",
-            "pop rbp",
-            "pop rbx",
-            enter = sym enter_frame,
-            in("rdi") &raw mut *frame,
-            in("rsi") how as u64,
-            out("r12") _,
-            out("r13") _,
-            out("r14") _,
-            out("r15") _,
-            clobber_abi("sysv64"),
-        );
+    match how {
+        // SAFETY: The caller promises what the routine needs; it comes back with the
+        // stack pointer as it was, and all other registers are named.
+        Return::SystemCall => unsafe { call!(enter_by_sysret, frame) },
+        // SAFETY: As above.
+        Return::Full => unsafe { call!(enter_by_iret, frame) },
     }
 }
 
-/// Enters ring 3. The traps and calls that end user mode return to whoever called this,
-/// with no register as it was but the stack pointer.
+/// Has the way out of ring 3 lead back to the caller, and loads the general registers.
+macro_rules! load_frame {
+    () => {
+        concat!(
+            "mov gs:[{kernel_rsp}], rsp
+            lea rax, [rdi + {frame_size}]
+            mov gs:[{user_frame_end}], rax
+            mov rsp, rdi
+            ",
+            pop_registers!()
+        )
+    };
+}
+
+/// Enters ring 3 as the last system call returns. The traps and calls that end user mode
+/// return to whoever called this, with no register as it was but the stack pointer.
 ///
 /// # Safety
 ///
 /// As [`enter_user`], of which this is a part.
 #[unsafe(naked)]
-unsafe extern "C" fn enter_frame(frame: *mut TrapFrame, how: Return) {
+unsafe extern "C" fn enter_by_sysret(frame: *mut TrapFrame) {
     naked_asm!(
-        "mov gs:[{kernel_rsp}], rsp",
-        "lea rax, [rdi + {frame_size}]",
-        "mov gs:[{user_frame_end}], rax",
-        "mov gs:[{tss_rsp0}], rax",
-        "mov rsp, rdi",
-        "test esi, esi",
-        "jz 2f",
-        pop_registers!(),
+        load_frame!(),
         "mov rsp, [rsp + 40]",
         "swapgs",
         "sysretq",
-        "2:",
-        pop_registers!(),
+        kernel_rsp = const KERNEL_RSP,
+        user_frame_end = const USER_FRAME_END,
+        frame_size = const FRAME_SIZE,
+    )
+}
+
+/// Enters ring 3 with all registers as the frame says; comes back as
+/// [`enter_by_sysret`] does.
+///
+/// # Safety
+///
+/// As [`enter_user`], of which this is a part.
+#[unsafe(naked)]
+unsafe extern "C" fn enter_by_iret(frame: *mut TrapFrame) {
+    naked_asm!(
+        load_frame!(),
         "add rsp, 16",
         "swapgs",
         "iretq",
         kernel_rsp = const KERNEL_RSP,
         user_frame_end = const USER_FRAME_END,
-        tss_rsp0 = const TSS_RSP0,
         frame_size = const FRAME_SIZE,
     )
 }

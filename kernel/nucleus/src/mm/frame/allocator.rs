@@ -213,57 +213,45 @@ pub(super) fn with_cache<R>(body: impl FnOnce(&FrameCache) -> R) -> R {
     brief(|| body(&cpu::local().frames))
 }
 
-/// A frame fresh from the allocator.
-pub(super) struct FreeFrame {
-    pub(super) slot: &'static MetaSlot,
-    pub(super) is_zeroed: bool,
-}
-
-impl FreeFrame {
-    pub(super) const fn ordinary(slot: &'static MetaSlot) -> Self {
-        Self {
-            slot,
-            is_zeroed: false,
-        }
-    }
-
-    pub(super) const fn zeroed(slot: &'static MetaSlot) -> Self {
-        Self {
-            slot,
-            is_zeroed: true,
-        }
-    }
-}
-
-/// Takes a free frame, by preference one that is zero already or one that is
-/// not, as the caller can use it. For a user, only if the reserve stays.
+/// Takes a free frame; what it holds is not known. A user asks while the pool is not low.
 #[inline(always)]
-pub(super) fn alloc_frame(prefer_zeroed: bool, for_user: bool) -> Option<FreeFrame> {
-    if for_user && memory::memory().buddy.is_low() {
-        return reserve::alloc_scarce(for_user);
-    }
-    let at_hand = with_cache(|cache| {
-        if prefer_zeroed && let Some(slot) = cache.zeroed.pop() {
-            return Some(FreeFrame::zeroed(slot));
-        }
-        cache.ordinary.pop().map(FreeFrame::ordinary)
-    });
-    match at_hand {
-        Some(frame) => Some(frame),
+pub(super) fn alloc_frame(for_user: bool) -> Option<&'static MetaSlot> {
+    match with_cache(|cache| cache.ordinary.pop()) {
+        Some(slot) => Some(slot),
         None => alloc_from_pool(for_user),
     }
+}
+
+/// Takes a free frame that is zero, if one is at hand. A user asks while the pool is not
+/// low.
+#[inline(always)]
+pub(super) fn alloc_zeroed_frame() -> Option<&'static MetaSlot> {
+    with_cache(|cache| cache.zeroed.pop())
 }
 
 /// Takes a frame where the cache has no ordinary ones.
 #[cold]
 #[inline(never)]
-fn alloc_from_pool(for_user: bool) -> Option<FreeFrame> {
-    let filled = with_cache(|cache| fill_and_alloc(cache, for_user));
-    filled.or_else(|| reserve::alloc_scarce(for_user))
+fn alloc_from_pool(for_user: bool) -> Option<&'static MetaSlot> {
+    fill_and_alloc(for_user).or_else(|| reserve::alloc_scarce(for_user))
 }
 
-/// Takes a frame of a cache that has no ordinary ones.
-pub(super) fn fill_and_alloc(cache: &FrameCache, for_user: bool) -> Option<FreeFrame> {
+/// Takes a frame where the cache has no ordinary ones, but may be filled.
+///
+/// # Panics
+///
+/// Panics when a pool of somebody else's gave out a frame that is not free: it may be no
+/// RAM at all, whose slot must not be written.
+pub(super) fn fill_and_alloc(for_user: bool) -> Option<&'static MetaSlot> {
+    let slot = with_cache(|cache| fill(cache, for_user))?;
+    if let Err(why) = slot.check_unused() {
+        refuse(slot, why);
+    }
+    Some(slot)
+}
+
+/// Fills a cache that has no ordinary frames, and takes one.
+fn fill(cache: &FrameCache, for_user: bool) -> Option<&'static MetaSlot> {
     let memory = memory::memory();
     match memory.pool.get() {
         None => memory.buddy.fill(&cache.ordinary, for_user),
@@ -275,8 +263,14 @@ pub(super) fn fill_and_alloc(cache: &FrameCache, for_user: bool) -> Option<FreeF
             }
         }
     }
-    let ordinary = cache.ordinary.pop().map(FreeFrame::ordinary);
-    ordinary.or_else(|| cache.zeroed.pop().map(FreeFrame::zeroed))
+    cache.ordinary.pop().or_else(|| cache.zeroed.pop())
+}
+
+/// Stops the machine for a pool that lies. By values, so that they stay in registers.
+#[cold]
+#[inline(never)]
+pub(super) fn refuse(slot: &'static MetaSlot, why: GetFrameError) -> ! {
+    panic!("the allocator gave {slot:?} out, but {why}");
 }
 
 /// What freed memory is filled with where assertions are on, so that whoever still

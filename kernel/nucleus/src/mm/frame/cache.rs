@@ -78,7 +78,7 @@ impl<const N: usize> Stack<N> {
         // SAFETY: No more are pushed than there is room for.
         let top = unsafe { slots.get_unchecked(len) };
         // SAFETY: The elements below the old length were written by `push`.
-        Some(unsafe { top.assume_init() })
+        Some(unsafe { *top.assume_init_ref() })
     }
 }
 

@@ -82,10 +82,10 @@ const REF_COUNT_UNUSED: u32 = u32::MAX;
 const REF_COUNT_UNIQUE: u32 = u32::MAX - 1;
 const REF_COUNT_BUSY: u32 = 0;
 /// Most references that a frame may have. The machine stops when one more is
-/// asked for; the processors that may be on their way to that stop at the same
-/// moment stay far from the guard band.
-pub const REF_COUNT_MAX: u32 = 1 << 30;
-const _: () = assert!(REF_COUNT_MAX as usize + crate::cpu::MAX_CPUS < 1 << 31);
+/// asked for; processors on their way to that at the same moment stay in the guard
+/// band. Being the highest bit, it is compared with by the sign of a count.
+pub const REF_COUNT_MAX: u32 = 1 << 31;
+const _: () = assert!(REF_COUNT_MAX as usize + crate::cpu::MAX_CPUS < REF_COUNT_UNIQUE as usize);
 
 // SAFETY: `storage` is touched by the one who holds the state that allows it:
 // written by a claimer, destroyer, unique owner or the allocator, read by the
@@ -224,12 +224,14 @@ impl MetaSlot {
     /// Says what the frame is instead of unused.
     #[inline]
     pub(super) fn claim<M: AnyFrameMeta>(&self, data: M) -> Result<(), GetFrameError> {
-        // The slots of holes cannot be written, so look first. Relaxed: the
-        // exchange decides.
-        let seen = self.ref_count.load(Ordering::Relaxed);
-        if seen != REF_COUNT_UNUSED {
-            return Err(self.why_not(seen));
-        }
+        // The slots of holes cannot be written, so look first.
+        self.check_unused()?;
+        self.claim_ram(data)
+    }
+
+    /// As [`Self::claim`], with its errors, for a frame that is known to be RAM.
+    #[inline(always)]
+    pub(super) fn claim_ram<M: AnyFrameMeta>(&self, data: M) -> Result<(), GetFrameError> {
         // Acquire: pairs with the Release of the owner before. Relaxed if it fails:
         // nothing but the state itself is looked at.
         self.ref_count
@@ -415,10 +417,10 @@ impl MetaSlot {
     /// The frame is busy by the caller's doing, and holds data.
     #[inline(never)]
     unsafe fn destroy_and_free(&'static self) {
-        let vtable = self.vtable();
-        if vtable.destroy.is_some() {
+        // Relaxed: ordered by `ref_count`, which the caller has to itself.
+        if !MetaVtable::is_plain(self.vtable.load(Ordering::Relaxed)) {
             // SAFETY: As the caller promises.
-            return unsafe { self.destroy_with_hook_and_free(vtable) };
+            return unsafe { self.destroy_with_hook_and_free() };
         }
         // Release: pairs with the Acquire of the next claim.
         self.ref_count.store(REF_COUNT_UNUSED, Ordering::Release);
@@ -429,9 +431,10 @@ impl MetaSlot {
     ///
     /// # Safety
     ///
-    /// As there; `vtable` is that of the data.
+    /// As there.
     #[inline(never)]
-    unsafe fn destroy_with_hook_and_free(&'static self, vtable: &MetaVtable) {
+    unsafe fn destroy_with_hook_and_free(&'static self) {
+        let vtable = self.vtable();
         // SAFETY: As the caller promises.
         unsafe { self.destroy_data(vtable) };
         // Release: pairs with the Acquire of the next claim.

@@ -155,14 +155,32 @@ pub(super) struct MetaVtable {
 
 /// From where the distances of vtables are counted. They are constants of the
 /// same image, so they are less than 2 GiB away.
-static ANCHOR: u8 = 0;
+static ANCHOR: u64 = 0;
+
+/// The bit of a number that says that the data has something to do when its frame goes.
+/// Vtables and the anchor are aligned, so no distance has it.
+const IS_DESTROYED: u32 = 1;
+const _: () = assert!(align_of::<MetaVtable>() == align_of_val(&ANCHOR));
 
 impl MetaVtable {
-    /// Returns the number by which a slot remembers the vtable of a type.
+    /// Returns the number by which a slot remembers the vtable of a type: its distance,
+    /// and in the lowest bit what is asked most often.
     #[inline]
     pub(super) fn number_of<M: AnyFrameMeta>() -> u32 {
-        let address = (VtableOf::<M>::get() as *const Self).expose_provenance();
-        address.wrapping_sub((&raw const ANCHOR).expose_provenance()) as u32
+        let vtable = VtableOf::<M>::get();
+        let address = (vtable as *const Self).expose_provenance();
+        let distance = address.wrapping_sub((&raw const ANCHOR).expose_provenance()) as u32;
+        match vtable.destroy {
+            None => distance,
+            Some(_) => distance | IS_DESTROYED,
+        }
+    }
+
+    /// Returns whether the data whose vtable has this number has nothing to do when its
+    /// frame goes.
+    #[inline]
+    pub(super) const fn is_plain(number: u32) -> bool {
+        number & IS_DESTROYED == 0
     }
 
     /// Returns the vtable of a number.
@@ -173,7 +191,8 @@ impl MetaVtable {
     #[inline]
     pub(super) unsafe fn by_number(number: u32) -> &'static Self {
         let anchor = (&raw const ANCHOR).expose_provenance();
-        let address = anchor.wrapping_add_signed(number as i32 as isize);
+        let distance = (number & !IS_DESTROYED) as i32;
+        let address = anchor.wrapping_add_signed(distance as isize);
         let vtable = core::ptr::with_exposed_provenance::<Self>(address);
         // SAFETY: The number is the distance of a constant of this image.
         unsafe { &*vtable }

@@ -1,8 +1,8 @@
 //! How frames are allocated.
 
 use super::meta::MetaSlot;
-use super::{AnyFrameMeta, Frame, GetFrameError, Segment, allocator};
-use crate::arch::memory::paddr_to_vaddr;
+use super::{AnyFrameMeta, Frame, Segment, allocator, reserve};
+use crate::arch::memory::{self, paddr_to_vaddr};
 use crate::arch::pages;
 use crate::error::{Error, Result};
 use crate::mm::{PAGE_SIZE, Paddr};
@@ -70,28 +70,41 @@ impl FrameAllocOptions {
     /// [`Error::NoMemory`].
     #[inline(always)]
     pub fn alloc_frame_with<M: AnyFrameMeta>(&self, data: M) -> Result<Frame<M>> {
-        if self.align > PAGE_SIZE {
-            return self.alloc_aligned_with(data);
+        if self.align > PAGE_SIZE || self.for_user && memory::memory().buddy.is_low() {
+            return self.alloc_unusual_with(data);
         }
-        let free = allocator::alloc_frame(self.zeroed, self.for_user).ok_or(Error::NoMemory)?;
-        // Claimed first: a pool that lies must not have a used frame zeroed.
-        if let Err(why) = free.slot.claim(data) {
-            refuse(free.slot, why);
+        if self.zeroed {
+            return self.alloc_zeroed_with(data);
         }
-        if self.zeroed && !free.is_zeroed {
-            zero(free.slot.frame_paddr(), PAGE_SIZE);
-        }
-        free.slot.finish_shared();
-        // SAFETY: The claim made one reference, to a frame of this type.
-        Ok(unsafe { Frame::from_slot(free.slot) })
+        let slot = allocator::alloc_frame(self.for_user).ok_or(Error::NoMemory)?;
+        Ok(make_frame(slot, data, Page::AsItIs))
     }
 
+    #[inline(always)]
+    fn alloc_zeroed_with<M: AnyFrameMeta>(&self, data: M) -> Result<Frame<M>> {
+        if let Some(slot) = allocator::alloc_zeroed_frame() {
+            return Ok(make_frame(slot, data, Page::AsItIs));
+        }
+        let slot = allocator::alloc_frame(self.for_user).ok_or(Error::NoMemory)?;
+        Ok(make_frame(slot, data, Page::Zeroed))
+    }
+
+    /// Allocates a frame with a larger alignment, or for a user where memory is short.
     #[cold]
-    fn alloc_aligned_with<M: AnyFrameMeta>(&self, data: M) -> Result<Frame<M>> {
-        let mut data = Some(data);
-        let one = |_| data.take().expect("a segment of one frame asks once");
-        let mut segment = self.alloc_segment_with(1, one)?;
-        segment.next().ok_or(Error::NoMemory)
+    fn alloc_unusual_with<M: AnyFrameMeta>(&self, data: M) -> Result<Frame<M>> {
+        if self.align > PAGE_SIZE {
+            let mut data = Some(data);
+            let one = |_| data.take().expect("a segment of one frame asks once");
+            let mut segment = self.alloc_segment_with(1, one)?;
+            return segment.next().ok_or(Error::NoMemory);
+        }
+        let slot = reserve::alloc_scarce(self.for_user).ok_or(Error::NoMemory)?;
+        let page = if self.zeroed {
+            Page::Zeroed
+        } else {
+            Page::AsItIs
+        };
+        Ok(make_frame(slot, data, page))
     }
 
     /// Allocates untyped frames side by side.
@@ -138,11 +151,30 @@ impl Default for FrameAllocOptions {
     }
 }
 
-/// Stops the machine for a pool that lies. By values, so that they stay in registers.
-#[cold]
-#[inline(never)]
-fn refuse(slot: &'static MetaSlot, why: GetFrameError) -> ! {
-    panic!("the allocator gave {slot:?} out, but {why}");
+/// What is done with the bytes of a frame that was just allocated.
+#[derive(Clone, Copy)]
+enum Page {
+    AsItIs,
+    Zeroed,
+}
+
+/// Makes a frame of the allocator's one of a type.
+///
+/// # Panics
+///
+/// Panics when the frame is in use: the pool that gave it out lied.
+#[inline(always)]
+fn make_frame<M: AnyFrameMeta>(slot: &'static MetaSlot, data: M, page: Page) -> Frame<M> {
+    // Claimed first: a pool that lies must not have a used frame zeroed.
+    if let Err(why) = slot.claim_ram(data) {
+        allocator::refuse(slot, why);
+    }
+    if let Page::Zeroed = page {
+        zero(slot.frame_paddr(), PAGE_SIZE);
+    }
+    slot.finish_shared();
+    // SAFETY: The claim made one reference, to a frame of this type.
+    unsafe { Frame::from_slot(slot) }
 }
 
 /// Zeroes memory that was just claimed.

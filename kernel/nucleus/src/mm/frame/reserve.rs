@@ -18,7 +18,8 @@
 //! not wait for others. So an allocation with interrupts off may fail although other
 //! caches hold frames. Those side by side are not looked for there either.
 
-use super::allocator::{FreeFrame, drain_local_cache, fill_and_alloc, frame_counts, with_cache};
+use super::allocator::{drain_local_cache, fill_and_alloc, frame_counts};
+use super::meta::MetaSlot;
 use crate::arch::{cpu, memory};
 use crate::cpu::{CpuSet, InAtomicMode, disable_preempt, num_cpus};
 use crate::error::{Error, Result};
@@ -66,14 +67,13 @@ pub fn ensure_reserve() -> Result<()> {
 /// what other caches hold.
 #[cold]
 #[inline(never)]
-pub(super) fn alloc_scarce(for_user: bool) -> Option<FreeFrame> {
+pub(super) fn alloc_scarce(for_user: bool) -> Option<&'static MetaSlot> {
     let alloc = || {
         if for_user && memory::memory().pool.get().is_none() {
             drain_local_cache();
-            let slot = memory::memory().buddy.alloc_above_reserve();
-            return slot.map(FreeFrame::ordinary);
+            return memory::memory().buddy.alloc_above_reserve();
         }
-        with_cache(|cache| fill_and_alloc(cache, for_user))
+        fill_and_alloc(for_user)
     };
     if for_user && let Some(frame) = alloc() {
         return Some(frame);

@@ -11,7 +11,7 @@ use core::ops::Range;
 use super::{CursorMut, VmSpace};
 use crate::cpu::{DisabledPreemptGuard, disable_preempt};
 use crate::mm::frame::frame_counts;
-use crate::mm::io_mem::IoMem;
+use crate::mm::io_mem::{IoMem, range_without_device};
 use crate::mm::kspace::KVirtArea;
 use crate::mm::page_table::MappedItem;
 use crate::mm::{
@@ -538,8 +538,9 @@ fn segment_is_mapped_by_the_largest_pages_that_fit() {
 #[ktest]
 fn claims_123_device_memory_is_mapped_as_far_as_it_goes_and_not_counted_by_frames() {
     let (space, guard) = (space(), disable_preempt());
-    let start = 1 << 45;
-    let io = IoMem::acquire(start..start + 3 * PAGE_SIZE, CachePolicy::Uncacheable);
+    let range = range_without_device(3 * PAGE_SIZE);
+    let start = range.start;
+    let io = IoMem::acquire(range, CachePolicy::Uncacheable);
     let io = io.expect("it is no RAM");
     let mut cursor = open(&space, &guard, BASE..BASE + M2);
     cursor
@@ -568,7 +569,7 @@ fn claims_123_device_memory_is_mapped_as_far_as_it_goes_and_not_counted_by_frame
 #[should_panic(expected = "offset 0x8 is not whole pages")]
 fn claim_124_unaligned_device_offset_panics() {
     let (space, guard) = (space(), disable_preempt());
-    let io = IoMem::acquire(1 << 45..(1 << 45) + PAGE_SIZE, CachePolicy::Uncacheable);
+    let io = IoMem::acquire(range_without_device(PAGE_SIZE), CachePolicy::Uncacheable);
     let mut cursor = open(&space, &guard, BASE..BASE + M2);
     let _ = cursor.map_iomem(&io.expect("it is no RAM"), prop(PageFlags::R), PAGE_SIZE, 8);
 }

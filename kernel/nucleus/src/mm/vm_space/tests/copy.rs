@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::{BASE, M2, frame, map, open, prop, read, space, with_active};
 use crate::cpu::disable_preempt;
 use crate::mm::frame::meta::{self, REF_COUNT_MAX};
-use crate::mm::io_mem::IoMem;
+use crate::mm::io_mem::{IoMem, range_without_device};
 use crate::mm::page_table::{MappedItem, MappedItemRef};
 use crate::mm::vm_space::VmSpace;
 use crate::mm::{
@@ -187,8 +187,9 @@ fn empty_table_in_the_place_of_a_huge_copy_makes_room() {
 #[ktest]
 fn devices_memory_is_copied_as_such_and_kept() {
     let (parent, child) = (space(), space());
-    let start = 1 << 45;
-    let io = IoMem::acquire(start..start + 2 * PAGE_SIZE, CachePolicy::Uncacheable);
+    let range = range_without_device(2 * PAGE_SIZE);
+    let start = range.start;
+    let io = IoMem::acquire(range, CachePolicy::Uncacheable);
     let io = io.expect("it is no RAM");
     {
         let guard = disable_preempt();

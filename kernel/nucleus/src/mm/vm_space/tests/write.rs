@@ -4,7 +4,7 @@ use super::copy::{fork, huge_frames, prop_at, write};
 use super::{BASE, M2, frame, map, open, prop, read, space, with_active};
 use crate::cpu::disable_preempt;
 use crate::mm::frame::tests::Hog;
-use crate::mm::io_mem::IoMem;
+use crate::mm::io_mem::{IoMem, range_without_device};
 use crate::mm::page_table::MappedItemRef;
 use crate::mm::vm_space::VmSpace;
 use crate::mm::{
@@ -103,8 +103,7 @@ fn page_with_a_handle_is_not_the_mappings_own() {
 #[ktest]
 fn nothing_and_a_device_are_nobodys_own() {
     let (space, guard) = (space(), disable_preempt());
-    let start = 1 << 45;
-    let io = IoMem::acquire(start..start + PAGE_SIZE, CachePolicy::Uncacheable);
+    let io = IoMem::acquire(range_without_device(PAGE_SIZE), CachePolicy::Uncacheable);
     let io = io.expect("it is no RAM");
     let mut cursor = open(&space, &guard, BASE..BASE + 2 * PAGE_SIZE);
     assert_eq!(cursor.protect_unshared(with_writing), Ok(false));

