@@ -7,6 +7,7 @@
 //! bytes are copied; a page fault takes it.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -117,23 +118,11 @@ impl Pages {
     /// [`Errno::NoSpace`], [`Errno::NoMemory`].
     pub(crate) fn get_or_make(&self, page: usize) -> Result<UFrame, Errno> {
         let mut index = self.index.lock();
-        let part = index.part_of(page)?;
-        let slot = &mut part[page % PART];
-        if let Some(frame) = slot {
+        if let Some(frame) = index.get(page) {
             return Ok(frame.clone());
         }
         self.budget.take()?;
-        let mut options = FrameAllocOptions::new();
-        let frame = match options.for_user(true).alloc_frame_with(FilePage) {
-            Ok(frame) => UFrame::from(frame),
-            Err(error) => {
-                self.budget.give_back(1);
-                return Err(error.into());
-            }
-        };
-        *slot = Some(frame.clone());
-        index.nr_frames += 1;
-        Ok(frame)
+        index.make(page).inspect_err(|_| self.budget.give_back(1))
     }
 
     /// Reads bytes, of which all count; zeros where no page is. Returns how many.
@@ -246,16 +235,30 @@ impl Index {
         self.parts.get(&(page / PART))?.get(page % PART)?.as_ref()
     }
 
+    /// Makes a page that is not there, zeroed. If that fails, nothing has changed: a part
+    /// of the index that holds nothing would be memory that no budget counts.
+    fn make(&mut self, page: usize) -> Result<UFrame, Errno> {
+        let mut options = FrameAllocOptions::new();
+        let frame = options.for_user(true).alloc_frame_with(FilePage)?;
+        let frame = UFrame::from(frame);
+        self.part_of(page)?[page % PART] = Some(frame.clone());
+        self.nr_frames += 1;
+        Ok(frame)
+    }
+
     /// Returns the part of a page, which is made if it is not there.
     fn part_of(&mut self, page: usize) -> Result<&mut Vec<Option<UFrame>>, Errno> {
-        let part = self.parts.entry(page / PART).or_default();
-        if part.is_empty() {
-            ensure_reserve()?;
-            let reserved = part.try_reserve_exact(PART);
-            reserved.map_err(|_| Errno::NoMemory)?;
-            part.resize(PART, None);
+        match self.parts.entry(page / PART) {
+            Entry::Occupied(part) => Ok(part.into_mut()),
+            Entry::Vacant(place) => {
+                ensure_reserve()?;
+                let mut part = Vec::new();
+                let reserved = part.try_reserve_exact(PART);
+                reserved.map_err(|_| Errno::NoMemory)?;
+                part.resize(PART, None);
+                Ok(place.insert(part))
+            }
         }
-        Ok(part)
     }
 
     /// Returns the pages of a range that are there, in order.
@@ -362,6 +365,19 @@ mod tests {
         let count = pages.read(start - 2, 8, &mut VmWriter::from(&mut buffer[..]));
         assert_eq!((count, &buffer), (Ok(8), b"\0\0abcd\0\0"));
         assert_eq!(pages.nr_frames(), 2);
+    }
+
+    #[ktest]
+    fn page_beyond_the_budget_takes_no_place_in_the_index() {
+        let pages = pages(1);
+        assert_eq!(write(&pages, 0, b"a"), Ok(1));
+        for part in 1..8 {
+            let offset = (part * PART * PAGE_SIZE) as u64;
+            assert_eq!(write(&pages, offset, b"b"), Err(Errno::NoSpace));
+        }
+        assert_eq!(pages.index.lock().parts.len(), 1);
+        pages.truncate(0);
+        assert_eq!(write(&pages, (PART * PAGE_SIZE) as u64, b"c"), Ok(1));
     }
 
     #[ktest]

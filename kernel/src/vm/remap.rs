@@ -200,12 +200,14 @@ impl AddressSpace {
         let mut cursor = self.space.cursor_mut(&guard, &range)?;
         for (page, item) in pages {
             cursor.jump(new_place(page)).map_err(nucleus::Error::from)?;
-            self.count_made(size_of_item(&item) / PAGE_SIZE);
+            let pages = size_of_item(&item) / PAGE_SIZE;
             match item {
                 MappedItem::MappedRam { frame, prop } => cursor.map(frame, prop)?,
                 MappedItem::MappedHuge { frames, prop } => cursor.map_segment(frames, prop)?,
-                MappedItem::MappedIoMem { .. } => {}
+                MappedItem::MappedIoMem { .. } => continue,
             }
+            // Not before: what could not be mapped is not taken out again.
+            self.count_made(pages);
         }
         Ok(())
     }

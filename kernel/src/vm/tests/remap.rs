@@ -1,5 +1,8 @@
 //! Do pages move with their regions?
 
+use nucleus::cpu::num_cpus;
+use nucleus::ktest::skip;
+use nucleus::mm::frame::{frame_counts, reserve, set_reserve};
 use nucleus::mm::{PAGE_SIZE, PageFlags};
 use nucleus::prelude::*;
 
@@ -123,4 +126,60 @@ fn peer_011_nothing_grows_or_moves_out_of_user_space() {
         ..resize(4)
     };
     assert_eq!(memory.remap(&beyond), Err(Errno::Fault));
+}
+
+/// Few frames for programs, for as long as it lives: all others are the kernel's.
+struct Scarce {
+    usual_reserve: usize,
+}
+
+impl Scarce {
+    fn leave(frames: usize) -> Self {
+        let usual_reserve = reserve();
+        set_reserve(frame_counts().free - frames);
+        Self { usual_reserve }
+    }
+}
+
+impl Drop for Scarce {
+    fn drop(&mut self) {
+        set_reserve(self.usual_reserve);
+    }
+}
+
+#[ktest]
+fn page_that_finds_no_room_at_its_new_place_is_not_counted() {
+    const M2: usize = 2 << 20;
+    if num_cpus() > 1 {
+        skip("other processors allocate frames meanwhile");
+    }
+    let memory = touched();
+    let second = memory.handle_fault(BASE + PAGE_SIZE, Access::Write);
+    assert_eq!(second, Ok(()));
+    let before = first_page(&memory);
+    // The two pages are in different nodes there, neither of which exists.
+    let target = ELSEWHERE + M2 - PAGE_SIZE;
+    let there = RemapRequest {
+        may_move: true,
+        target: Some(target),
+        ..resize(2)
+    };
+    let mut nr_refused = 0;
+    for spare in 1..16 {
+        let scarce = Scarce::leave(spare);
+        let moved = memory.remap(&there);
+        drop(scarce);
+        assert_eq!(memory.sizes().resident, 2 * PAGE_SIZE, "{spare} to spare");
+        match moved {
+            Ok(place) => {
+                assert_eq!(place, target);
+                assert_eq!(page_of(&memory, target), before);
+                break;
+            }
+            Err(error) => assert_eq!(error, Errno::NoMemory),
+        }
+        assert_eq!(first_page(&memory), before);
+        nr_refused += 1;
+    }
+    assert!(nr_refused > 0, "there was room for all");
 }
