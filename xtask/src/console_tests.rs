@@ -274,17 +274,26 @@ fn type_german() -> Result<Vec<Step>> {
     ])
 }
 
+/// Types text and presses Enter, on a USB keyboard: each key when the one before has been
+/// echoed. QEMU's keyboard holds few keys that nobody fetches, and cannot be asked about
+/// them.
+fn type_echoed(text: &str) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for key in text.chars().map(String::from) {
+        steps.extend([press(&key)?, until(&key)]);
+    }
+    steps.push(press("\\n")?);
+    Ok(steps)
+}
+
 /// Types on USB keyboards of a machine without any other: one behind a hub from the start,
 /// beside the stick that the machine was started from; and, when that is pulled out, one
 /// that is plugged in at the controller.
 fn type_on_usb() -> Result<Vec<Step>> {
     // When the shell waits is not known: the kernel says when it finds a keyboard.
     let keyboard = || until("usb: keyboard \"QEMU USB Keyboard\"");
-    Ok(vec![
-        keyboard(),
-        press("\\n")?,
-        Step::UntilReady,
-        press("echo Typed-'&'-edx\\<backspace>ited | cat\\n")?,
+    let typed = type_echoed("echo Typed-'&'-edited | cat")?;
+    let on_first = [
         until("\nTyped-&-edited"),
         Step::UntilReady,
         press("\\<print>")?,
@@ -297,10 +306,13 @@ fn type_on_usb() -> Result<Vec<Step>> {
         keyboard(),
         press("\\n")?,
         Step::UntilReady,
-        press("echo 'An'other\\n")?,
-        until("\nAnother"),
-        Step::UntilReady,
-    ])
+        press("x\\<backspace>")?,
+    ];
+    let first = [keyboard(), press("\\n")?, Step::UntilReady];
+    let last = [until("\nAnother"), Step::UntilReady];
+    let steps = first.into_iter().chain(typed).chain(on_first);
+    let steps = steps.chain(type_echoed("echo 'An'other")?).chain(last);
+    Ok(steps.collect())
 }
 
 fn until_restarted(way: &str) -> Vec<Step> {
