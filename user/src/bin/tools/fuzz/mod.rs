@@ -44,8 +44,22 @@ const SETTLING: Duration = Duration::from_millis(200);
 /// Parts of the calls; after each, no process is left and frames are counted.
 const PARTS: u64 = 4;
 
-/// Frames that the kernel's own stores may still grow by from part to part.
+/// Kinds of frames that programs have, by the starts of their names.
+const OF_PROGRAMS: [&str; 6] = [
+    "anonymous",
+    "shared",
+    "files",
+    "pipes",
+    "untyped",
+    "user-tables",
+];
+
+/// Frames that this program itself may take from part to part.
 const SLACK: u64 = 8;
+
+/// Frames that all of the kernel may take from part to part: so many each time are more
+/// than its stores have room for, which are 32 stacks of 8 frames and some for the heap.
+const SLACK_OF_STORES: u64 = 128;
 
 /// Where Vostok tells what frames are used for.
 const KINDS: &str = "/proc/vostok/frames";
@@ -418,7 +432,8 @@ fn look_at_frames(in_use: &[u64], kinds: &[String]) -> io::Result<()> {
     }
     let shown: Vec<_> = in_use.iter().map(u64::to_string).collect();
     println!("frames in use after each part: {}", shown.join(", "));
-    if are_lost(in_use) {
+    let programs: Vec<_> = kinds.iter().map(|text| frames_of_programs(text)).collect();
+    if are_lost(in_use, SLACK_OF_STORES) || are_lost(&programs, SLACK) {
         for (part, text) in (1..).zip(kinds) {
             println!("after part {part}: {}", text.replace('\n', ", "));
         }
@@ -427,21 +442,37 @@ fn look_at_frames(in_use: &[u64], kinds: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-fn are_lost(in_use: &[u64]) -> bool {
-    let grows = |pair: &[u64]| pair[1] > pair[0] + SLACK;
+/// Adds up the frames that programs have, of a text of `/proc/vostok/frames`.
+fn frames_of_programs(text: &str) -> u64 {
+    let kinds = text.lines().filter_map(|line| line.split_once(' '));
+    kinds
+        .filter(|(name, _)| OF_PROGRAMS.iter().any(|start| name.starts_with(start)))
+        .filter_map(|(_, count)| count.trim().parse::<u64>().ok())
+        .sum()
+}
+
+fn are_lost(in_use: &[u64], slack: u64) -> bool {
+    let grows = |pair: &[u64]| pair[1] > pair[0] + slack;
     in_use.len() > 1 && in_use.windows(2).all(grows)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{are_lost, read};
+    use super::{are_lost, frames_of_programs, read};
 
     #[test]
     fn frames_that_grow_each_time_are_lost() {
-        assert!(are_lost(&[100, 120, 140, 160]));
+        assert!(are_lost(&[100, 120, 140, 160], 8));
+        assert!(!are_lost(&[100, 120, 140, 160], 20));
         for fine in [&[100, 140, 142, 141][..], &[100, 150, 150, 190], &[7], &[]] {
-            assert!(!are_lost(fine), "{fine:?}");
+            assert!(!are_lost(fine, 8), "{fine:?}");
         }
+    }
+
+    #[test]
+    fn frames_of_programs_are_added_up() {
+        let text = "managed 100\nanonymous 17\nstacks 40\nuser-tables-1 2\nuser-tables-4 1\n";
+        assert_eq!(frames_of_programs(text), 20);
     }
 
     #[test]
